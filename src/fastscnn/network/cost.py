@@ -1,0 +1,56 @@
+"""What a network costs: parameters and multiply-adds, part by part."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class PartCost:
+    """Cost of one top-level part of a network.
+
+    Attributes:
+        name: Attribute name of the part in the network.
+        parameters: All of its parameters.
+        norm_parameters: Those of them that belong to a BatchNorm.
+        macs: Multiply-adds of its convolutions for one image.
+    """
+
+    name: str
+    parameters: int
+    norm_parameters: int
+    macs: int
+
+
+def count_parameters(module: nn.Module) -> tuple[int, int]:
+    """Number of all parameters, and of those that belong to a BatchNorm."""
+    norms = (m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    return (
+        sum(p.numel() for p in module.parameters()),
+        sum(p.numel() for norm in norms for p in norm.parameters(recurse=False)),
+    )
+
+
+def network_cost(network: nn.Module, size: tuple[int, int] = (1024, 2048), in_channels: int = 3) -> list[PartCost]:
+    """Count parameters and convolution multiply-adds of each part of a network for one [H, W] image.
+
+    The forward pass runs on shapes alone (meta device): no memory and no arithmetic, at any size.
+    """
+    shadow = deepcopy(network).to("meta").eval()
+    macs: dict[nn.Module, int] = {}
+
+    def count(conv: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(conv, nn.Conv2d)
+        macs[conv] = output.numel() * conv.weight[0].numel()
+
+    for module in shadow.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        shadow(torch.empty(1, in_channels, *size, device="meta"))
+    return [
+        PartCost(name, *count_parameters(part), sum(macs.get(module, 0) for module in part.modules()))
+        for name, part in shadow.named_children()
+    ]
