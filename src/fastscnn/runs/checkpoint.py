@@ -1,0 +1,40 @@
+"""Reading checkpoints: tensors and plain containers only."""
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastscnn.errors import RequestError
+
+META = "fastscnn"
+"""Key of a checkpoint under which our own plain config lies: `config`, `classes`, `choices`."""
+
+
+def read_checkpoint(path: str | Path, *, map_location: str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint that training wrote.
+
+    Nothing in the file is executed: it is read with `weights_only=True`, whatever it holds.
+
+    Raises:
+        RequestError: There is no such file, it is no checkpoint, or not one of ours; names the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        near = f" {path} is a folder: name the file in it, checkpoints/best.ckpt." if path.is_dir() else ""
+        raise RequestError(f"checkpoint={path}: there is no such file.{near} Set checkpoint=FILE.")
+    try:
+        content = torch.load(path, map_location=map_location, weights_only=True)
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, KeyError):
+        raise RequestError(
+            f"checkpoint={path} is no checkpoint that can be read safely (tensors and plain containers): name a "
+            "best.ckpt or last.ckpt that train.py wrote."
+        ) from None
+    if not isinstance(content, dict) or META not in content or "state_dict" not in content:
+        raise RequestError(
+            f"checkpoint={path} was not written by train.py (it has no '{META}' and 'state_dict'): name a best.ckpt "
+            "or last.ckpt."
+        )
+    return content

@@ -1,0 +1,144 @@
+"""Checks of a composed config before anything starts, and what is wrong with an override that does not compose."""
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+
+from fastscnn.errors import RequestError
+
+
+def _whole(minimum: int, *words: str) -> tuple[Callable[[Any], bool], str]:
+    def holds(value: Any) -> bool:
+        return value in words or (isinstance(value, int) and not isinstance(value, bool) and value >= minimum)
+
+    return holds, " or ".join([*words, f"a whole number of {minimum} or more"])
+
+
+def _number(holds: Callable[[float], bool], text: str) -> tuple[Callable[[Any], bool], str]:
+    def check(value: Any) -> bool:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and math.isfinite(value) and holds(value)
+
+    return check, text
+
+
+def _one_of(*options: Any) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: value in options, "one of " + ", ".join(str(option) for option in options)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(_whole(1)[0](side) for side in value)
+
+
+POSITIVE = _number(lambda value: value > 0, "a number above 0")
+NOT_NEGATIVE = _number(lambda value: value >= 0, "a number of 0 or more")
+SHARE = _number(lambda value: 0 <= value < 1, "a number from 0 to below 1")
+SWITCH = _one_of(True, False)
+
+REQUIREMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "seed": _whole(0),
+    "data.batch_size": _whole(1),
+    "data.num_workers": _whole(0, "auto"),
+    "data.crop_size": (lambda value: value == "full" or _is_size(value), "full or two whole numbers, [H,W]"),
+    "data.max_epochs": _whole(1),
+    "data.lr": POSITIVE,
+    "model.in_channels": _whole(1),
+    "model.activation": _one_of("relu", "relu6"),
+    "model.skip": _one_of("keep", "zero"),
+    "model.dropout": SHARE,
+    "loss.auxiliary_weight": NOT_NEGATIVE,
+    "loss.label_smoothing": SHARE,
+    "optimizer.lr": POSITIVE,
+    "optimizer.momentum": SHARE,
+    "optimizer.weight_decay": NOT_NEGATIVE,
+    "optimizer.power": NOT_NEGATIVE,
+    "trainer.max_epochs": _whole(1),
+    "trainer.devices": _whole(1),
+    "trainer.accumulate_grad_batches": _whole(1),
+    "trainer.check_val_every_n_epoch": _whole(1, "auto"),
+    "trainer.precision": _one_of("auto", "32-true", "bf16-mixed", "16-mixed", "64-true"),
+    "trainer.compile": SWITCH,
+    "trainer.deterministic": _one_of(True, False, "warn"),
+    "trainer.gradient_clip_val": (
+        lambda value: value is None or POSITIVE[0](value),
+        "null or a number above 0",
+    ),
+    "split": _one_of("train", "val", "test"),
+}
+
+
+def check_config(config: DictConfig) -> None:
+    """Check the values of a composed config.
+
+    Raises:
+        RequestError: A value is outside what it may be; names the key, the value and what is allowed.
+    """
+    for key, (holds, requirement) in REQUIREMENTS.items():
+        value = OmegaConf.select(config, key, default=...)
+        if value is ...:
+            continue
+        if OmegaConf.is_config(value):
+            value = OmegaConf.to_container(value, resolve=True)
+        if not holds(value):
+            raise RequestError(f"{key}={value} is not {requirement}. Set {key}= to such a value.")
+
+
+def explain(error: Exception, conf: Path, config_name: str) -> str:
+    """One sentence for an override that Hydra could not apply, with the nearest right one."""
+    text = str(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        options = error.options or []
+        return (
+            f"{group}={option}: there is no such option.{_did_you_mean(option, options, group + '=')} "
+            f"Options of {group}: {', '.join(options)}."
+        )
+    unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in", text)
+    if unknown:
+        key = unknown.group(1)
+        known = [*_groups(conf), *_keys(_composed(conf, config_name))]
+        return f"{key}: there is no such setting.{_did_you_mean(key, known)} See --help for all of them."
+    first_lines = " ".join(line.strip() for line in text.splitlines()[:3] if line.strip())
+    cause = f" ({str(error.__cause__).splitlines()[0]})" if error.__cause__ and str(error.__cause__) else ""
+    return f"The command line could not be read: {first_lines}{cause}. See --help for the settings."
+
+
+def _did_you_mean(word: str, candidates: Iterable[str], prefix: str = "") -> str:
+    candidates = list(candidates)
+    near = difflib.get_close_matches(word, candidates, n=1, cutoff=0.5)
+    if not near:
+        leaf = word.rpartition(".")[2]
+        leaves = {candidate.rpartition(".")[2]: candidate for candidate in candidates}
+        near = [leaves[match] for match in difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.6)]
+    return f" Did you mean {prefix}{near[0]}?" if near else ""
+
+
+def _groups(conf: Path) -> list[str]:
+    return sorted(folder.name for folder in conf.iterdir() if folder.is_dir())
+
+
+def _composed(conf: Path, config_name: str) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        try:
+            return compose(config_name)
+        except HydraException:
+            return OmegaConf.create()
+
+
+def _keys(config: Mapping[Any, Any], prefix: str = "") -> list[str]:
+    keys = []
+    for key in config:
+        value = None if OmegaConf.is_missing(config, key) else config._get_node(key)  # type: ignore[attr-defined]
+        keys.append(f"{prefix}{key}")
+        if isinstance(value, DictConfig):
+            keys += _keys(value, f"{prefix}{key}.")
+    return keys

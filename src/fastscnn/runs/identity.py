@@ -1,0 +1,64 @@
+"""Who a run is: its name, tags and group, from the options that were chosen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
+GROUPS = {
+    "data": "streets",
+    "model": "fast_scnn",
+    "skip": "keep",
+    "activation": "relu",
+    "pretrain": "none",
+    "augment": "paper",
+}
+"""The groups that make a run what it is, with their defaults."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A run's identity, from Hydra's choices alone: an overridden experiment never carries the wrong label.
+
+    Attributes:
+        choices: Group to option, for all of our groups; `experiment` too, where one was named.
+        group: What the run is shown with: its multirun, or the runs of its name.
+    """
+
+    choices: Mapping[str, str]
+    group: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The data, then each group whose option is not the default: `fine-skip_zero`."""
+        parts = [self.choices.get("data", "data")]
+        for group, default in GROUPS.items():
+            option = self.choices.get(group, default)
+            if group != "data" and option != default:
+                parts.append(f"{group}_{option}")
+        return "-".join(parts)
+
+    @property
+    def tags(self) -> list[str]:
+        """`group=option` for each of the groups that make the run."""
+        return [f"{group}={self.choices[group]}" for group in GROUPS if group in self.choices]
+
+    def flat(self, seed: int) -> dict[str, str | int | None]:
+        """Flat keys to compare runs by: each group, the experiment and the seed."""
+        groups = {group: self.choices.get(group) for group in (*GROUPS, "experiment")}
+        return {**groups, "seed": seed}
+
+
+def chosen_identity() -> Identity:
+    """The identity of the job that Hydra is running."""
+    hydra = HydraConfig.get()
+    choices = {
+        group: str(option)
+        for group, option in hydra.runtime.choices.items()
+        if "/" not in group and option is not None and str(option) != "null"
+    }
+    identity = Identity(choices)
+    if hydra.mode == RunMode.MULTIRUN:
+        return Identity(choices, group=hydra.sweep.dir.rsplit("/", 1)[-1])
+    return Identity(choices, group=identity.name)

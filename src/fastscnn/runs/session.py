@@ -1,0 +1,106 @@
+"""The life of one run: its folder, record and loggers, from the first check to the last line."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from fastscnn.errors import RequestError
+from fastscnn.runs.identity import chosen_identity
+from fastscnn.runs.metrics_csv import MetricsCSV
+from fastscnn.runs.record import RunRecord, new_run_id, recorded, run_folder
+from fastscnn.runs.tracking import tracked, wandb_config
+
+RUN_DIR_VARIABLE = "FASTSCNN_RUN_DIR"
+"""Tells the processes of a distributed run, which start from the same command line, the folder of the first."""
+
+
+@dataclass
+class Session:
+    """One open run.
+
+    Attributes:
+        folder: The run's folder.
+        record: Its record; None in the processes of a distributed run that are not the first.
+        loggers: Where its metrics go.
+    """
+
+    folder: Path
+    record: RunRecord | None
+    loggers: list[Logger]
+
+
+@contextlib.contextmanager
+def open_run(config: DictConfig) -> Iterator[Session]:
+    """Make the run's folder, record and loggers, and close them as finished or failed with this block.
+
+    The last line printed names the folder, also after a failure (there as a note on the error).
+
+    Raises:
+        RequestError: The folder exists already, or the run cannot be started in the way asked for.
+    """
+    if getattr(rank_zero_only, "rank", 0) > 0:
+        yield Session(Path(os.environ.get(RUN_DIR_VARIABLE, ".")), None, [])
+        return
+    _refuse_distributed_multirun(config)
+    run_id = new_run_id()
+    identity = chosen_identity()
+    given = config.paths.run_dir
+    folder = Path(given) if given else run_folder(Path(config.paths.output_dir), identity.name, run_id)
+    record = RunRecord.create(folder, run_id=run_id, name=identity.name, choices=identity.choices, seed=config.seed)
+    os.environ[RUN_DIR_VARIABLE] = str(folder.resolve())
+    try:
+        with recorded(record), contextlib.ExitStack() as stack:
+            _write_hydra_files(config, folder)
+            loggers: list[Logger] = [MetricsCSV(folder / "metrics.csv")]
+            if config.logger.name == "wandb":
+                resolved: Any = OmegaConf.to_container(config, resolve=True)
+                run = stack.enter_context(
+                    tracked(
+                        folder,
+                        run_id=run_id,
+                        name=f"{identity.name}-{run_id}",
+                        group=identity.group or identity.name,
+                        tags=identity.tags,
+                        config=wandb_config(resolved, identity.flat(config.seed)),
+                        project=config.logger.project,
+                        entity=config.logger.entity,
+                    )
+                )
+                record.update(wandb_id=run.id)
+                loggers.append(WandbLogger(experiment=run))
+            yield Session(folder, record, loggers)
+    except BaseException as error:
+        error.add_note(f"The run's folder, kept as it is: {folder}")
+        raise
+    finally:
+        os.environ.pop(RUN_DIR_VARIABLE, None)
+    print(f"The run's folder: {folder}")
+
+
+def _refuse_distributed_multirun(config: DictConfig) -> None:
+    if config.trainer.devices > 1 and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise RequestError(
+            f"-m with trainer.devices={config.trainer.devices}: each process of a distributed run would start the "
+            "whole multirun again. Add hydra/launcher=submitit_slurm or submitit_local (pip install "
+            "hydra-submitit-launcher), or run the jobs one by one."
+        )
+
+
+def _write_hydra_files(config: DictConfig, folder: Path) -> None:
+    """The files that Hydra itself would write: what was composed, and from which overrides."""
+    hydra = HydraConfig.get()
+    target = folder / ".hydra"
+    target.mkdir()
+    OmegaConf.save(config, target / "config.yaml")
+    OmegaConf.save(OmegaConf.create({"hydra": hydra}), target / "hydra.yaml")
+    OmegaConf.save(hydra.overrides.task, target / "overrides.yaml")

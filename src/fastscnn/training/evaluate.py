@@ -1,0 +1,129 @@
+"""One evaluation of a trained checkpoint on whole frames."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from fastscnn.data.build import build_data
+from fastscnn.data.module import SegmentationData
+from fastscnn.errors import RequestError
+from fastscnn.runs.record import describe_process, make_folder, new_run_id, plain_json, run_folder
+from fastscnn.training.hardware import choose_precision, keep_freed_memory, quiet
+from fastscnn.training.metrics import Scores
+from fastscnn.training.progress import class_table
+from fastscnn.training.segmentation import Segmentation
+
+
+def evaluate(config: DictConfig) -> Scores:
+    """Evaluate the checkpoint of a composed `eval` config; print the table and write `eval.json`.
+
+    Raises:
+        RequestError: The checkpoint or the data is not what the other needs.
+    """
+    quiet()
+    keep_freed_memory()
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    split = plain["split"]
+    module = Segmentation.from_checkpoint(plain["checkpoint"], skip=plain.get("model", {}).get("skip"))
+    data = build_data(_data_config(plain["data"], module.config["data"]))
+    _check_classes(module, data, plain["checkpoint"])
+    data.prepare_data()
+    unlabelled = [frame.name for frame in data.frames(split) if frame.label is None]
+    if unlabelled:
+        raise RequestError(
+            f"split={split} has no label for {unlabelled[0]} ({len(unlabelled)} frames have none): choose a split that "
+            "has labels, such as split=val."
+        )
+    folder = _folder(plain, f"eval-{data.dataset}-{split}")
+    predictions = plain["save_predictions"]
+    settings = plain["trainer"]
+    trainer = pl.Trainer(
+        accelerator=settings["accelerator"],
+        devices=1,
+        precision=choose_precision(settings["precision"], settings["accelerator"]),  # type: ignore[arg-type]
+        logger=False,
+        callbacks=SavePredictions(Path(predictions)) if predictions else None,
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    trainer.test(module, dataloaders=data.whole_frames(split), verbose=False)
+    scores = module.scores["test"]
+    skip = module.config["model"]["skip"]
+    Console().print(class_table(scores, f"{data.classes.name} {split}, skip {skip}, {plain['checkpoint']}"))
+    _write(folder, plain, module, data, scores)
+    print(f"The evaluation's folder: {folder}")
+    return scores
+
+
+class SavePredictions(pl.Callback):
+    """Write each prediction as a label file of the data set's own values.
+
+    The name is the frame's, with `_pred_labelIds.png` where the frame's label ends with `_labelIds.png`: what the
+    official Cityscapes evaluation and its server look for.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def on_test_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *args: Any
+    ) -> None:
+        """Write the frames of one batch."""
+        assert isinstance(pl_module, Segmentation)
+        suffix = "_pred_labelIds.png" if pl_module.classes.categories else ".png"
+        for name, prediction in zip(batch["name"], outputs["predictions"].cpu().numpy(), strict=True):
+            label = pl_module.classes.decode(prediction.astype(np.uint8))
+            if not cv2.imwrite(str(self.folder / f"{name}{suffix}"), label):
+                raise OSError(f"{self.folder / name}{suffix} cannot be written")
+
+
+def _data_config(chosen: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The checkpoint's data, or the option that was chosen; root and workers as set on the command line."""
+    settings = {key: value for key, value in chosen.items() if value is not None}
+    return {"root": None, **(settings if "dataset" in settings else {**saved, **settings})}
+
+
+def _check_classes(module: Segmentation, data: SegmentationData, checkpoint: str) -> None:
+    if module.classes.names != data.classes.names:
+        raise RequestError(
+            f"checkpoint={checkpoint} predicts the {module.classes.num_classes} classes of {module.classes.name}, but "
+            f"data={data.dataset} has the {data.classes.num_classes} of {data.classes.name}: leave data= out, or name "
+            "a checkpoint of that data."
+        )
+
+
+def _folder(plain: Mapping[str, Any], name: str) -> Path:
+    given = plain["paths"]["run_dir"]
+    folder = Path(given) if given else run_folder(Path(plain["paths"]["output_dir"]), name, new_run_id())
+    make_folder(folder)
+    return folder
+
+
+def _write(
+    folder: Path, plain: Mapping[str, Any], module: Segmentation, data: SegmentationData, scores: Scores
+) -> None:
+    split = plain["split"]
+    content = {
+        "checkpoint": str(Path(plain["checkpoint"]).resolve()),
+        "data": data.dataset,
+        "split": split,
+        "frames": len(data.frames(split)),
+        "pixels": scores.pixels,
+        "model": module.config["model"],
+        "metrics": scores.named(split),
+        "absent": scores.absent,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        **describe_process(),
+    }
+    (folder / "eval.json").write_text(json.dumps(plain_json(content), indent=2) + "\n")

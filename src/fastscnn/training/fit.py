@@ -1,0 +1,138 @@
+"""One training run, from a composed config to a trained and evaluated network on record."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from fastscnn.data.build import build_data
+from fastscnn.data.module import SegmentationData
+from fastscnn.errors import RequestError
+from fastscnn.network.cost import network_cost
+from fastscnn.runs.session import Session, open_run
+from fastscnn.training.callbacks import BEST, FiniteWeights, KeepRecord, checkpoints
+from fastscnn.training.hardware import choose_precision, keep_freed_memory, quiet, uses_cuda
+from fastscnn.training.pictures import Pictures
+from fastscnn.training.progress import ProgressLine, class_table
+from fastscnn.training.segmentation import Segmentation
+
+PAPER_SIZE = (1024, 2048)
+
+
+def fit(config: DictConfig) -> None:
+    """Train the network of a composed `train` config, and evaluate its best checkpoint where the test has labels.
+
+    Everything that can be wrong with the request is found before the run's folder is made.
+
+    Raises:
+        RequestError: A setting or the data is wrong.
+        NonFiniteLoss: The loss became NaN or infinite.
+    """
+    quiet()
+    keep_freed_memory()
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    if uses_cuda(plain["trainer"]["accelerator"]) is False and plain["trainer"]["accelerator"] in (
+        "gpu",
+        "cuda",
+    ):
+        raise RequestError("trainer.accelerator=gpu, but there is no GPU here: leave it out, or set it to cpu.")
+    data = build_data(plain["data"], plain["augment"], seed=config.seed)
+    _check_batch(plain)
+    data.prepare_data()
+    data.setup("fit")
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    module = Segmentation(plain, data.classes)
+    console = Console()
+    with open_run(config) as session:
+        if session.record:
+            _summary(module, data, session, console)
+        trainer = _trainer(plain, session, console)
+        if session.record:
+            session.record.update(device=_device(trainer))
+        if plain["trainer"]["compile"]:
+            module.network.compile()
+        trainer.fit(module, datamodule=data)
+        _finish(trainer, module, data, console, test=plain["data"]["evaluate_test"])
+
+
+def validation_interval(setting: int | str, max_epochs: int) -> int:
+    """Epochs between validations; `auto` is the largest divisor of the run that gives a hundred or more of them.
+
+    A divisor, so that the last epoch is validated.
+    """
+    if setting != "auto":
+        return int(setting)
+    return next(every for every in range(max(1, -(-max_epochs // 100)), 0, -1) if max_epochs % every == 0)
+
+
+def _trainer(plain: Mapping[str, Any], session: Session, console: Console) -> pl.Trainer:
+    settings = dict(plain["trainer"])
+    settings.pop("compile")
+    settings["precision"] = choose_precision(settings["precision"], settings["accelerator"])
+    settings["check_val_every_n_epoch"] = validation_interval(
+        settings["check_val_every_n_epoch"], settings["max_epochs"]
+    )
+    callbacks: list[pl.Callback] = [FiniteWeights(), ProgressLine(console)]
+    if session.record:
+        callbacks += [KeepRecord(session.record), Pictures(session.record, plain["pictures"])]
+    return pl.Trainer(
+        **settings,
+        default_root_dir=session.folder,
+        logger=session.loggers or False,
+        callbacks=[*callbacks, *checkpoints(session.folder)],
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _finish(trainer: pl.Trainer, module: Segmentation, data: SegmentationData, console: Console, *, test: bool) -> None:
+    """Show every class: of the best checkpoint on the test split where it has labels, else of the best validation."""
+    if test:
+        best = Path(trainer.default_root_dir) / BEST
+        trainer.test(module, datamodule=data, ckpt_path=str(best), verbose=False, weights_only=True)
+    if trainer.is_global_zero:
+        stage = "test" if test else "val"
+        scores = module.scores["test" if test else "best"]
+        console.print(class_table(scores, f"{data.classes.name} {stage}, best.ckpt"))
+
+
+def _check_batch(plain: Mapping[str, Any]) -> None:
+    parts = plain["trainer"]["devices"] * plain["trainer"]["accumulate_grad_batches"]
+    batch = plain["data"]["batch_size"]
+    if batch // parts == 1:
+        raise RequestError(
+            f"data.batch_size={batch} over {parts} device(s) x accumulation step(s) is one frame at a time, and a "
+            f"single frame has no batch statistics at the 1x1 pooled map: set data.batch_size={2 * parts} or more."
+        )
+
+
+def _summary(module: Segmentation, data: SegmentationData, session: Session, console: Console) -> None:
+    costs = network_cost(module.network, PAPER_SIZE, in_channels=module.config["model"]["in_channels"])
+    parameters = sum(cost.parameters for cost in costs)
+    norms = sum(cost.norm_parameters for cost in costs)
+    macs = sum(cost.macs for cost in costs)
+    counts = {split: data.source_counts(split) for split in ("train", "val")}
+    frames = "; ".join(
+        f"{split} " + " + ".join(f"{count:,} {source}" for source, count in by_source.items())
+        for split, by_source in counts.items()
+    )
+    console.print(
+        f"[bold]{session.folder}[/]\n"
+        f"{module.config['model']['name']}: {parameters:,} parameters ({parameters - norms:,} without BatchNorm), "
+        f"{macs / 1e9:.2f} G multiply-adds at {PAPER_SIZE[0]}x{PAPER_SIZE[1]}\n"
+        f"{data.classes.name}, {data.classes.num_classes} classes: {frames}; crop "
+        f"{data.crop_size[0]}x{data.crop_size[1]}, batch {data.batch_size}",
+        highlight=False,
+    )
+
+
+def _device(trainer: pl.Trainer) -> str:
+    import torch
+
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    return f"{trainer.world_size} x {name}, {torch.get_num_threads()} threads, {trainer.precision}"

@@ -1,0 +1,80 @@
+"""Pictures of fixed frames: input, truth and prediction side by side."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from fastscnn.data.classes import ClassTable
+from fastscnn.runs.record import RunRecord
+from fastscnn.training.segmentation import Segmentation
+
+Picture = npt.NDArray[np.uint8]
+
+
+def side_by_side(image: Picture, label: Picture | None, prediction: Picture, classes: ClassTable) -> Picture:
+    """Input, truth (where there is one) and prediction beside each other.
+
+    Args:
+        image: RGB, [H, W, 3].
+        label: Train ids [H, W]; ignored pixels are painted black.
+        prediction: Train ids [H, W].
+        classes: Gives the colours.
+
+    Returns:
+        RGB, [H, 2W or 3W, 3].
+    """
+    panels = [image]
+    if label is not None:
+        panels.append(classes.colorize(label))
+    return np.concatenate([*panels, classes.colorize(prediction)], axis=1)
+
+
+class Pictures(pl.Callback):
+    """Draw the same validation frames into `images/` and W&B, about ten times a run and after the last epoch.
+
+    Args:
+        record: The run, whose folder receives `images/NAME_epochNNNN.png`.
+        count: Number of frames, spread evenly over the validation split.
+    """
+
+    def __init__(self, record: RunRecord, count: int) -> None:
+        self.folder = record.folder / "images"
+        self.count = count
+
+    @rank_zero_only
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw, if it is time to."""
+        if trainer.sanity_checking or not self.count or not self._due(trainer):
+            return
+        assert isinstance(pl_module, Segmentation)
+        dataset: Any = trainer.val_dataloaders.dataset  # type: ignore[union-attr]
+        indices = np.unique(np.linspace(0, len(dataset) - 1, min(self.count, len(dataset))).astype(int))
+        self.folder.mkdir(exist_ok=True)
+        for index in indices.tolist():
+            sample = dataset[index]
+            with torch.inference_mode():
+                prediction = pl_module(sample["image"][None].to(pl_module.device)).argmax(1)[0]
+            picture = side_by_side(
+                sample["image"].permute(1, 2, 0).numpy(),
+                sample["label"].numpy(),
+                prediction.to(torch.uint8).cpu().numpy(),
+                pl_module.classes,
+            )
+            path = self.folder / f"{sample['name']}_epoch{trainer.current_epoch + 1:04d}.png"
+            cv2.imwrite(str(path), picture[:, :, ::-1])
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    logger.log_image(f"val/pictures/{sample['name']}", [str(path)])
+
+    def _due(self, trainer: pl.Trainer) -> bool:
+        epochs = trainer.max_epochs or 1
+        every = max(1, -(-epochs // 10))
+        step = trainer.check_val_every_n_epoch or 1
+        done = trainer.current_epoch + 1
+        return done >= epochs or done // every > (done - step) // every

@@ -1,0 +1,115 @@
+"""What a person sees while a run goes on: a bar, a line for each validation, a table at the end."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from fastscnn.training.metrics import Scores
+from fastscnn.training.segmentation import Segmentation
+
+
+class ProgressLine(pl.Callback):
+    """One bar over the whole run with loss, images a second and time left, and a line after each validation.
+
+    Where the output is no terminal only the lines are printed.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}% loss {task.fields[loss]} · {task.fields[rate]} images/s"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self.loss = float("nan")
+        self.rate = 0.0
+        self.best = float("-inf")
+        self._batch_started = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the bar at the step that the run is at."""
+        self.task = self.bar.add_task("training", total=trainer.estimated_stepping_batches, loss="-", rate="-")
+        self.bar.update(self.task, completed=trainer.global_step)
+        self.bar.start()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Note the time; the first batch of an epoch waits for its data before this."""
+        if not self._batch_started:
+            self._batch_started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Advance the bar; loss and rate are running means over about twenty batches."""
+        now = time.perf_counter()
+        rate = len(batch["image"]) * trainer.world_size / (now - self._batch_started)
+        self._batch_started = now
+        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
+        self.loss = loss if self.loss != self.loss else 0.95 * self.loss + 0.05 * loss
+        self.rate = 0.95 * self.rate + 0.05 * rate if self.rate else rate
+        self.bar.update(
+            self.task,
+            completed=trainer.global_step,
+            description=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
+            loss=f"{self.loss:.3f}",
+            rate=f"{self.rate:.1f}",
+        )
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the validation's line."""
+        self._batch_started = 0.0
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, Segmentation)
+        miou = pl_module.scores["val"].miou
+        mark = " *" if miou > self.best else ""
+        self.best = max(self.best, miou)
+        self.console.print(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {trainer.global_step}  "
+            f"loss {self.loss:.3f}  {self.rate:.1f} images/s  val/miou {miou:.4f}  best {self.best:.4f}{mark}",
+            highlight=False,
+        )
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the bar away."""
+        self.bar.stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Take the bar away, so that the error stands alone."""
+        self.bar.stop()
+
+
+def class_table(scores: Scores, title: str) -> Table:
+    """A table with the IoU of every class and category, and the means; percent."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("class")
+    table.add_column("IoU %", justify="right")
+    for name, iou in scores.iou.items():
+        table.add_row(name, _percent(iou))
+    if scores.category_iou:
+        table.add_section()
+        for name, iou in scores.category_iou.items():
+            table.add_row(name, _percent(iou), style="dim")
+    table.add_section()
+    table.add_row("class mIoU", _percent(scores.miou), style="bold")
+    if scores.category_iou:
+        table.add_row("category mIoU", _percent(scores.category_miou), style="bold")
+    table.add_row("pixel accuracy", _percent(scores.accuracy))
+    if scores.absent:
+        table.caption = f"never occur and are left out of the mean: {', '.join(scores.absent)}"
+        table.caption_justify = "left"
+    return table
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}" if share == share else "-"
