@@ -1,0 +1,43 @@
+"""From plain configs to a SegmentationData."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastscnn.data.augment import build_augment, no_augment
+from fastscnn.data.frames import DataError, read_image
+from fastscnn.data.module import SegmentationData
+
+
+def build_data(data: Mapping[str, Any], augment: Mapping[str, Any] | None = None, *, seed: int = 0) -> SegmentationData:
+    """Build the data module of a `data` and an `augment` config.
+
+    Args:
+        data: `dataset`, `root`, `crop_size` (`[H, W]`, or `full` for the size of the first training frame),
+            `batch_size`, `num_workers` and, for the streets, `streets`.
+        augment: `name` (`paper` or `none`) and the settings of `build_augment`; None where nothing is trained.
+        seed: Of the order and the augmentation.
+
+    Raises:
+        DataError: A setting is wrong; with `crop_size="full"` also where the training frames are missing.
+    """
+    settings = {key: data[key] for key in ("dataset", "root", "batch_size", "num_workers")}
+    module = SegmentationData(**settings, crop_size=(1, 1), seed=seed, streets=data.get("streets"))
+    if augment is None:
+        return module
+    crop = data["crop_size"]
+    if crop == "full":
+        module.prepare_data()
+        crop = read_image(module.frames("train")[0].image).shape[:2]
+    module.crop_size = (int(crop[0]), int(crop[1]))
+    module.augment = _build_augment(augment, module.crop_size)
+    return module
+
+
+def _build_augment(augment: Mapping[str, Any], crop_size: Sequence[int]) -> Any:
+    settings = dict(augment)
+    name = settings.pop("name")
+    if name == "none":
+        return no_augment(crop_size)
+    if name == "paper":
+        return build_augment(crop_size, **settings)
+    raise DataError(f"augment.name={name} is unknown: use paper or none.")

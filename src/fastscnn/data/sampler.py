@@ -1,0 +1,53 @@
+"""The order in which frames are seen."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Gives (epoch, index) pairs in an order drawn from (seed, epoch) alone.
+
+    Each rank takes every `world_size`-th frame of the one global order: ranks with a batch of B / world_size
+    see, together, the same batches as one device with a batch of B.
+
+    With `shuffle`, every rank gets the same number of frames and none is repeated: the tail of the order that
+    fills no global batch of `batch_size` (a multiple of `world_size`) is left out, a different tail in each
+    epoch. With fewer frames than one batch, or no `batch_size`, only what the ranks cannot share is left out.
+    Without `shuffle`, every frame is given exactly once over all ranks, whose counts may differ by one.
+
+    Lightning calls `set_epoch` before each epoch.
+    """
+
+    def __init__(
+        self,
+        num_frames: int,
+        seed: int,
+        shuffle: bool = True,
+        rank: int = 0,
+        world_size: int = 1,
+        batch_size: int | None = None,
+    ) -> None:
+        self.seed = seed
+        self.shuffle = shuffle
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self.num_frames = num_frames
+        multiple = batch_size if batch_size and num_frames >= batch_size else world_size
+        self.num_used = num_frames - num_frames % multiple if shuffle else num_frames
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(range(self.rank, self.num_used, self.world_size))
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.arange(self.num_frames)
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_frames)
+        for index in order[self.rank : self.num_used : self.world_size].tolist():
+            yield self.epoch, index

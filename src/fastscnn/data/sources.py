@@ -1,0 +1,92 @@
+"""The data sets by name: their classes, their frames, and the generated streets' folder."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fastscnn.data import camvid, cityscapes
+from fastscnn.data.classes import CAMVID, CITYSCAPES, ClassTable
+from fastscnn.data.frames import DataError, Frame
+from fastscnn.data.streets import StreetsSpec, write_streets
+
+
+class Source(NamedTuple):
+    """A data set: its classes, and its frames by root and split."""
+
+    classes: ClassTable
+    frames: Callable[[str | Path | None, str], list[Frame]]
+
+
+def streets_frames(root: str | Path | None, split: str) -> list[Frame]:
+    """Frames of the generated streets, sorted by name."""
+    return [replace(frame, source="streets") for frame in cityscapes.fine_frames(root, split)]
+
+
+DATASETS = {
+    "streets": Source(CITYSCAPES, streets_frames),
+    "fine": Source(CITYSCAPES, cityscapes.fine_frames),
+    "fine_coarse": Source(CITYSCAPES, cityscapes.fine_coarse_frames),
+    "camvid": Source(CAMVID, camvid.camvid_frames),
+}
+
+
+def source_of(dataset: str) -> Source:
+    """The data set of that name.
+
+    Raises:
+        DataError: There is none.
+    """
+    if dataset not in DATASETS:
+        raise DataError(f"data.dataset={dataset} is unknown: use one of {', '.join(DATASETS)}.")
+    return DATASETS[dataset]
+
+
+def frames_for(dataset: str, root: str | Path | None, split: str) -> list[Frame]:
+    """Frames of a data set's `train`, `val` or `test` split, sorted by name.
+
+    Raises:
+        DataError: The data set or the split is unknown, or its files are not where they should be.
+    """
+    return source_of(dataset).frames(root, split)
+
+
+def streets_spec(settings: Mapping[str, Any]) -> StreetsSpec:
+    """Build the spec of the streets from settings that differ from its defaults.
+
+    Raises:
+        DataError: A setting does not exist.
+    """
+    known = [field.name for field in fields(StreetsSpec)]
+    for name in settings:
+        if name not in known:
+            raise DataError(f"data.streets.{name} is unknown: use one of {', '.join(known)}.")
+    return StreetsSpec(
+        **{name: tuple(value) if isinstance(value, Sequence) else value for name, value in settings.items()}
+    )
+
+
+def streets_root(spec: StreetsSpec) -> Path:
+    """Where the streets of a spec are generated: one folder for each spec, below the working directory."""
+    settings = json.dumps(asdict(spec), sort_keys=True)
+    return Path("data/streets") / hashlib.sha256(settings.encode()).hexdigest()[:10]
+
+
+def generate_streets(root: Path, spec: StreetsSpec) -> None:
+    """Write the streets to `root` where there are none; whole or not at all, also with two runs at once."""
+    if root.is_dir() and any(root.iterdir()):
+        return
+    print(f"Generating the synthetic streets in {root} (once)", flush=True)
+    partial = root.with_name(f"{root.name}.{os.getpid()}.partial")
+    try:
+        write_streets(partial, spec)
+        partial.replace(root)
+    except OSError:
+        if not (root.is_dir() and any(root.iterdir())):
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

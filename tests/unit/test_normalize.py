@@ -1,0 +1,24 @@
+"""The normalisation of images."""
+
+import pytest
+import torch
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from fastscnn.data.normalize import normalize
+
+IMAGES = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def test_images_are_scaled_as_the_pretrained_networks_of_timm_expect():
+    mean, std = torch.tensor(IMAGENET_DEFAULT_MEAN), torch.tensor(IMAGENET_DEFAULT_STD)
+    expected = ((IMAGES.permute(0, 2, 3, 1).double() / 255 - mean) / std).permute(0, 3, 1, 2)
+    torch.testing.assert_close(normalize(IMAGES), expected.float())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_float_image_of_the_same_range_gives_the_same_and_is_left_as_it_was(dtype):
+    images = IMAGES.to(dtype)
+    normalized = normalize(images)
+    assert normalized.dtype == dtype
+    torch.testing.assert_close(normalized.float(), normalize(IMAGES))
+    assert torch.equal(images, IMAGES.to(dtype))
