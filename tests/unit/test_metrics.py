@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
+
 from fastscnn.data.classes import CAMVID, CITYSCAPES
 from fastscnn.training.metrics import ConfusionMatrix, score
-from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 
 
 def scored(predictions, labels, classes=CITYSCAPES, batches=1):

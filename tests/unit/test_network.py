@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+
 from fastscnn.network.blocks import AuxiliaryHead
 from fastscnn.network.build import build_network
 from fastscnn.network.cost import count_parameters, network_cost

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from fastscnn.network.blocks import AuxiliaryHead
 from fastscnn.network.fast_scnn import FastSCNN
 from fastscnn.training.optim import decay_groups, poly, sgd

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any, NamedTuple
 from fastscnn.data import camvid, cityscapes
 from fastscnn.data.classes import CAMVID, CITYSCAPES, ClassTable
 from fastscnn.data.frames import DataError, Frame
-from fastscnn.data.streets import StreetsSpec, write_streets
+from fastscnn.data.streets import GENERATOR_VERSION, MANIFEST, StreetsSpec, write_streets
 
 
 class Source(NamedTuple):
@@ -65,28 +63,30 @@ def streets_spec(settings: Mapping[str, Any]) -> StreetsSpec:
     for name in settings:
         if name not in known:
             raise DataError(f"data.streets.{name} is unknown: use one of {', '.join(known)}.")
-    return StreetsSpec(
-        **{name: tuple(value) if isinstance(value, Sequence) else value for name, value in settings.items()}
-    )
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, Sequence) else value for name, value in settings.items()
+    }
+    try:
+        return StreetsSpec(**values)
+    except ValueError as error:
+        raise DataError(f"data.streets: {error}") from None
 
 
 def streets_root(spec: StreetsSpec) -> Path:
-    """Where the streets of a spec are generated: one folder for each spec, below the working directory."""
-    settings = json.dumps(asdict(spec), sort_keys=True)
+    """Where the streets of a spec are generated: a folder for each spec and version, below the working directory."""
+    settings = json.dumps([GENERATOR_VERSION, asdict(spec)], sort_keys=True)
     return Path("data/streets") / hashlib.sha256(settings.encode()).hexdigest()[:10]
 
 
 def generate_streets(root: Path, spec: StreetsSpec) -> None:
-    """Write the streets to `root` where there are none; whole or not at all, also with two runs at once."""
-    if root.is_dir() and any(root.iterdir()):
-        return
-    print(f"Generating the synthetic streets in {root} (once)", flush=True)
-    partial = root.with_name(f"{root.name}.{os.getpid()}.partial")
+    """Write the streets to `root` where they are not there yet.
+
+    Raises:
+        DataError: The folder holds something else.
+    """
+    if not (root / MANIFEST).exists():
+        print(f"Generating the synthetic streets in {root} (once)", flush=True)
     try:
-        write_streets(partial, spec)
-        partial.replace(root)
-    except OSError:
-        if not (root.is_dir() and any(root.iterdir())):
-            raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        write_streets(root, spec)
+    except ValueError as error:
+        raise DataError(str(error)) from None

@@ -58,7 +58,9 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         print(explain(error, CONF, config_name), file=sys.stderr)
         sys.exit(WRONG_REQUEST)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        for line in (str(stop) or "stopped", *getattr(stop, "__notes__", ())):
+            print(line, file=sys.stderr)
         sys.exit(FAILED)
 
 

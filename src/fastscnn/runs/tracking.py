@@ -1,28 +1,25 @@
 """One Weights & Biases run for one run of ours."""
 
-import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from fastscnn.errors import RequestError
 
 if TYPE_CHECKING:
     from wandb import Run
 
-
-def choose_mode() -> str:
-    """`online` where there is a key, `offline` where there is none; `WANDB_MODE` decides if it is set.
-
-    Never asks on the terminal.
-    """
-    import wandb
-
-    if mode := os.environ.get("WANDB_MODE"):
-        return {"dryrun": "offline", "run": "online"}.get(mode, mode)
-    with contextlib.suppress(Exception):  # no network, a malformed key: the run is kept offline
-        if wandb.login(prompt=False, verify=False):
-            return "online"
-    return "offline"
+ENVIRONMENT = {
+    "WANDB_SILENT": "true",
+    "WANDB_INIT_TIMEOUT": "30",  # seconds until a server that does not answer is given up: the run is kept offline
+    "WANDB_FINISH_TIMEOUT": "300",  # seconds for the last upload, so that no run hangs at its end
+    "WANDB_FINISH_TIMEOUT_RAISES": "true",
+    # Telemetry prints its failures after our last line, and waits ten seconds for a server that hangs.
+    "WANDB_ERROR_REPORTING": "false",
+}
+"""W&B's own variables, as they are here unless the user sets them."""
 
 
 def wandb_config(resolved: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,7 +31,7 @@ def wandb_config(resolved: Mapping[str, Any], identity: Mapping[str, Any]) -> di
     return {"config": dict(resolved), **identity}
 
 
-@contextlib.contextmanager
+@contextmanager
 def tracked(
     folder: Path,
     *,
@@ -48,34 +45,35 @@ def tracked(
 ) -> Iterator["Run"]:
     """Open a W&B run that ends with this block, as failed if the block does.
 
-    The summary of `val/miou` is its maximum, and the x axis of every metric is `trainer/global_step`.
+    It is online where there is a key and the server takes it, else offline, without a question; `WANDB_MODE`
+    decides if it is set. A line says where the run is, and why if it is offline.
+
+    The x axis of every metric is `trainer/global_step`. The summary of `val/miou` is its maximum, which W&B keeps
+    as `val/miou.max`.
 
     Raises:
+        RequestError: One of W&B's environment variables has a wrong value.
         RuntimeError: Another W&B run is open in this process: its metrics would be mixed with this one's.
     """
+    for variable, value in ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
     import wandb
 
     if wandb.run is not None:
         raise RuntimeError(
             f"the W&B run {wandb.run.id} is still open in this process: finish it before another run starts"
         )
-    settings: dict[str, Any] = {
-        "project": project,
-        "entity": entity,
-        "dir": str(folder),
-        "id": os.environ.get("WANDB_RUN_ID", run_id),
-        "name": name,
-        "group": group,
-        "tags": tags,
-        "config": dict(config),
-        "settings": wandb.Settings(silent=True, init_timeout=60),
-    }
-    mode = choose_mode()
-    try:
-        run = wandb.init(mode=mode, **settings)  # type: ignore[arg-type]
-    except wandb.errors.CommError as error:
-        print(f"W&B cannot be reached ({error}): this run is kept offline; send it later with wandb sync.")
-        run = wandb.init(mode="offline", **settings)
+    run = _start(
+        project=project,
+        entity=entity,
+        dir=str(folder),
+        id=os.environ.get("WANDB_RUN_ID", run_id),
+        name=name,
+        group=group,
+        tags=tags,
+        config=dict(config),
+    )
+    folder_to_sync = run.sync_dir
     exit_code = 1
     try:
         run.define_metric("trainer/global_step")
@@ -84,4 +82,38 @@ def tracked(
         yield run
         exit_code = 0
     finally:
-        run.finish(exit_code=exit_code)
+        try:
+            run.finish(exit_code=exit_code)
+        except TimeoutError:
+            print(f"W&B: the last data did not arrive in time. Send it later: wandb sync {folder_to_sync}")
+
+
+def _start(**settings: Any) -> "Run":
+    import wandb
+    from pydantic import ValidationError  # W&B checks its settings with it
+
+    try:
+        general = wandb.setup().settings
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise RequestError(
+            f"WANDB_{'_'.join(map(str, wrong['loc'])).upper()}={wrong['input']}: {wrong['msg']}."
+        ) from None
+    mode: Any = general.mode
+    reason = "as asked"
+    if mode in ("online", "run"):
+        try:
+            if wandb.login(prompt=False, verify=False):
+                run = wandb.init(mode="online", **settings)
+                print(f"W&B: {run.url}")
+                return run
+            reason = "no key; wandb login stores one"
+        except wandb.Error as error:
+            cause = str(error).partition("\n")[0]
+            reason = f"{general.base_url}: {cause}; check the key (wandb login), logger.entity and the network"
+            wandb.teardown()  # the service still holds the run's id
+        mode = "offline"
+    run = wandb.init(mode=mode, **settings)
+    if run.offline:
+        print(f"W&B: offline ({reason}). Send the run later: wandb sync {run.sync_dir}")
+    return run

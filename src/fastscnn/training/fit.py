@@ -6,6 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from fastscnn.data.build import build_data
@@ -54,7 +55,11 @@ def fit(config: DictConfig) -> None:
             session.record.update(device=_device(trainer))
         if plain["trainer"]["compile"]:
             module.network.compile()
-        trainer.fit(module, datamodule=data)
+        try:
+            trainer.fit(module, datamodule=data)
+        except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM
+            signal = "SIGTERM" if isinstance(stop, SIGTERMException) else "Ctrl-C"
+            raise KeyboardInterrupt(f"stopped by {signal} at step {trainer.global_step}") from None
         _finish(trainer, module, data, console, test=plain["data"]["evaluate_test"])
 
 

@@ -2,36 +2,9 @@
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastscnn.network.blocks import resize
-
-
-def upsampled_cross_entropy(
-    logits: Tensor, labels: Tensor, *, ignore_index: int = 255, label_smoothing: float = 0.0
-) -> Tensor:
-    """Mean cross-entropy over the labelled pixels, at the labels' resolution.
-
-    Args:
-        logits: Float [B, C, h, w], of any resolution; upsampled to the labels' size.
-        labels: Train ids [B, H, W].
-        ignore_index: Label of the pixels that are left out.
-        label_smoothing: Share of the target spread evenly over all classes.
-
-    Returns:
-        A scalar; 0 where every pixel is ignored.
-    """
-    height, width = labels.shape[-2:]
-    targets = labels.long()
-    total = F.cross_entropy(
-        resize(logits.float(), (height, width)),
-        targets,
-        ignore_index=ignore_index,
-        reduction="sum",
-        label_smoothing=label_smoothing,
-    )
-    return total / (targets != ignore_index).sum().clamp(min=1)
+from fastscnn.kernels import upsample_cross_entropy
 
 
 class SegmentationLoss(nn.Module):
@@ -48,6 +21,4 @@ class SegmentationLoss(nn.Module):
         return self._one(logits, labels) + self.auxiliary_weight * sum(self._one(head, labels) for head in auxiliary)
 
     def _one(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return upsampled_cross_entropy(
-            logits, labels, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing
-        )
+        return upsample_cross_entropy(logits, labels, self.ignore_index, label_smoothing=self.label_smoothing)

@@ -1,0 +1,120 @@
+"""`python src/eval.py` as a user calls it, against training's own validation and the official evaluation."""
+
+import json
+
+import cv2
+import pytest
+from conftest import FAST
+
+EVAL = ["trainer.accelerator=cpu", "data.num_workers=0"]
+
+
+@pytest.fixture(scope="module")
+def evaluated(run, trained, tmp_path_factory):
+    """An evaluation of the trained run's best checkpoint with its predictions saved."""
+    cwd = tmp_path_factory.mktemp("eval")
+    done = run(
+        "eval.py",
+        f"checkpoint='{trained[1] / 'checkpoints' / 'best.ckpt'}'",
+        "save_predictions=predictions",
+        "paths.run_dir=evaluation",
+        *EVAL,
+        cwd=cwd,
+    )
+    assert done.returncode == 0, done.stderr
+    return done, cwd
+
+
+def metrics(cwd):
+    return json.loads((cwd / "evaluation" / "eval.json").read_text())["metrics"]
+
+
+def test_evaluation_gives_the_number_of_trainings_own_validation(evaluated, trained):
+    recorded = json.loads((trained[1] / "run.json").read_text())["metrics"]["best"]
+    ours = metrics(evaluated[1])
+    assert {name for name in recorded if name.startswith("val/")} <= set(ours)
+    for name, value in recorded.items():
+        if name.startswith("val/"):
+            assert ours[name] == pytest.approx(value, abs=1e-6)
+
+
+def test_official_evaluation_of_the_saved_predictions_gives_the_same_scores(evaluated, cityscapes, run, tmp_path):
+    cwd = evaluated[1]
+    script = tmp_path / "official.py"
+    script.write_text(
+        "import json, sys\n"
+        "from pathlib import Path\n"
+        "from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as official\n"
+        "truths = sorted(str(p) for p in Path(sys.argv[1]).rglob('gtFine/val/*/*_gtFine_labelIds.png'))\n"
+        "official.args.predictionPath = sys.argv[2]\n"
+        "official.args.quiet, official.args.JSONOutput, official.args.evalInstLevelScore = True, False, False\n"
+        "predictions = [official.getPrediction(official.args, truth) for truth in truths]\n"
+        "print('RESULT' + json.dumps(official.evaluateImgLists(predictions, truths, official.args), default=float))\n"
+    )
+    done = run(script, str(cityscapes), str(cwd / "predictions"), cwd=tmp_path)
+    results = json.loads(done.stdout.rpartition("RESULT")[2])
+    ours = metrics(cwd)
+    assert ours["val/miou"] == pytest.approx(results["averageScoreClasses"], abs=1e-6)
+    assert ours["val/category_miou"] == pytest.approx(results["averageScoreCategories"], abs=1e-6)
+    compared = 0
+    for name, official in results["classScores"].items():
+        if official == official:
+            assert ours[f"val/iou/{name}"] == pytest.approx(official, abs=1e-6)
+            compared += 1
+    assert compared > 10
+
+
+def test_predictions_are_whole_label_id_files_under_the_frames_names(evaluated, cityscapes):
+    truths = sorted((cityscapes / "gtFine" / "val").rglob("*_gtFine_labelIds.png"))
+    for truth in truths:
+        name = truth.name.replace("_gtFine_labelIds.png", "_pred_labelIds.png")
+        prediction = cv2.imread(str(evaluated[1] / "predictions" / name), cv2.IMREAD_UNCHANGED)
+        assert prediction.shape == cv2.imread(str(truth), cv2.IMREAD_UNCHANGED).shape
+
+
+def test_table_and_the_folder_are_on_the_screen(evaluated):
+    lines = evaluated[0].stdout.strip().splitlines()
+    assert "class mIoU" in evaluated[0].stdout
+    assert "evaluation" in lines[-1]
+
+
+def test_checkpoint_of_another_class_count_and_a_missing_one_are_refused(run, trained, tmp_path):
+    best = trained[1] / "checkpoints" / "best.ckpt"
+    done = run("eval.py", f"checkpoint='{best}'", "data=camvid", "data.root=x", *EVAL, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "19 classes" in done.stderr
+    assert "11 of CamVid" in done.stderr
+    done = run("eval.py", "checkpoint=nothing.ckpt", *EVAL, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines() == [done.stderr.strip()]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_skip_zero_on_the_trained_checkpoint_is_another_network(run, trained, evaluated, tmp_path):
+    best = trained[1] / "checkpoints" / "best.ckpt"
+    done = run("eval.py", f"checkpoint='{best}'", "skip=zero", "paths.run_dir=evaluation", *EVAL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "evaluation" / "eval.json").read_text())["model"]["skip"] == "zero"
+    assert metrics(tmp_path)["val/accuracy"] != metrics(evaluated[1])["val/accuracy"]
+
+
+def test_streets_layout_read_as_fine_is_the_same_job(run, tmp_path):
+    small = [
+        "data.crop_size=[48,96]",
+        "data.batch_size=2",
+        "trainer.max_epochs=1",
+        "data.lr=0.045",
+        "logger=csv",
+        *FAST,
+    ]
+    spec = "+data.streets.size=[64,128]"
+    counts = ["+data.streets.train=4", "+data.streets.val=2", "+data.streets.test=2", "+data.streets.train_extra=2"]
+    first = run("train.py", spec, *counts, *small, "paths.run_dir=streets", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    (root,) = (tmp_path / "data" / "streets").iterdir()
+    second = run("train.py", "data=fine", f"data.root={root}", *small, "paths.run_dir=fine", cwd=tmp_path)
+    assert second.returncode == 0, second.stderr
+    values = [json.loads((tmp_path / name / "run.json").read_text())["metrics"]["last"] for name in ("streets", "fine")]
+    assert values[0]["val/accuracy"] == values[1]["val/accuracy"]
+    assert values[0]["val/miou"] == values[1]["val/miou"]
+    assert values[0]["test/miou"] > 0

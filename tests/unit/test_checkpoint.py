@@ -1,0 +1,86 @@
+"""Checkpoints: read safely, refused in one sentence, rebuilt by our own code."""
+
+import pickle
+
+import pytest
+import torch
+
+from fastscnn.data.classes import CAMVID
+from fastscnn.errors import RequestError
+from fastscnn.runs.checkpoint import META, read_checkpoint
+from fastscnn.training.segmentation import Segmentation
+
+CONFIG = {
+    "model": {"name": "fast_scnn", "in_channels": 3, "activation": "relu", "skip": "keep", "dropout": 0.1},
+    "loss": {"auxiliary_weight": 0.4, "label_smoothing": 0.0},
+    "optimizer": {"lr": 0.01, "momentum": 0.9, "weight_decay": 4e-5, "power": 0.9},
+}
+
+
+def saved(path, module=None, drop=()):
+    module = module or Segmentation(CONFIG, CAMVID)
+    content = {"state_dict": {k: v for k, v in module.state_dict().items() if not k.startswith(tuple(drop))}}
+    module.on_save_checkpoint(content)
+    torch.save(content, path)
+    return module
+
+
+class Harmful:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+@pytest.mark.parametrize("drop", [(), ("auxiliary.",)])
+def test_checkpoint_evaluates_the_same_with_or_without_the_auxiliary_heads(tmp_path, drop):
+    module = saved(tmp_path / "a.ckpt", drop=drop).eval()
+    again = Segmentation.from_checkpoint(tmp_path / "a.ckpt").eval()
+    images = torch.randint(0, 256, (1, 3, 40, 50), dtype=torch.uint8)
+    assert torch.equal(module(images), again(images))
+    assert again.classes == CAMVID
+
+
+def test_skip_can_be_changed_on_a_trained_network(tmp_path):
+    saved(tmp_path / "a.ckpt")
+    images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    keep, zero = (Segmentation.from_checkpoint(tmp_path / "a.ckpt", skip=skip).eval() for skip in (None, "zero"))
+    assert not torch.equal(keep(images), zero(images))
+    assert zero.config["model"]["skip"] == "zero"
+
+
+def test_file_that_would_execute_code_is_refused_without_executing_it(tmp_path, capsys):
+    torch.save({META: {}, "state_dict": Harmful()}, tmp_path / "bad.ckpt")
+    with pytest.raises(RequestError, match=r"bad\.ckpt is no checkpoint that can be read safely"):
+        read_checkpoint(tmp_path / "bad.ckpt")
+    assert "executed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"text, not a checkpoint", b"PK\x03\x04 cut off", pickle.dumps({"a": 1}), b"\x89PNG\r\n"]
+)
+def test_file_that_is_no_checkpoint_is_named(tmp_path, content):
+    (tmp_path / "x.ckpt").write_bytes(content)
+    with pytest.raises(RequestError, match=r"x\.ckpt is no checkpoint|x\.ckpt was not written"):
+        read_checkpoint(tmp_path / "x.ckpt")
+
+
+def test_checkpoint_cut_off_in_the_middle_is_named(tmp_path):
+    saved(tmp_path / "a.ckpt")
+    (tmp_path / "cut.ckpt").write_bytes((tmp_path / "a.ckpt").read_bytes()[:100_000])
+    with pytest.raises(RequestError, match=r"cut\.ckpt"):
+        read_checkpoint(tmp_path / "cut.ckpt")
+
+
+def test_missing_file_a_folder_and_a_foreign_checkpoint_are_named_with_the_fix(tmp_path):
+    with pytest.raises(RequestError, match="there is no such file"):
+        read_checkpoint(tmp_path / "none.ckpt")
+    with pytest.raises(RequestError, match=r"best\.ckpt"):
+        read_checkpoint(tmp_path)
+    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+    with pytest.raises(RequestError, match=r"was not written by train\.py"):
+        read_checkpoint(tmp_path / "foreign.ckpt")
+
+
+def test_tensors_that_do_not_fit_are_named(tmp_path):
+    saved(tmp_path / "a.ckpt", drop=("network.classifier.3.weight",))
+    with pytest.raises(RequestError, match=r"network\.classifier\.3\.weight"):
+        Segmentation.from_checkpoint(tmp_path / "a.ckpt")

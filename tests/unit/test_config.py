@@ -1,0 +1,110 @@
+"""Every option composes, wrong values are refused in one sentence, wrong words get the nearest right one."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from omegaconf import OmegaConf
+
+from fastscnn.errors import RequestError
+from fastscnn.runs.config import REQUIREMENTS, check_config, explain
+from fastscnn.runs.launch import CONF
+from fastscnn.training.fit import validation_interval
+
+GROUPS = {folder.name: sorted(f.stem for f in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()}
+
+
+def composed(*overrides, name="train"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(name, overrides=list(overrides))
+
+
+@pytest.mark.parametrize(("group", "option"), [(group, option) for group in GROUPS for option in GROUPS[group]])
+def test_every_option_composes_and_passes_the_checks(group, option):
+    config = composed(f"{group}={option}")
+    check_config(config)
+    OmegaConf.to_container(config, resolve=True)
+
+
+def test_base_config_is_the_papers_recipe_on_cityscapes():
+    config = composed("data=fine")
+    assert (config.data.batch_size, config.trainer.max_epochs) == (12, 1000)
+    assert (config.optimizer.lr, config.optimizer.momentum, config.optimizer.power) == (0.045, 0.9, 0.9)
+    assert config.optimizer.weight_decay == 4e-5
+    assert config.loss.auxiliary_weight == 0.4
+    assert list(config.augment.scale) == [0.5, 2.0]
+    assert (config.model.skip, config.model.activation) == ("keep", "relu")
+
+
+def test_every_checked_key_exists_in_some_config():
+    configs = [composed(), composed("checkpoint=x", name="eval")]
+    for key in REQUIREMENTS:
+        assert any(OmegaConf.select(config, key, default=...) is not ... for config in configs), key
+
+
+def test_eval_takes_data_settings_and_skip_with_and_without_a_data_option():
+    config = composed("checkpoint=x", "data.root=/a", "skip=zero", name="eval")
+    assert config.data.root == "/a"
+    assert config.model.skip == "zero"
+    assert composed("checkpoint=x", "data=camvid", "data.root=/a", name="eval").data.dataset == "camvid"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "data.batch_size=0",
+        "data.batch_size=2.5",
+        "data.batch_size=true",
+        "data.num_workers=-1",
+        "data.crop_size=[0,4]",
+        "data.crop_size=4",
+        "optimizer.lr=nan",
+        "optimizer.lr=inf",
+        "optimizer.lr=-1",
+        "optimizer.lr=fast",
+        "optimizer.momentum=1",
+        "trainer.max_epochs=0",
+        "trainer.devices=0",
+        "trainer.precision=8",
+        "seed=-1",
+        "model.dropout=1.0",
+        "model.activation=gelu",
+    ],
+)
+def test_wrong_value_is_refused_with_its_key_and_what_is_allowed(override):
+    key = override.partition("=")[0]
+    with pytest.raises(RequestError, match=rf"^{key}=.* is not .*\. Set {key}="):
+        check_config(composed(override))
+
+
+@pytest.mark.parametrize(
+    ("override", "suggestion"),
+    [
+        ("data=fin", "data=fine?"),
+        ("skip=zeor", "skip=zero?"),
+        ("experiment=fineonly", "experiment=fine_only?"),
+        ("data.bach_size=3", "data.batch_size?"),
+        ("batch_size=3", "data.batch_size?"),
+        ("trainer.max_epoch=3", "trainer.max_epochs?"),
+        ("optimiser.lr=3", "optimizer.lr?"),
+        ("dat=fine", "data?"),
+    ],
+)
+def test_misspelt_override_gets_the_nearest_right_one(override, suggestion):
+    with pytest.raises((ConfigCompositionException, MissingConfigException)) as raised:
+        composed(override)
+    sentence = explain(raised.value, CONF, "train")
+    assert f"Did you mean {suggestion}" in sentence
+    assert "\n" not in sentence
+
+
+def test_override_that_cannot_be_parsed_is_told_in_one_line():
+    with pytest.raises(HydraException) as raised:
+        composed("data.crop_size=[1,2")
+    assert "\n" not in explain(raised.value, CONF, "train")
+
+
+@pytest.mark.parametrize("epochs", [1, 7, 99, 100, 150, 350, 400, 997, 1000])
+def test_automatic_validation_interval_always_ends_on_the_last_epoch(epochs):
+    every = validation_interval("auto", epochs)
+    assert epochs % every == 0
+    assert every <= max(1, -(-epochs // 100))

@@ -1,0 +1,32 @@
+"""metrics.csv: appended row by row, columns added as metrics appear, an old file continued."""
+
+import csv
+
+from fastscnn.runs.metrics_csv import MetricsCSV
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_rows_are_on_disk_at_once_and_new_metrics_get_a_column(tmp_path):
+    logger = MetricsCSV(tmp_path / "metrics.csv")
+    logger.log_metrics({"train/loss": 2.0}, step=1)
+    assert rows(tmp_path / "metrics.csv") == [{"trainer/global_step": "1", "train/loss": "2.0"}]
+    logger.log_metrics({"val/miou": 0.5, "epoch": 0}, step=2)
+    first, second = rows(tmp_path / "metrics.csv")
+    assert first == {"trainer/global_step": "1", "train/loss": "2.0", "val/miou": "", "epoch": ""}
+    assert second == {"trainer/global_step": "2", "train/loss": "", "val/miou": "0.5", "epoch": "0"}
+
+
+def test_existing_file_is_continued(tmp_path):
+    MetricsCSV(tmp_path / "metrics.csv").log_metrics({"a": 1.0}, step=1)
+    MetricsCSV(tmp_path / "metrics.csv").log_metrics({"b": 2.0, "a": 3.0}, step=2)
+    assert [(row["a"], row["b"]) for row in rows(tmp_path / "metrics.csv")] == [("1.0", ""), ("3.0", "2.0")]
+
+
+def test_nan_is_an_empty_cell(tmp_path):
+    logger = MetricsCSV(tmp_path / "metrics.csv")
+    logger.log_metrics({"a": float("nan"), "b": 1.0}, step=0)
+    assert rows(tmp_path / "metrics.csv")[0]["a"] == ""
