@@ -51,7 +51,7 @@ def open_run(config: DictConfig) -> Iterator[Session]:
     if getattr(rank_zero_only, "rank", 0) > 0:
         yield Session(Path(os.environ.get(RUN_DIR_VARIABLE, ".")), None, [])
         return
-    _refuse_distributed_multirun(config)
+    _refuse_multirun(config)
     run_id = new_run_id()
     identity = chosen_identity()
     given = config.paths.run_dir
@@ -76,7 +76,7 @@ def open_run(config: DictConfig) -> Iterator[Session]:
                         entity=config.logger.entity,
                     )
                 )
-                record.update(wandb_id=run.id)
+                record.update(wandb_id=None if run.disabled else run.id)
                 loggers.append(WandbLogger(experiment=run))
             yield Session(folder, record, loggers)
     except BaseException as error:
@@ -87,12 +87,19 @@ def open_run(config: DictConfig) -> Iterator[Session]:
     print(f"The run's folder: {folder}")
 
 
-def _refuse_distributed_multirun(config: DictConfig) -> None:
-    if config.trainer.devices > 1 and HydraConfig.get().mode == RunMode.MULTIRUN:
+def _refuse_multirun(config: DictConfig) -> None:
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        return
+    if config.trainer.devices > 1:
         raise RequestError(
             f"-m with trainer.devices={config.trainer.devices}: each process of a distributed run would start the "
             "whole multirun again. Add hydra/launcher=submitit_slurm or submitit_local (pip install "
             "hydra-submitit-launcher), or run the jobs one by one."
+        )
+    if config.logger.name == "wandb" and (wandb_id := os.environ.get("WANDB_RUN_ID")):
+        raise RequestError(
+            f"-m with WANDB_RUN_ID={wandb_id}: every job would write into that one W&B run. Leave -m out of a sweep's "
+            "command, or unset WANDB_RUN_ID."
         )
 
 

@@ -73,7 +73,7 @@ def tracked(
         tags=tags,
         config=dict(config),
     )
-    folder_to_sync = run.sync_dir
+    sync_dir = run.sync_dir
     exit_code = 1
     try:
         run.define_metric("trainer/global_step")
@@ -85,7 +85,7 @@ def tracked(
         try:
             run.finish(exit_code=exit_code)
         except TimeoutError:
-            print(f"W&B: the last data did not arrive in time. Send it later: wandb sync {folder_to_sync}")
+            print(f"W&B: the last data did not arrive in time. Send it later: wandb sync --include-online {sync_dir}")
 
 
 def _start(**settings: Any) -> "Run":

@@ -70,7 +70,8 @@ class Pictures(pl.Callback):
             cv2.imwrite(str(path), picture[:, :, ::-1])
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
-                    logger.log_image(f"val/pictures/{sample['name']}", [str(path)])
+                    # Lightning logs the metrics of this moment under the last step's index
+                    logger.log_image(f"val/pictures/{sample['name']}", [str(path)], step=trainer.global_step - 1)
 
     def _due(self, trainer: pl.Trainer) -> bool:
         epochs = trainer.max_epochs or 1

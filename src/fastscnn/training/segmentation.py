@@ -44,7 +44,7 @@ class Segmentation(pl.LightningModule):
         self.config = dict(config)
         self.classes = classes
         model = self.config["model"]
-        self.network = build_network(model, classes.num_classes)
+        self.network = build_network(model, classes.num_classes).to(memory_format=torch.channels_last)
         self.auxiliary = nn.ModuleList(
             AuxiliaryHead(channels, classes.num_classes, dropout=model["dropout"], activation=model["activation"])
             for channels in (64, 128)

@@ -121,7 +121,7 @@ def _rider_side(
     full_face: bool = False,
 ) -> None:
     label = LABEL["rider"]
-    jacket = rng.choice(BRIGHT if rng.random() < 0.45 else CLOTHES)
+    jacket = rng.choice(BRIGHT if rng.random() < 0.75 else CLOTHES)
     trousers, skin = rng.choice(TROUSERS), rng.choice(SKIN)
     shoulder = (hip[0] + rng.uniform(0.22, 0.36), hip[1] + 0.52)
     knee = (foot[0] + 0.22, (hip[1] + foot[1]) / 2 + 0.12)
@@ -193,7 +193,7 @@ def _motorcycle_end(canvas: Canvas, right: float, ahead: float, rng: Random, *, 
 
 def _rider_end(bike: Cutout, rng: Random, *, seat: float, knees: float, helmet: bool, full_face: bool = False) -> None:
     label = LABEL["rider"]
-    jacket = rng.choice(BRIGHT if rng.random() < 0.45 else CLOTHES)
+    jacket = rng.choice(BRIGHT if rng.random() < 0.75 else CLOTHES)
     trousers, skin = rng.choice(TROUSERS), rng.choice(SKIN)
     for side, foot in ((-1, 0.24), (1, 0.36)):
         bike.limb((side * 0.11, seat + 0.02), (side * knees, seat - 0.34), 0.17, trousers, label)

@@ -15,6 +15,9 @@ LIVERY: tuple[Color, ...] = (
     (224, 120, 40),
     (118, 40, 96),
 )
+BUS_LIVERY: tuple[Color, ...] = (*LIVERY[:2] * 4, *LIVERY)
+TRAM_LIVERY: tuple[Color, ...] = (*LIVERY[3:5] * 4, *LIVERY)
+"""Most buses are red or yellow and most trams blue or green; any may have another's colour."""
 TARPAULIN: tuple[Color, ...] = (
     (228, 228, 222),
     (196, 198, 196),
@@ -75,7 +78,7 @@ def _draw_cab(cab: Box, color: Color) -> None:
 
 def draw_bus(pose: Pose, rng: Random, length: float) -> None:
     """Paint a city bus: a long box with a band of windows, doors and a lit destination."""
-    color = varied(rng.choice(LIVERY), rng)
+    color = varied(rng.choice(BUS_LIVERY), rng)
     trim = varied(rng.choice((*LIVERY[2:4], DARK)), rng)
     glass = varied(GLASS, rng, 0.4)
     body = Box(pose, (0.0, length), 2.55, (0.32, rng.uniform(2.95, 3.25)), (0.05, 0.12, 0.06))
@@ -104,7 +107,7 @@ def draw_bus(pose: Pose, rng: Random, length: float) -> None:
 
 def draw_tram(pose: Pose, rng: Random, length: float) -> None:
     """Paint a tram (Cityscapes: train): joined sections, leaning ends, a dark band of windows, a pantograph."""
-    color = varied(rng.choice(LIVERY), rng)
+    color = varied(rng.choice(TRAM_LIVERY), rng)
     base = rng.choice(((232, 232, 228), (208, 212, 214), color))
     sections = max(2, round(length / 8))
     section, last = length / sections, sections - 1

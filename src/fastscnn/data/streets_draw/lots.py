@@ -60,7 +60,7 @@ def _draw_front(canvas: Canvas, lot: Lot, sign: int, x: float, rng: Random, kind
 def _draw_wall(canvas: Canvas, lot: Lot, at: float, rng: Random) -> None:
     """Courses of stones with a coping."""
     label, sign = LABEL["wall"], 1.0 if at > 0 else -1.0
-    height, color, course = rng.uniform(1.5, 3.0), rng.choice(STONE), rng.choice((0.22, 0.3, 0.45))
+    height, color, course = rng.uniform(2.0, 3.4), rng.choice(STONE), rng.choice((0.22, 0.3, 0.45))
     normal, joint = (-sign, 0.0, 0.0), scaled(color, 0.76)
     _draw_band(canvas, lot, at, (0.0, height), color, normal, label)
     rows = np.arange(course, height, course)

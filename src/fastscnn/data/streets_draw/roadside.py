@@ -131,7 +131,7 @@ def _walkers(side: Side, rng: Random) -> list[Thing]:
     things = []
     for _ in range(rng.choice((1, 2, 3, 4, 5))):
         x = side.sign * rng.uniform(side.sidewalk.inner + 0.4, side.sidewalk.outer - 0.3)
-        ahead = distance(rng, 6, 36)
+        ahead = distance(rng, 6, 24)
         for i in range(rng.choice((1, 1, 2, 2, 3))):
             things.append(upright(draw_person, x + 0.6 * i, ahead + rng.uniform(-0.4, 0.4), 0.3, 1.7, rng))
     return things

@@ -61,7 +61,7 @@ def draw_street(entropy: Sequence[int], size: tuple[int, int]) -> Scene:
 def _blank(size: tuple[int, int], weather: Weather, rng: Random) -> Canvas:
     height, width = size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING
     camera = Camera(
-        focal=rng.uniform(1.55, 2.05) * height,
+        focal=rng.uniform(1.9, 2.5) * height,
         center=width * rng.uniform(0.38, 0.62),
         horizon=height * rng.uniform(0.36, 0.48),
         height=rng.uniform(1.25, 2.0),

@@ -7,9 +7,9 @@ FAR = 140.0
 """Metres to where the street ends."""
 
 STYLES: dict[str, dict[str, float]] = {
-    "city": {"building": 10, "wall": 1.5, "street": 1.2, "park": 1, "fence": 1.5},
-    "suburb": {"house": 8, "park": 1.5, "wall": 3, "fence": 3, "street": 1},
-    "park": {"park": 6, "fence": 3.5, "wall": 3, "building": 2, "street": 0.6},
+    "city": {"building": 9, "wall": 3, "street": 1, "park": 1, "fence": 3},
+    "suburb": {"house": 6, "park": 1.5, "wall": 4, "fence": 4, "street": 1},
+    "park": {"park": 5, "fence": 4, "wall": 4, "building": 2, "street": 0.6},
     "works": {"wall": 5, "fence": 5, "building": 4, "park": 1, "street": 1},
 }
 """Weight of each kind of lot in each kind of quarter.
@@ -110,7 +110,7 @@ def plan_street(rng: Random) -> tuple[Road, tuple[Side, Side]]:
         lines=tuple(lane + width / 2 for lane in lanes[:-1]),
         oncoming=rng.randint(1, to_left),
         crossing=rng.uniform(8, 26) if rng.random() < 0.3 else 0.0,
-        rails=rng.choice(lanes) if rng.random() < 0.36 else None,
+        rails=rng.choice(lanes) if rng.random() < 0.5 else None,
     )
     return road, (left, right)
 

@@ -13,10 +13,10 @@ from fastscnn.data.streets_draw.street import Road
 from fastscnn.data.streets_draw.thing import Painter, Thing, distance, upright, vehicle
 
 RIDERS: tuple[tuple[float, Painter], ...] = (
-    (0.7, partial(draw_bicycle, ridden=True)),
-    (0.45, partial(draw_bicycle, ridden=True)),
-    (0.55, partial(draw_motorcycle, ridden=True)),
-    (0.3, partial(draw_motorcycle, ridden=True)),
+    (0.85, partial(draw_bicycle, ridden=True)),
+    (0.5, partial(draw_bicycle, ridden=True)),
+    (0.85, partial(draw_motorcycle, ridden=True)),
+    (0.5, partial(draw_motorcycle, ridden=True)),
 )
 """Chance of each rider in a scene."""
 
@@ -56,13 +56,13 @@ def _large_vehicles(road: Road, lanes: list[Lane], rng: Random) -> list[Thing]:
         rails = road.rails
         lane = lanes[road.lanes.index(rails)]
         length = rng.uniform(18, 30)
-        ahead = lane.take(length, 9, 24, rng)
+        ahead = lane.take(length, 8, 20, rng)
         if ahead is not None:
             paint = partial(draw_tram, length=length)
             things.append(vehicle(paint, "train", (length, 2.45, 3.3), rails, ahead, lane.heading, rng))
-    if rng.random() < 0.5:
+    if rng.random() < 0.42:
         things += _on_some_lane(draw_bus, "bus", rng.uniform(9, 13), 3.1, lanes, rng)
-    if rng.random() < 0.5:
+    if rng.random() < 0.6:
         things += _on_some_lane(draw_truck, "truck", rng.uniform(6.5, 10.5), 3.6, lanes, rng)
     return things
 
@@ -71,7 +71,7 @@ def _on_some_lane(
     draw: Callable[..., None], label: str, length: float, height: float, lanes: list[Lane], rng: Random
 ) -> list[Thing]:
     for lane in rng.sample(lanes, len(lanes)):
-        ahead = lane.take(length, 8, 26, rng)
+        ahead = lane.take(length, 7, 20, rng)
         if ahead is not None:
             paint = partial(draw, length=length)
             return [vehicle(paint, label, (length, 2.5, height), lane.right, ahead, lane.heading, rng)]
@@ -101,7 +101,7 @@ def _riders(road: Road, rng: Random) -> list[Thing]:
     for chance, draw in RIDERS:
         if rng.random() < chance:
             place = rng.choice((left, right, rng.uniform(left, right)))
-            things.append(upright(draw, place, distance(rng, 6.5, 24), 0.45, 1.5, rng))
+            things.append(upright(draw, place, distance(rng, 6, 16), 0.45, 1.5, rng))
     return things
 
 
