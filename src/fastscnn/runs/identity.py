@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
 GROUPS = {
     "data": "streets",
@@ -19,7 +21,7 @@ GROUPS = {
 
 @dataclass(frozen=True)
 class Identity:
-    """A run's identity, from Hydra's choices alone: an overridden experiment never carries the wrong label.
+    """A run's identity, from what was chosen alone: an overridden experiment never carries the wrong label.
 
     Attributes:
         choices: Group to option, for all of our groups; `experiment` too, where one was named.
@@ -50,15 +52,21 @@ class Identity:
         return {**groups, "seed": seed}
 
 
-def chosen_identity() -> Identity:
-    """The identity of the job that Hydra is running."""
+def chosen_identity(config: DictConfig) -> Identity:
+    """The identity of the job that Hydra is running, whose config this is.
+
+    `skip` and `activation` are named as the model has them, so that `model.skip=zero` is labelled like `skip=zero`.
+    """
     hydra = HydraConfig.get()
     choices = {
         group: str(option)
         for group, option in hydra.runtime.choices.items()
         if "/" not in group and option is not None and str(option) != "null"
     }
+    for group in ("skip", "activation"):
+        if value := OmegaConf.select(config, f"model.{group}"):
+            choices[group] = value
     identity = Identity(choices)
     if hydra.mode == RunMode.MULTIRUN:
-        return Identity(choices, group=hydra.sweep.dir.rsplit("/", 1)[-1])
+        return Identity(choices, group=Path(hydra.sweep.dir).name)
     return Identity(choices, group=identity.name)

@@ -53,7 +53,7 @@ def open_run(config: DictConfig) -> Iterator[Session]:
         return
     _refuse_multirun(config)
     run_id = new_run_id()
-    identity = chosen_identity()
+    identity = chosen_identity(config)
     given = config.paths.run_dir
     folder = Path(given) if given else run_folder(Path(config.paths.output_dir), identity.name, run_id)
     record = RunRecord.create(folder, run_id=run_id, name=identity.name, choices=identity.choices, seed=config.seed)

@@ -1,6 +1,7 @@
 """One Weights & Biases run for one run of ours."""
 
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +53,7 @@ def tracked(
     as `val/miou.max`.
 
     Raises:
-        RequestError: One of W&B's environment variables has a wrong value.
+        RequestError: W&B does not take its project, entity or an environment variable.
         RuntimeError: Another W&B run is open in this process: its metrics would be mixed with this one's.
     """
     for variable, value in ENVIRONMENT.items():
@@ -67,13 +68,13 @@ def tracked(
         project=project,
         entity=entity,
         dir=str(folder),
-        id=os.environ.get("WANDB_RUN_ID", run_id),
+        id=os.environ.get("WANDB_RUN_ID") or run_id,
         name=name,
         group=group,
         tags=tags,
         config=dict(config),
     )
-    sync_dir = run.sync_dir
+    sync_dir = shlex.quote(run.sync_dir)
     exit_code = 1
     try:
         run.define_metric("trainer/global_step")
@@ -93,27 +94,36 @@ def _start(**settings: Any) -> "Run":
     from pydantic import ValidationError  # W&B checks its settings with it
 
     try:
-        general = wandb.setup().settings
+        run, reason = _init(settings)
     except ValidationError as error:
         wrong = error.errors()[0]
+        name = "_".join(map(str, wrong["loc"]))
         raise RequestError(
-            f"WANDB_{'_'.join(map(str, wrong['loc'])).upper()}={wrong['input']}: {wrong['msg']}."
+            f"W&B does not take {name}={wrong['input']}: {wrong['msg']}. Change WANDB_{name.upper()} or logger.{name}."
         ) from None
-    mode: Any = general.mode
-    reason = "as asked"
-    if mode in ("online", "run"):
-        try:
-            if wandb.login(prompt=False, verify=False):
-                run = wandb.init(mode="online", **settings)
-                print(f"W&B: {run.url}")
-                return run
-            reason = "no key; wandb login stores one"
-        except wandb.Error as error:
-            cause = str(error).partition("\n")[0]
-            reason = f"{general.base_url}: {cause}; check the key (wandb login), logger.entity and the network"
-            wandb.teardown()  # the service still holds the run's id
-        mode = "offline"
-    run = wandb.init(mode=mode, **settings)
+    except wandb.errors.UsageError as error:
+        raise RequestError(f"W&B: {error}. Change logger.project, logger.entity or WANDB_RUN_ID.") from None
     if run.offline:
-        print(f"W&B: offline ({reason}). Send the run later: wandb sync {run.sync_dir}")
+        print(f"W&B: offline ({reason}). Send the run later: wandb sync {shlex.quote(run.sync_dir)}")
+    elif not run.disabled:
+        print(f"W&B: {run.url}")
     return run
+
+
+def _init(settings: dict[str, Any]) -> tuple["Run", str]:
+    """The open run, and why it is offline if it is."""
+    import wandb
+
+    general = wandb.setup().settings
+    mode: Any = general.mode
+    if mode not in ("online", "run"):
+        return wandb.init(mode=mode, **settings), "as asked"
+    reason = "no key; wandb login stores one"
+    try:
+        if wandb.login(prompt=False, verify=False):
+            return wandb.init(mode="online", **settings), ""
+    except wandb.errors.CommError as error:
+        cause = str(error).partition("\n")[0]
+        reason = f"{general.base_url}: {cause}; check the key (wandb login), logger.entity and the network"
+        wandb.teardown()  # W&B's service still holds the run's id
+    return wandb.init(mode="offline", **settings), reason
