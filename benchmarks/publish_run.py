@@ -1,6 +1,6 @@
 """Write a finished run into results/: its numbers, curve and pictures, which the README shows.
 
-    python benchmarks/publish_run.py RUN_DIR NAME
+python benchmarks/publish_run.py RUN_DIR NAME
 """
 
 import csv

@@ -107,8 +107,8 @@ def test_streets_layout_read_as_fine_is_the_same_job(run, tmp_path):
         "logger=csv",
         *FAST,
     ]
-    spec = "+data.streets.size=[64,128]"
-    counts = ["+data.streets.train=4", "+data.streets.val=2", "+data.streets.test=2", "+data.streets.train_extra=2"]
+    spec = "data.streets.size=[64,128]"
+    counts = ["data.streets.train=4", "data.streets.val=2", "data.streets.test=2", "data.streets.train_extra=2"]
     first = run("train.py", spec, *counts, *small, "paths.run_dir=streets", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     (root,) = (tmp_path / "data" / "streets").iterdir()

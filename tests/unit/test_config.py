@@ -76,6 +76,11 @@ def test_wrong_value_is_refused_with_its_key_and_what_is_allowed(override):
         check_config(composed(override))
 
 
+def test_missing_checkpoint_is_asked_for():
+    with pytest.raises(RequestError, match=r"^checkpoint is not set\. Set checkpoint="):
+        check_config(composed(name="eval"))
+
+
 @pytest.mark.parametrize(
     ("override", "suggestion"),
     [

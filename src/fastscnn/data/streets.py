@@ -57,9 +57,9 @@ class StreetsSpec:
 
     size: tuple[int, int] = (256, 512)
     train: int = 400
-    val: int = 80
-    test: int = 40
-    train_extra: int = 200
+    val: int = 40
+    test: int = 80
+    train_extra: int = 100
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -81,6 +81,9 @@ def check_config(config: DictConfig) -> None:
     Raises:
         RequestError: A value is outside what it may be; names the key, the value and what is allowed.
     """
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise RequestError(f"{missing[0]} is not set. Set {missing[0]}=VALUE; see --help.")
     for key, (holds, requirement) in REQUIREMENTS.items():
         value = OmegaConf.select(config, key, default=...)
         if value is ...:

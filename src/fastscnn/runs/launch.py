@@ -58,6 +58,8 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         print(explain(error, CONF, config_name), file=sys.stderr)
         sys.exit(WRONG_REQUEST)
+    except BrokenPipeError:  # the reader of our output, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt as stop:
         for line in (str(stop) or "stopped", *getattr(stop, "__notes__", ())):
             print(line, file=sys.stderr)

@@ -132,6 +132,7 @@ def _summary(module: Segmentation, data: SegmentationData, session: Session, con
         f"{data.classes.name}, {data.classes.num_classes} classes: {frames}; crop "
         f"{data.crop_size[0]}x{data.crop_size[1]}, batch {data.batch_size}",
         highlight=False,
+        soft_wrap=True,
     )
 
 

@@ -40,7 +40,8 @@ class ProgressLine(pl.Callback):
         """Start the bar at the step that the run is at."""
         self.task = self.bar.add_task("training", total=trainer.estimated_stepping_batches, loss="-", rate="-")
         self.bar.update(self.task, completed=trainer.global_step)
-        self.bar.start()
+        if trainer.is_global_zero:
+            self.bar.start()
 
     def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
         """Note the time; the first batch of an epoch waits for its data before this."""
@@ -78,6 +79,7 @@ class ProgressLine(pl.Callback):
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {trainer.global_step}  "
             f"loss {self.loss:.3f}  {self.rate:.1f} images/s  val/miou {miou:.4f}  best {self.best:.4f}{mark}",
             highlight=False,
+            soft_wrap=True,
         )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -82,7 +82,7 @@ def _draw_wall(canvas: Canvas, lot: Lot, at: float, rng: Random) -> None:
 def _draw_fence(canvas: Canvas, lot: Lot, at: float, rng: Random) -> None:
     """Planks with dark gaps, or iron bars that show what lies behind; the label covers the gaps, as in Cityscapes."""
     label, sign = LABEL["fence"], 1.0 if at > 0 else -1.0
-    normal, height, planks = (-sign, 0.0, 0.0), rng.uniform(1.3, 2.3), rng.random() < 0.5
+    normal, height, planks = (-sign, 0.0, 0.0), rng.uniform(1.6, 2.6), rng.random() < 0.75
     color = rng.choice(WOOD if planks else IRON)
     if planks:
         _draw_band(canvas, lot, at, (0.08, height), scaled(color, 0.42), normal, label)

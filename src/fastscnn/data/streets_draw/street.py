@@ -7,8 +7,8 @@ FAR = 140.0
 """Metres to where the street ends."""
 
 STYLES: dict[str, dict[str, float]] = {
-    "city": {"building": 9, "wall": 3, "street": 1, "park": 1, "fence": 3},
-    "suburb": {"house": 6, "park": 1.5, "wall": 4, "fence": 4, "street": 1},
+    "city": {"building": 9, "wall": 3, "street": 1, "park": 1, "fence": 4},
+    "suburb": {"house": 6, "park": 1.5, "wall": 4, "fence": 5, "street": 1},
     "park": {"park": 5, "fence": 4, "wall": 4, "building": 2, "street": 0.6},
     "works": {"wall": 5, "fence": 5, "building": 4, "park": 1, "street": 1},
 }

@@ -62,7 +62,7 @@ def _large_vehicles(road: Road, lanes: list[Lane], rng: Random) -> list[Thing]:
             things.append(vehicle(paint, "train", (length, 2.45, 3.3), rails, ahead, lane.heading, rng))
     if rng.random() < 0.42:
         things += _on_some_lane(draw_bus, "bus", rng.uniform(9, 13), 3.1, lanes, rng)
-    if rng.random() < 0.6:
+    if rng.random() < 0.48:
         things += _on_some_lane(draw_truck, "truck", rng.uniform(6.5, 10.5), 3.6, lanes, rng)
     return things
 

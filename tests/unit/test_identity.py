@@ -1,0 +1,74 @@
+"""A run is named, tagged and grouped by what was chosen, however it was chosen."""
+
+import contextlib
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+
+from fastscnn.runs.identity import GROUPS, chosen_identity
+from fastscnn.runs.launch import CONF
+
+
+@contextlib.contextmanager
+def job(*overrides):
+    """The config of `train.py OVERRIDES`, as within the job that Hydra runs."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", [*overrides], return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        try:
+            yield config
+        finally:
+            HydraConfig.instance().cfg = None
+
+
+def identity(*overrides):
+    with job(*overrides) as config:
+        return chosen_identity(config)
+
+
+def test_default_run_is_named_by_its_data_alone():
+    assert identity().name == "streets"
+
+
+def test_every_choice_that_is_not_the_default_is_in_the_name():
+    assert identity("data=fine", "activation=relu6", "skip=zero").name == "fine-skip_zero-activation_relu6"
+
+
+def test_every_default_is_an_option_and_the_one_that_is_composed():
+    for group, default in GROUPS.items():
+        assert (CONF / group / f"{default}.yaml").is_file()
+        assert identity().choices[group] == default
+
+
+def test_overridden_experiment_is_labelled_by_what_it_became():
+    overridden = identity("experiment=fine_only", "data=camvid", "skip=zero")
+    assert overridden.name == "camvid-skip_zero"
+    assert {"data=camvid", "skip=zero"} <= set(overridden.tags)
+    assert "data=fine" not in overridden.tags
+
+
+@pytest.mark.parametrize(("group", "option"), [("skip", "zero"), ("activation", "relu6")])
+def test_value_set_past_its_group_is_labelled_like_the_group(group, option):
+    assert identity(f"model.{group}={option}") == identity(f"{group}={option}")
+    assert identity(f"{group}={option}", f"model.{group}={GROUPS[group]}") == identity()
+
+
+def test_tags_name_each_group_once():
+    assert [tag.partition("=")[0] for tag in identity("experiment=camvid").tags] == list(GROUPS)
+
+
+def test_flat_keys_are_the_groups_the_experiment_and_the_seed():
+    flat = identity("experiment=camvid", "skip=zero").flat(7)
+    assert flat == {**GROUPS, "data": "camvid", "skip": "zero", "experiment": "camvid", "seed": 7}
+    assert identity().flat(0)["experiment"] is None
+
+
+def test_jobs_of_a_multirun_share_its_group_and_single_runs_that_of_their_name():
+    sweep = ["hydra.mode=MULTIRUN", "hydra.sweep.dir=outputs/multirun/noon/"]
+    jobs = [identity(*sweep, f"skip={skip}") for skip in ("keep", "zero")]
+    assert [job.group for job in jobs] == ["noon", "noon"]
+    assert jobs[0].name != jobs[1].name
+    assert identity("skip=zero").group == "streets-skip_zero"

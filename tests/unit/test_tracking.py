@@ -1,0 +1,219 @@
+"""W&B runs: what is kept of them, how they end, and that nothing is asked or lost without a server."""
+
+import json
+import os
+import shlex
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import wandb
+from test_identity import job
+from wandb.proto import wandb_internal_pb2
+
+from fastscnn.errors import RequestError
+from fastscnn.runs.session import open_run
+from fastscnn.runs.tracking import ENVIRONMENT, tracked, wandb_config
+
+KEY = "0123456789" * 4
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch, tmp_path):
+    """W&B as in a new process of a user who set nothing but `WANDB_MODE=offline`."""
+    for variable in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(variable)
+    for variable, value in ENVIRONMENT.items():
+        monkeypatch.setenv(variable, value)  # put back after the test
+    monkeypatch.setenv("NETRC", os.devnull)
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    yield
+    wandb.teardown()
+
+
+def track(folder, run_id="abcd1234", **changes):
+    folder.mkdir(exist_ok=True)
+    settings = {
+        "name": f"fine-{run_id}",
+        "group": "fine",
+        "tags": ["data=fine", "skip=keep"],
+        "config": wandb_config({"data": {"lr": 0.1}, "seed": 3}, {"data": "fine", "seed": 3}),
+        "project": "tests",
+    }
+    return tracked(folder, run_id=run_id, **settings | changes)
+
+
+def records(folder, kind):
+    """Records of one kind in the folder's only `.wandb` file, a LevelDB log after a header of seven bytes."""
+    (path,) = folder.glob("wandb/*run-*/*.wandb")
+    data, at, chunk, found = path.read_bytes(), 7, b"", []
+    while at + 7 <= len(data):
+        left = 32768 - at % 32768
+        size, place = struct.unpack("<HB", data[at + 4 : at + 7])
+        if left < 7 or place == 0:
+            at += left
+            continue
+        chunk += data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if place in (1, 4):  # whole, or the last part
+            record = wandb_internal_pb2.Record.FromString(chunk)
+            chunk = b""
+            if record.WhichOneof("record_type") == kind:
+                found.append(getattr(record, kind))
+    return found
+
+
+def config_of(folder):
+    return {item.key: json.loads(item.value_json) for item in records(folder, "run")[0].config.update}
+
+
+def history_of(folder):
+    return [
+        {".".join(item.nested_key): json.loads(item.value_json) for item in row.item}
+        for row in records(folder, "history")
+    ]
+
+
+def test_run_keeps_its_identity_and_whole_config_and_ends_with_0(tmp_path):
+    with track(tmp_path) as run:
+        run.log({"val/miou": 0.5})
+    (kept,) = records(tmp_path, "run")
+    assert (kept.run_id, kept.display_name, kept.run_group) == ("abcd1234", "fine-abcd1234", "fine")
+    assert (kept.project, list(kept.tags)) == ("tests", ["data=fine", "skip=keep"])
+    expected = {"config": {"data": {"lr": 0.1}, "seed": 3}, "data": "fine", "seed": 3}
+    assert expected.items() <= config_of(tmp_path).items()
+    assert [end.exit_code for end in records(tmp_path, "exit")] == [0]
+
+
+@pytest.mark.parametrize("error", [ValueError("lost"), KeyboardInterrupt(), SystemExit(0)])
+def test_block_that_fails_ends_its_run_with_1_and_goes_on_failing(tmp_path, error):
+    with pytest.raises(type(error)), track(tmp_path):
+        raise error
+    assert [end.exit_code for end in records(tmp_path, "exit")] == [1]
+    assert wandb.run is None
+
+
+def test_summary_of_miou_is_its_maximum_and_the_axis_is_the_global_step(tmp_path):
+    with track(tmp_path) as run:
+        for step, miou in enumerate([0.1, 0.5, 0.3]):
+            run.log({"val/miou": miou, "train/loss": 1 - miou, "trainer/global_step": 10 * step})
+        run.log({"picture": 1})
+        assert run.summary["val/miou"]["max"] == 0.5
+        assert run.summary["train/loss"] == 0.7
+    assert [row["trainer/global_step"] for row in history_of(tmp_path)] == [0, 10, 20, 20]
+    axes = {metric.name or metric.glob_name: metric.step_metric for metric in records(tmp_path, "metric")}
+    assert axes == {
+        "trainer/global_step": "",
+        "*": "trainer/global_step",
+        "val/miou": "trainer/global_step",
+    }
+
+
+def test_second_run_is_refused_while_one_is_open(tmp_path):
+    with track(tmp_path) as run:
+        with pytest.raises(RuntimeError, match="abcd1234 is still open"), track(tmp_path / "second", "efgh5678"):
+            pytest.fail("opened")
+        run.log({"val/miou": 0.5})
+    assert [row["val/miou"] for row in history_of(tmp_path)] == [0.5]
+    assert not list((tmp_path / "second").iterdir())
+
+
+def test_run_after_a_failed_one_is_a_run_of_its_own(tmp_path):
+    with pytest.raises(ValueError), track(tmp_path / "a", "aaaa") as run:
+        run.log({"val/miou": 0.1})
+        raise ValueError
+    with track(tmp_path / "b", "bbbb") as run:
+        run.log({"val/miou": 0.2})
+    for name, run_id, miou, code in (("a", "aaaa", 0.1, 1), ("b", "bbbb", 0.2, 0)):
+        assert records(tmp_path / name, "run")[0].run_id == run_id
+        assert [row["val/miou"] for row in history_of(tmp_path / name)] == [miou]
+        assert records(tmp_path / name, "exit")[0].exit_code == code
+
+
+def test_without_a_key_the_run_is_offline_and_one_line_says_how_to_send_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("WANDB_MODE")
+    folder = tmp_path / "a folder"
+    with track(folder) as run:
+        assert run.offline
+    captured = capsys.readouterr()
+    (line,) = (captured.out + captured.err).splitlines()
+    assert "offline" in line and "no key" in line
+    path = Path(shlex.split(line)[-1])
+    assert path.parent == folder / "wandb"
+    assert list(path.glob("*.wandb"))
+
+
+@pytest.mark.parametrize("key", [KEY, "too-short"])
+def test_key_that_no_server_takes_leaves_the_run_offline(tmp_path, monkeypatch, capsys, key):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("WANDB_BASE_URL", address)
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
+    with track(tmp_path) as run:
+        assert run.offline
+        assert run.id == "abcd1234"
+        run.log({"val/miou": 0.5})
+    captured = capsys.readouterr()
+    (line,) = (captured.out + captured.err).splitlines()
+    assert address in line and "check the key" in line
+    assert list(Path(shlex.split(line)[-1]).glob("*.wandb"))
+
+
+def test_disabled_mode_writes_and_prints_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    with track(tmp_path / "run") as run:
+        run.log({"val/miou": 0.5})
+    assert not list((tmp_path / "run").iterdir())
+    assert capsys.readouterr() == ("", "")
+
+
+def test_wrong_mode_or_project_is_a_wrong_request(tmp_path, monkeypatch):
+    with pytest.raises(RequestError, match=r"logger\.project"), track(tmp_path, project="a/b"):
+        pytest.fail("opened")
+    wandb.teardown()
+    monkeypatch.setenv("WANDB_MODE", "foo")
+    with pytest.raises(RequestError, match=r"mode=foo.*WANDB_MODE"), track(tmp_path):
+        pytest.fail("opened")
+
+
+def test_run_of_a_sweep_has_the_sweeps_id_and_its_whole_config(tmp_path, monkeypatch):
+    (tmp_path / "sweep.yaml").write_text("data: {value: fine}\noptimizer.lr: {value: 0.2}\n")
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    monkeypatch.setenv("WANDB_RUN_ID", "of-the-agent")
+    monkeypatch.setenv("WANDB_SWEEP_PARAM_PATH", str(tmp_path / "sweep.yaml"))
+    with track(tmp_path):
+        pass
+    assert (records(tmp_path, "run")[0].run_id, records(tmp_path, "run")[0].sweep_id) == ("of-the-agent", "sweep1")
+    config = config_of(tmp_path)
+    assert (config["data"], config["config"]["data"], config["optimizer.lr"]) == ("fine", {"lr": 0.1}, 0.2)
+
+
+@pytest.mark.parametrize("mode", ["offline", "disabled"])
+def test_record_names_its_wandb_run_if_there_is_one(tmp_path, monkeypatch, mode):
+    monkeypatch.setenv("WANDB_MODE", mode)
+    with job("skip=zero", f"paths.output_dir={tmp_path}") as config, open_run(config) as session:
+        assert session.record.data["wandb_id"] == (session.record.data["id"] if mode == "offline" else None)
+    if mode == "offline":
+        assert config_of(session.folder)["config"]["model"]["skip"] == "zero"
+        assert config_of(session.folder)["skip"] == "zero"
+
+
+def test_multirun_inside_a_sweep_is_refused_before_it_makes_anything(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_RUN_ID", "of-the-agent")
+    with job("hydra.mode=MULTIRUN", f"paths.output_dir={tmp_path / 'outputs'}") as config:
+        with pytest.raises(RequestError, match="WANDB_RUN_ID"), open_run(config):
+            pytest.fail("opened")
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_wandb_is_imported_only_where_it_is_used():
+    code = "import sys, fastscnn.runs.session; sys.exit('wandb' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
