@@ -57,10 +57,10 @@ def fit(config: DictConfig) -> None:
             module.network.compile()
         try:
             trainer.fit(module, datamodule=data)
+            _finish(trainer, module, data, console, test=plain["data"]["evaluate_test"])
         except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM
             signal = "SIGTERM" if isinstance(stop, SIGTERMException) else "Ctrl-C"
             raise KeyboardInterrupt(f"stopped by {signal} at step {trainer.global_step}") from None
-        _finish(trainer, module, data, console, test=plain["data"]["evaluate_test"])
 
 
 def validation_interval(setting: int | str, max_epochs: int) -> int:
