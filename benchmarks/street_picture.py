@@ -1,0 +1,39 @@
+"""Draw the README's picture: held-out synthetic streets beside what a trained network sees in them.
+
+    python benchmarks/street_picture.py RUN_DIR [FRAME ...]
+
+Writes results/street.png: input and prediction of each frame (numbers in the test split), one below the other.
+"""
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+
+from fastscnn.data.build import build_data
+from fastscnn.training.pictures import side_by_side
+from fastscnn.training.segmentation import Segmentation
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+
+
+def main(run: Path, numbers: list[int]) -> None:
+    config = OmegaConf.to_container(OmegaConf.load(run / ".hydra" / "config.yaml"), resolve=True)
+    data = build_data(config["data"])
+    data.prepare_data()
+    module = Segmentation.from_checkpoint(run / "checkpoints" / "best.ckpt").eval()
+    dataset = data.whole_frames("test").dataset
+    rows = []
+    for number in numbers:
+        image = dataset[number]["image"]
+        with torch.inference_mode():
+            prediction = module(image[None]).argmax(1)[0].to(torch.uint8).numpy()
+        rows.append(side_by_side(image.permute(1, 2, 0).numpy(), None, prediction, module.classes))
+    cv2.imwrite(str(RESULTS / "street.png"), np.concatenate(rows)[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), [int(number) for number in sys.argv[2:]] or [0, 1])
