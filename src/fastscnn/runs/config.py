@@ -66,6 +66,7 @@ REQUIREMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "trainer.check_val_every_n_epoch": _whole(1, "auto"),
     "trainer.precision": _one_of("auto", "32-true", "bf16-mixed", "16-mixed", "64-true"),
     "trainer.compile": SWITCH,
+    "trainer.sync_batchnorm": _one_of(True, False, "auto"),
     "trainer.deterministic": _one_of(True, False, "warn"),
     "trainer.gradient_clip_val": (
         lambda value: value is None or POSITIVE[0](value),

@@ -54,7 +54,7 @@ def fit(config: DictConfig) -> None:
         if session.record:
             session.record.update(device=_device(trainer))
         if plain["trainer"]["compile"]:
-            module.network.compile()
+            module.compile_network()
         try:
             trainer.fit(module, datamodule=data)
             _finish(trainer, module, data, console, test=plain["data"]["evaluate_test"])
@@ -76,6 +76,8 @@ def validation_interval(setting: int | str, max_epochs: int) -> int:
 def _trainer(plain: Mapping[str, Any], session: Session, console: Console) -> pl.Trainer:
     settings = dict(plain["trainer"])
     settings.pop("compile")
+    if settings["sync_batchnorm"] == "auto":
+        settings["sync_batchnorm"] = settings["devices"] > 1 and uses_cuda(settings["accelerator"])
     settings["precision"] = choose_precision(settings["precision"], settings["accelerator"])
     settings["check_val_every_n_epoch"] = validation_interval(
         settings["check_val_every_n_epoch"], settings["max_epochs"]

@@ -14,7 +14,9 @@ from fastscnn.data.classes import ClassTable
 from fastscnn.runs.record import RunRecord
 from fastscnn.training.segmentation import Segmentation
 
-Picture = npt.NDArray[np.uint8]
+Picture = npt.NDArray[Any]
+LARGEST = 512
+"""Height above which a picture is scaled down, pixels."""
 
 
 def side_by_side(image: Picture, label: Picture | None, prediction: Picture, classes: ClassTable) -> Picture:
@@ -66,6 +68,9 @@ class Pictures(pl.Callback):
                 prediction.to(torch.uint8).cpu().numpy(),
                 pl_module.classes,
             )
+            height, width = picture.shape[:2]
+            if height > LARGEST:
+                picture = cv2.resize(picture, (width * LARGEST // height, LARGEST), interpolation=cv2.INTER_AREA)
             path = self.folder / f"{sample['name']}_epoch{trainer.current_epoch + 1:04d}.png"
             cv2.imwrite(str(path), picture[:, :, ::-1])
             for logger in trainer.loggers:

@@ -29,7 +29,8 @@ class Segmentation(pl.LightningModule):
 
     Attributes:
         network: Maps normalised images [B, 3, H, W] to logits [B, C, H, W].
-        auxiliary: Heads on the learning to downsample and the global feature extractor; training only.
+        auxiliary: Heads on the learning to downsample and the global feature extractor; training only, none where
+            their weight is 0.
         loss: Cross-entropy over all heads.
         confusion: Counts of the evaluation that is going on.
         scores: Stage (`val`, `test`) to the scores of its latest evaluation; of the best one so far under `best`.
@@ -45,11 +46,12 @@ class Segmentation(pl.LightningModule):
         self.classes = classes
         model = self.config["model"]
         self.network = build_network(model, classes.num_classes).to(memory_format=torch.channels_last)
+        self.loss = SegmentationLoss(**self.config["loss"], ignore_index=classes.ignore_index)
         self.auxiliary = nn.ModuleList(
             AuxiliaryHead(channels, classes.num_classes, dropout=model["dropout"], activation=model["activation"])
             for channels in (64, 128)
+            if self.loss.auxiliary_weight > 0
         )
-        self.loss = SegmentationLoss(**self.config["loss"], ignore_index=classes.ignore_index)
         self.confusion = ConfusionMatrix(classes)
         self.scores: dict[str, Scores] = {}
 
@@ -82,6 +84,10 @@ class Segmentation(pl.LightningModule):
             )
         return module
 
+    def compile_network(self) -> None:
+        """Compile the part that training and evaluation share; the names of the weights stay as they are."""
+        self.network.features = torch.compile(self.network.features)  # type: ignore[method-assign]
+
     def forward(self, images: Tensor) -> Tensor:
         """Images uint8 [B, 3, H, W] to logits float [B, C, H, W]."""
         output: Tensor = self.network(self._input(images))
@@ -94,10 +100,8 @@ class Segmentation(pl.LightningModule):
             NonFiniteLoss: The loss is NaN or infinite; names the step and the frames.
         """
         features = self.network.features(self._input(batch["image"]))
-        heads = []
-        if self.loss.auxiliary_weight > 0:
-            inner = (features.detail, features.context)
-            heads = [head(feature) for head, feature in zip(self.auxiliary, inner, strict=True)]
+        inner = (features.detail, features.context)
+        heads = [head(feature) for head, feature in zip(self.auxiliary, inner, strict=False)]
         loss: Tensor = self.loss(features.logits, heads, batch["label"])
         if not torch.isfinite(loss):
             raise NonFiniteLoss(
