@@ -30,7 +30,7 @@ def main(run: Path, numbers: list[int]) -> None:
     for number in numbers:
         image = dataset[number]["image"]
         with torch.inference_mode():
-            prediction = module(image[None]).argmax(1)[0].to(torch.uint8).numpy()
+            prediction = module.predict_labels(image[None])[0].to(torch.uint8).numpy()
         rows.append(side_by_side(image.permute(1, 2, 0).numpy(), None, prediction, module.classes))
     cv2.imwrite(str(RESULTS / "street.png"), np.concatenate(rows)[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
 

@@ -30,7 +30,7 @@ def test_help_lists_every_group_with_its_options(run, tmp_path):
     for line in ("activation: relu, relu6", "skip: keep, zero", "augment: none, paper"):
         assert line in text
     assert "experiment: " in text
-    assert "batch_size: 12" in text
+    assert "momentum: 0.9" in text
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,8 @@ def test_help_lists_every_group_with_its_options(run, tmp_path):
         (["data=fine"], ["data.root", "CITYSCAPES_DATASET"]),
         (["data.batch_size=1"], ["data.batch_size=1", "data.batch_size=2"]),
         (["trainer.accelerator=gpu"], ["trainer.accelerator=gpu", "cpu"]),
+        (["data.batch_size=7", "trainer.accumulate_grad_batches=2"], ["data.batch_size=7", "6 or 8"]),
+        (["+trainer.max_epoch=3"], ["trainer.max_epoch"]),
     ],
 )
 def test_wrong_request_is_one_sentence_with_the_fix_and_leaves_nothing(run, tmp_path, arguments, words):

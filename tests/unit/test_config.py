@@ -113,3 +113,10 @@ def test_automatic_validation_interval_always_ends_on_the_last_epoch(epochs):
     every = validation_interval("auto", epochs)
     assert epochs % every == 0
     assert every <= max(1, -(-epochs // 100))
+
+
+@pytest.mark.parametrize(
+    ("setting", "epochs", "expected"), [(2, 1, 1), (2, 3, 1), (2, 20, 2), (50, 20, 20), (7, 20, 5)]
+)
+def test_validation_interval_as_set_is_shortened_until_it_ends_on_the_last_epoch(setting, epochs, expected):
+    assert validation_interval(setting, epochs) == expected

@@ -17,7 +17,7 @@ from fastscnn.data.classes import CAMVID, CITYSCAPES
 from fastscnn.data.frames import DataError, FrameDataset
 from fastscnn.data.module import SegmentationData, per_device_batch
 from fastscnn.data.sampler import EpochSampler
-from fastscnn.data.sources import frames_for, generate_streets
+from fastscnn.data.sources import frames_for
 from helpers import block_labels, write_cityscapes, write_png
 
 CROP = (32, 64)
@@ -285,6 +285,7 @@ def test_ranks_train_together_on_the_batches_of_one_device_and_validate_every_fr
 
 def write_tiny_streets(root: Path, spec) -> None:
     write_cityscapes(root, size=(32, 64), train=2, val=1, test=1)
+    (root / "streets.json").write_text("{}")
 
 
 def test_streets_are_generated_once_where_the_settings_say(tmp_path, monkeypatch, capsys):
@@ -299,28 +300,6 @@ def test_streets_are_generated_once_where_the_settings_say(tmp_path, monkeypatch
     assert data.root.parent == Path("data/streets")
     assert make(None, dataset="streets", streets={"size": [256, 512]}).root != data.root
     assert make(None, dataset="streets", streets={"size": [128, 256]}).root == data.root
-
-
-def test_streets_that_fail_half_way_leave_nothing_behind(tmp_path, monkeypatch):
-    def fail(root: Path, spec) -> None:
-        write_tiny_streets(root, spec)
-        raise RuntimeError("out of paint")
-
-    monkeypatch.setattr(sources, "write_streets", fail)
-    with pytest.raises(RuntimeError, match="out of paint"):
-        generate_streets(tmp_path / "streets", sources.StreetsSpec())
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_streets_of_another_run_that_came_first_are_taken(tmp_path, monkeypatch):
-    def overtaken(root: Path, spec) -> None:
-        write_tiny_streets(tmp_path / "streets", spec)
-        write_tiny_streets(root, spec)
-
-    monkeypatch.setattr(sources, "write_streets", overtaken)
-    generate_streets(tmp_path / "streets", sources.StreetsSpec())
-    assert [path.name for path in tmp_path.iterdir()] == ["streets"]
-    assert len(frames_for("streets", tmp_path / "streets", "train")) == 2
 
 
 def test_reading_frames_leaves_the_network_alone():

@@ -75,6 +75,11 @@ def test_only_ignored_pixels_give_zero_and_a_zero_gradient():
     assert torch.equal(logits.grad, torch.zeros_like(logits))
 
 
+def test_label_above_the_last_class_is_refused_as_torch_does():
+    with pytest.raises(IndexError, match="above 2"):
+        cpu.upsample_cross_entropy(torch.randn(1, 3, 2, 2), torch.full((1, 16, 16), 3, dtype=torch.uint8))
+
+
 def test_gradient_is_scaled_by_what_comes_after_the_loss():
     logits, labels = sample(2, 4, 3, 3, 8, 8)
     logits.requires_grad_()

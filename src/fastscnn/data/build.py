@@ -1,5 +1,6 @@
 """From plain configs to a SegmentationData."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,14 @@ from fastscnn.data.frames import DataError, read_image
 from fastscnn.data.module import SegmentationData
 
 
-def build_data(data: Mapping[str, Any], augment: Mapping[str, Any] | None = None, *, seed: int = 0) -> SegmentationData:
+def build_data(
+    data: Mapping[str, Any],
+    augment: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    devices: int = 1,
+    accumulate: int = 1,
+) -> SegmentationData:
     """Build the data module of a `data` and an `augment` config.
 
     Args:
@@ -16,12 +24,21 @@ def build_data(data: Mapping[str, Any], augment: Mapping[str, Any] | None = None
             `batch_size`, `num_workers` and, for the streets, `streets`.
         augment: `name` (`paper` or `none`) and the settings of `build_augment`; None where nothing is trained.
         seed: Of the order and the augmentation.
+        devices: Number of devices that share a batch.
+        accumulate: Forward passes of one optimizer step.
 
     Raises:
         DataError: A setting is wrong; with `crop_size="full"` also where the training frames are missing.
     """
-    settings = {key: data[key] for key in ("dataset", "root", "batch_size", "num_workers")}
-    module = SegmentationData(**settings, crop_size=(1, 1), seed=seed, streets=data.get("streets"))
+    module = SegmentationData(
+        **{key: data[key] for key in ("dataset", "batch_size", "num_workers")},
+        root=None if data["root"] is None else os.path.expanduser(data["root"]),
+        crop_size=(1, 1),
+        seed=seed,
+        streets=data.get("streets"),
+        devices=devices,
+        accumulate=accumulate,
+    )
     if augment is None:
         return module
     crop = data["crop_size"]

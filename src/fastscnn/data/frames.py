@@ -54,7 +54,8 @@ def read_image(path: Path) -> Image:
     Raises:
         DataError: The file is missing or is no whole image.
     """
-    return cv2.cvtColor(_decoded(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    pixels = _decoded(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)  # as the label lies on disk
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
 def read_label(path: Path, classes: ClassTable) -> Image:

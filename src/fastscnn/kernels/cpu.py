@@ -1,6 +1,7 @@
 """The fused cross-entropy on a CPU: one pass over the output rows, gradient included."""
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import torch
 from numba import njit
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 Floats = npt.NDArray[np.float32]
 
@@ -21,7 +23,16 @@ C1, C2, C3, C4, C5, C6 = (
 ONE, HALF, SMALLEST = np.float32(1), np.float32(0.5), np.float32(-126)
 
 
-@njit(nogil=True, cache=True, fastmath={"nnan", "nsz", "contract", "arcp", "reassoc"})
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    options = {"nogil": True, "fastmath": {"nnan", "nsz", "contract", "arcp", "reassoc"}}
+    try:
+        compiled: Callable[..., Any] = njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder that can be written to keep the machine code in
+        compiled = njit(**options)(function)
+    return compiled
+
+
+@_compiled
 def _image_loss(
     logits: Floats, labels: npt.NDArray[np.uint8], ignore_index: int, gradient: Floats
 ) -> tuple[float, int]:
@@ -137,6 +148,8 @@ class _UpsampleCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
         values = logits.detach().float().contiguous().numpy()
         targets = labels.contiguous().numpy()
+        if np.max(targets, where=targets != ignore_index, initial=0) >= values.shape[1]:
+            raise IndexError(f"a label is above {values.shape[1] - 1}, the last of the logits' classes")
         gradient = np.empty_like(values)
         images = range(len(values))
         results = list(
@@ -150,6 +163,7 @@ class _UpsampleCrossEntropy(torch.autograd.Function):
         return torch.tensor(sum(loss for loss, _ in results) / count, dtype=torch.float32)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         return (gradient * grad_outputs[0]).to(ctx.dtype), None, None

@@ -30,7 +30,8 @@ def read_checkpoint(path: str | Path, *, map_location: str = "cpu") -> dict[str,
             f"checkpoint={path} is no checkpoint that can be read safely (tensors and plain containers): name a "
             "best.ckpt or last.ckpt that train.py wrote."
         ) from None
-    if not isinstance(content, dict) or META not in content or "state_dict" not in content:
+    meta = content.get(META) if isinstance(content, dict) else None
+    if not isinstance(meta, dict) or not {"config", "classes"} <= meta.keys() or "state_dict" not in content:
         raise RequestError(
             f"checkpoint={path} was not written by train.py (it has no '{META}' and 'state_dict'): name a best.ckpt "
             "or last.ckpt."

@@ -41,16 +41,18 @@ def _is_size(value: Any) -> bool:
 POSITIVE = _number(lambda value: value > 0, "a number above 0")
 NOT_NEGATIVE = _number(lambda value: value >= 0, "a number of 0 or more")
 SHARE = _number(lambda value: 0 <= value < 1, "a number from 0 to below 1")
+WHOLE_SHARE = _number(lambda value: 0 <= value <= 1, "a number from 0 to 1")
 SWITCH = _one_of(True, False)
 
 REQUIREMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "seed": _whole(0),
+    "seed": (lambda value: _whole(0)[0](value) and value < 2**32, "a whole number from 0 to 2**32 - 1"),
     "data.batch_size": _whole(1),
     "data.num_workers": _whole(0, "auto"),
     "data.crop_size": (lambda value: value == "full" or _is_size(value), "full or two whole numbers, [H,W]"),
     "data.max_epochs": _whole(1),
     "data.lr": POSITIVE,
-    "model.in_channels": _whole(1),
+    "model.name": _one_of("fast_scnn"),
+    "model.in_channels": _one_of(3),
     "model.activation": _one_of("relu", "relu6"),
     "model.skip": _one_of("keep", "zero"),
     "model.dropout": SHARE,
@@ -62,9 +64,12 @@ REQUIREMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optimizer.power": NOT_NEGATIVE,
     "trainer.max_epochs": _whole(1),
     "trainer.devices": _whole(1),
+    "trainer.accelerator": _one_of("auto", "cpu", "gpu", "cuda", "mps"),
+    "trainer.limit_train_batches": POSITIVE,
+    "trainer.limit_val_batches": POSITIVE,
     "trainer.accumulate_grad_batches": _whole(1),
     "trainer.check_val_every_n_epoch": _whole(1, "auto"),
-    "trainer.precision": _one_of("auto", "32-true", "bf16-mixed", "16-mixed", "64-true"),
+    "trainer.precision": _one_of(None, "auto", "32-true", "bf16-mixed", "16-mixed"),
     "trainer.compile": SWITCH,
     "trainer.sync_batchnorm": _one_of(True, False, "auto"),
     "trainer.deterministic": _one_of(True, False, "warn"),
@@ -72,6 +77,13 @@ REQUIREMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: value is None or POSITIVE[0](value),
         "null or a number above 0",
     ),
+    "logger.name": _one_of("wandb", "csv"),
+    "augment.flip": WHOLE_SHARE,
+    "augment.channel_shift": NOT_NEGATIVE,
+    "augment.brightness": WHOLE_SHARE,
+    "data.streets.size": (_is_size, "two whole numbers, [H,W]"),
+    **{f"data.streets.{count}": _whole(0) for count in ("train", "val", "test", "train_extra", "seed")},
+    "pictures": _whole(0),
     "split": _one_of("train", "val", "test"),
 }
 
@@ -112,7 +124,10 @@ def explain(error: Exception, conf: Path, config_name: str) -> str:
         return f"{key}: there is no such setting.{_did_you_mean(key, known)} See --help for all of them."
     first_lines = " ".join(line.strip() for line in text.splitlines()[:3] if line.strip())
     cause = f" ({str(error.__cause__).splitlines()[0]})" if error.__cause__ and str(error.__cause__) else ""
-    return f"The command line could not be read: {first_lines}{cause}. See --help for the settings."
+    return (
+        f"The command line could not be read: {first_lines}{cause}. Quote a value that holds special "
+        "characters, as in 'data.root=\"~/my data\"'; see --help for the settings."
+    )
 
 
 def _did_you_mean(word: str, candidates: Iterable[str], prefix: str = "") -> str:

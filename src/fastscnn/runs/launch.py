@@ -68,11 +68,12 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
 
 def report(error: Exception) -> int:
     """Print an error as soon as it happens, and return the exit code it stands for."""
-    wrong_request = isinstance(error, RequestError)
+    wrong_request = isinstance(error, RequestError | OmegaConfBaseException)
     notes = getattr(error, "__notes__", [])
     error.__notes__ = []  # they come last, not inside the traceback
     if wrong_request:
-        print(f"{_job_label()}{error}", file=sys.stderr)
+        sentence = str(error).splitlines()[0]
+        print(f"{_job_label()}{sentence}", file=sys.stderr)
     else:
         traceback.print_exception(error)
         print(f"{_job_label()}failed: {type(error).__name__}: {error}", file=sys.stderr)

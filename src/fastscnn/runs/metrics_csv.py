@@ -47,7 +47,7 @@ class MetricsCSV(Logger):
         if new:
             self._add_columns(new)
         with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, self.columns).writerow(row)
+            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
 
     def _add_columns(self, names: list[str]) -> None:
         rows: list[dict[str, str]] = []
@@ -57,7 +57,7 @@ class MetricsCSV(Logger):
         self.columns += names
         temporary = self.path.with_suffix(".csv.tmp")
         with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.columns)
+            writer = csv.DictWriter(file, self.columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
         temporary.replace(self.path)

@@ -144,19 +144,28 @@ def run_folder(output_dir: Path, name: str, run_id: str) -> Path:
     return output_dir / name / f"{datetime.now(UTC):%Y-%m-%d_%H-%M-%S-%f}-{run_id}"
 
 
+def refuse_existing(folder: Path) -> None:
+    """Refuse a run's folder that is there.
+
+    Raises:
+        RequestError: It exists already.
+    """
+    if folder.exists():
+        raise RequestError(
+            f"paths.run_dir={folder} exists already and is never overwritten: choose another folder, or leave "
+            "paths.run_dir out for a new one."
+        )
+
+
 def make_folder(folder: Path) -> None:
     """Make a run's folder.
 
     Raises:
         RequestError: It exists already, or cannot be made.
     """
+    refuse_existing(folder)
     try:
         folder.mkdir(parents=True)
-    except FileExistsError:
-        raise RequestError(
-            f"paths.run_dir={folder} exists already and is never overwritten: choose another folder, or leave "
-            "paths.run_dir out for a new one."
-        ) from None
     except OSError as error:
         raise RequestError(
             f"paths.run_dir={folder} cannot be made ({error.strerror}): choose a folder you can write to."

@@ -90,7 +90,7 @@ def open_run(config: DictConfig) -> Iterator[Session]:
 def _refuse_multirun(config: DictConfig) -> None:
     if HydraConfig.get().mode != RunMode.MULTIRUN:
         return
-    if config.trainer.devices > 1:
+    if config.trainer.devices > 1 and HydraConfig.get().launcher._target_.endswith(".BasicLauncher"):
         raise RequestError(
             f"-m with trainer.devices={config.trainer.devices}: each process of a distributed run would start the "
             "whole multirun again. Add hydra/launcher=submitit_slurm or submitit_local (pip install "

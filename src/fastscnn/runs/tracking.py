@@ -85,8 +85,8 @@ def tracked(
     finally:
         try:
             run.finish(exit_code=exit_code)
-        except TimeoutError:
-            print(f"W&B: the last data did not arrive in time. Send it later: wandb sync --include-online {sync_dir}")
+        except (TimeoutError, wandb.errors.Error) as error:  # the training itself is done, and on record
+            print(f"W&B: the last data did not arrive ({error}). Send it later: wandb sync --include-online {sync_dir}")
 
 
 def _start(**settings: Any) -> "Run":

@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 
 from fastscnn.runs.record import RunRecord
-from fastscnn.training.segmentation import NonFiniteLoss
+from fastscnn.training.segmentation import NonFiniteLoss, Segmentation
 
 MONITOR = "val/miou"
 BEST = Path("checkpoints/best.ckpt")
@@ -29,21 +29,26 @@ def checkpoints(folder: Path) -> list[ModelCheckpoint]:
     ]
 
 
+def best_checkpoints(trainer: pl.Trainer) -> list[ModelCheckpoint]:
+    """The callbacks that keep a best checkpoint; `best_model_path` is the same on every device of a run."""
+    return [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor]
+
+
 class FiniteWeights(pl.Callback):
-    """Stop before weights that are not finite could be evaluated or saved."""
+    """Stop before weights or batch statistics that are not finite could be evaluated or saved."""
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at every parameter."""
+        """Look at every tensor."""
         self._check(pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at every parameter; the checkpoint callbacks come after this one."""
+        """Look at every tensor; the checkpoint callbacks come after this one."""
         self._check(pl_module)
 
     @staticmethod
     def _check(module: pl.LightningModule) -> None:
-        for name, parameter in module.named_parameters():
-            if not torch.isfinite(parameter).all():
+        for name, tensor in module.state_dict().items():
+            if not torch.isfinite(tensor).all():
                 raise NonFiniteLoss(
                     f"{name} is not finite after step {module.global_step}: lower optimizer.lr; the checkpoints of the "
                     "epochs before are kept"
@@ -53,8 +58,8 @@ class FiniteWeights(pl.Callback):
 class KeepRecord(pl.Callback):
     """Keep `run.json` true: metrics after each validation, checkpoints after each epoch.
 
-    `metrics.best` holds the validation with the highest `val/miou` whole, `metrics.last` the latest value of each
-    metric.
+    `metrics.last` holds the latest value of each training and validation metric, `metrics.best` all those of the
+    validation with the highest `val/miou`, and what the test of its checkpoint gave.
     """
 
     def __init__(self, record: RunRecord) -> None:
@@ -63,39 +68,40 @@ class KeepRecord(pl.Callback):
     @rank_zero_only
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the validation's metrics."""
-        if not trainer.sanity_checking:
-            self._record(trainer)
+        if trainer.sanity_checking:
+            return
+        assert isinstance(pl_module, Segmentation)
+        last = _training(trainer) | pl_module.scores["val"].named("val")
+        best = self.record.data["metrics"]["best"]
+        if last[MONITOR] > best.get(MONITOR, float("-inf")):
+            best = last
+        self.record.update(metrics={"best": best, "last": last})
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the training metrics and which checkpoints there are."""
-        self._record(trainer)
+        metrics = self.record.data["metrics"]
+        self.record.update(metrics=metrics | {"last": metrics["last"] | _training(trainer)})
+        self._record_checkpoints()
 
     @rank_zero_only
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the last checkpoints."""
-        self._record(trainer)
+        self._record_checkpoints()
 
     @rank_zero_only
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Record the test metrics; they are of the best checkpoint."""
-        test = {name: value for name, value in _numbers(trainer).items() if name.startswith("test/")}
+        """Record the test metrics of the best checkpoint."""
+        assert isinstance(pl_module, Segmentation)
         metrics = self.record.data["metrics"]
-        self.record.update(metrics={kind: metrics[kind] | test for kind in ("best", "last")})
+        test = pl_module.scores["test"].named("test")
+        self.record.update(metrics=metrics | {"best": metrics["best"] | test})
 
-    def _record(self, trainer: pl.Trainer) -> None:
-        metrics = self.record.data["metrics"]
-        last = metrics["last"] | _numbers(trainer) | {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        best = metrics["best"]
-        if MONITOR in last and last[MONITOR] > best.get(MONITOR, float("-inf")):
-            best = last
-        self.record.update(
-            metrics={"best": best, "last": last},
-            checkpoints={
-                path.stem: str(path) if (self.record.folder / path).exists() else None for path in (BEST, LAST)
-            },
-        )
+    def _record_checkpoints(self) -> None:
+        there = {path.stem: str(path) for path in (BEST, LAST) if (self.record.folder / path).exists()}
+        self.record.update(checkpoints={"best": None, "last": None, **there})
 
 
-def _numbers(trainer: pl.Trainer) -> dict[str, float]:
-    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+def _training(trainer: pl.Trainer) -> dict[str, float]:
+    numbers = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
+    return numbers | {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}

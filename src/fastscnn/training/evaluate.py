@@ -1,6 +1,7 @@
 """One evaluation of a trained checkpoint on whole frames."""
 
 import json
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +16,9 @@ from rich.console import Console
 from fastscnn.data.build import build_data
 from fastscnn.data.module import SegmentationData
 from fastscnn.errors import RequestError
-from fastscnn.runs.record import describe_process, make_folder, new_run_id, plain_json, run_folder
-from fastscnn.training.hardware import choose_precision, keep_freed_memory, quiet
+from fastscnn.runs.record import describe_process, make_folder, new_run_id, plain_json, refuse_existing, run_folder
+from fastscnn.training.checks import check_labelled
+from fastscnn.training.hardware import choose_accelerator, choose_precision, keep_freed_memory, quiet
 from fastscnn.training.metrics import Scores
 from fastscnn.training.progress import class_table
 from fastscnn.training.segmentation import Segmentation
@@ -33,24 +35,21 @@ def evaluate(config: DictConfig) -> Scores:
     plain: Any = OmegaConf.to_container(config, resolve=True)
     split = plain["split"]
     module = Segmentation.from_checkpoint(plain["checkpoint"], skip=plain.get("model", {}).get("skip"))
+    settings = plain["trainer"]
+    accelerator = choose_accelerator(settings["accelerator"])
     data = build_data(_data_config(plain["data"], module.config["data"]))
     _check_classes(module, data, plain["checkpoint"])
     data.prepare_data()
-    unlabelled = [frame.name for frame in data.frames(split) if frame.label is None]
-    if unlabelled:
-        raise RequestError(
-            f"split={split} has no label for {unlabelled[0]} ({len(unlabelled)} frames have none): choose a split that "
-            "has labels, such as split=val."
-        )
+    predictions = _predictions_folder(plain["save_predictions"])
+    if predictions is None:
+        check_labelled(data, split, "choose a split that has labels, or save_predictions=DIR to only predict")
     folder = _folder(plain, f"eval-{data.dataset}-{split}")
-    predictions = plain["save_predictions"]
-    settings = plain["trainer"]
     trainer = pl.Trainer(
-        accelerator=settings["accelerator"],
+        accelerator=accelerator,
         devices=1,
-        precision=choose_precision(settings["precision"], settings["accelerator"]),  # type: ignore[arg-type]
+        precision=choose_precision(settings["precision"] or module.config["trainer"]["precision"], accelerator),  # type: ignore[arg-type]
         logger=False,
-        callbacks=SavePredictions(Path(predictions)) if predictions else None,
+        callbacks=SavePredictions(predictions) if predictions else None,
         default_root_dir=folder,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -58,9 +57,14 @@ def evaluate(config: DictConfig) -> Scores:
     )
     trainer.test(module, dataloaders=data.whole_frames(split), verbose=False)
     scores = module.scores["test"]
-    skip = module.config["model"]["skip"]
-    Console().print(class_table(scores, f"{data.classes.name} {split}, skip {skip}, {plain['checkpoint']}"))
+    if scores.pixels:
+        skip = module.config["model"]["skip"]
+        Console().print(class_table(scores, f"{data.classes.name} {split}, skip {skip}, {plain['checkpoint']}"))
+    else:
+        print(f"{split} has no labelled pixel: predicted, not judged.")
     _write(folder, plain, module, data, scores)
+    if predictions:
+        print(f"The predictions: {predictions}")
     print(f"The evaluation's folder: {folder}")
     return scores
 
@@ -89,9 +93,26 @@ class SavePredictions(pl.Callback):
 
 
 def _data_config(chosen: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
-    """The checkpoint's data, or the option that was chosen; root and workers as set on the command line."""
+    """The checkpoint's data, or the option that was chosen; root and workers as set on the command line.
+
+    A root that training had and that is not here, as on another machine, is taken from the environment.
+    """
     settings = {key: value for key, value in chosen.items() if value is not None}
-    return {"root": None, **(settings if "dataset" in settings else {**saved, **settings})}
+    if "dataset" in settings:
+        return {"root": None, **settings}
+    merged = {**saved, **settings}
+    if merged["root"] and not Path(merged["root"]).expanduser().exists() and "root" not in settings:
+        merged["root"] = os.environ.get("CITYSCAPES_DATASET", merged["root"])
+    return merged
+
+
+def _predictions_folder(setting: str | None) -> Path | None:
+    if setting is None:
+        return None
+    folder = Path(setting).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise RequestError(f"save_predictions={setting} is a file: name a folder.")
+    return folder
 
 
 def _check_classes(module: Segmentation, data: SegmentationData, checkpoint: str) -> None:
@@ -106,13 +127,14 @@ def _check_classes(module: Segmentation, data: SegmentationData, checkpoint: str
 def _folder(plain: Mapping[str, Any], name: str) -> Path:
     given = plain["paths"]["run_dir"]
     folder = Path(given) if given else run_folder(Path(plain["paths"]["output_dir"]), name, new_run_id())
-    make_folder(folder)
+    refuse_existing(folder)
     return folder
 
 
 def _write(
     folder: Path, plain: Mapping[str, Any], module: Segmentation, data: SegmentationData, scores: Scores
 ) -> None:
+    make_folder(folder)
     split = plain["split"]
     content = {
         "checkpoint": str(Path(plain["checkpoint"]).resolve()),

@@ -1,7 +1,7 @@
 """One training run, from a composed config to a trained and evaluated network on record."""
 
+import signal
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,11 +11,11 @@ from rich.console import Console
 
 from fastscnn.data.build import build_data
 from fastscnn.data.module import SegmentationData
-from fastscnn.errors import RequestError
 from fastscnn.network.cost import network_cost
 from fastscnn.runs.session import Session, open_run
-from fastscnn.training.callbacks import BEST, FiniteWeights, KeepRecord, checkpoints
-from fastscnn.training.hardware import choose_precision, keep_freed_memory, quiet, uses_cuda
+from fastscnn.training.callbacks import FiniteWeights, KeepRecord, best_checkpoints, checkpoints
+from fastscnn.training.checks import check_training
+from fastscnn.training.hardware import choose_accelerator, choose_precision, keep_freed_memory, quiet
 from fastscnn.training.pictures import Pictures
 from fastscnn.training.progress import ProgressLine, class_table
 from fastscnn.training.segmentation import Segmentation
@@ -35,15 +35,16 @@ def fit(config: DictConfig) -> None:
     quiet()
     keep_freed_memory()
     plain: Any = OmegaConf.to_container(config, resolve=True)
-    if uses_cuda(plain["trainer"]["accelerator"]) is False and plain["trainer"]["accelerator"] in (
-        "gpu",
-        "cuda",
-    ):
-        raise RequestError("trainer.accelerator=gpu, but there is no GPU here: leave it out, or set it to cpu.")
-    data = build_data(plain["data"], plain["augment"], seed=config.seed)
-    _check_batch(plain)
+    plain["trainer"]["accelerator"] = choose_accelerator(plain["trainer"]["accelerator"], plain["trainer"]["devices"])
+    data = build_data(
+        plain["data"],
+        plain["augment"],
+        seed=config.seed,
+        devices=plain["trainer"]["devices"],
+        accumulate=plain["trainer"]["accumulate_grad_batches"],
+    )
     data.prepare_data()
-    data.setup("fit")
+    check_training(plain, data)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module = Segmentation(plain, data.classes)
     console = Console()
@@ -58,26 +59,27 @@ def fit(config: DictConfig) -> None:
         try:
             trainer.fit(module, datamodule=data)
             _finish(trainer, module, data, console, test=plain["data"]["evaluate_test"])
-        except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM
-            signal = "SIGTERM" if isinstance(stop, SIGTERMException) else "Ctrl-C"
-            raise KeyboardInterrupt(f"stopped by {signal} at step {trainer.global_step}") from None
+        except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM, ignoring any further Ctrl-C
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            name = "SIGTERM" if isinstance(stop, SIGTERMException) else "Ctrl-C"
+            raise KeyboardInterrupt(f"stopped by {name} at step {trainer.global_step}") from None
 
 
 def validation_interval(setting: int | str, max_epochs: int) -> int:
-    """Epochs between validations; `auto` is the largest divisor of the run that gives a hundred or more of them.
+    """Epochs between validations: the largest divisor of the run that is not above the setting.
 
-    A divisor, so that the last epoch is validated.
+    A divisor, so that the last epoch is validated. `auto` gives a hundred validations or more, where there are as
+    many epochs.
     """
-    if setting != "auto":
-        return int(setting)
-    return next(every for every in range(max(1, -(-max_epochs // 100)), 0, -1) if max_epochs % every == 0)
+    most = -(-max_epochs // 100) if setting == "auto" else min(int(setting), max_epochs)
+    return next(every for every in range(most, 0, -1) if max_epochs % every == 0)
 
 
 def _trainer(plain: Mapping[str, Any], session: Session, console: Console) -> pl.Trainer:
     settings = dict(plain["trainer"])
     settings.pop("compile")
     if settings["sync_batchnorm"] == "auto":
-        settings["sync_batchnorm"] = settings["devices"] > 1 and uses_cuda(settings["accelerator"])
+        settings["sync_batchnorm"] = settings["devices"] > 1 and settings["accelerator"] in ("gpu", "cuda")
     settings["precision"] = choose_precision(settings["precision"], settings["accelerator"])
     settings["check_val_every_n_epoch"] = validation_interval(
         settings["check_val_every_n_epoch"], settings["max_epochs"]
@@ -99,22 +101,13 @@ def _trainer(plain: Mapping[str, Any], session: Session, console: Console) -> pl
 def _finish(trainer: pl.Trainer, module: Segmentation, data: SegmentationData, console: Console, *, test: bool) -> None:
     """Show every class: of the best checkpoint on the test split where it has labels, else of the best validation."""
     if test:
-        best = Path(trainer.default_root_dir) / BEST
-        trainer.test(module, datamodule=data, ckpt_path=str(best), verbose=False, weights_only=True)
+        best = next(callback.best_model_path for callback in best_checkpoints(trainer))
+        trainer.test(module, datamodule=data, ckpt_path=best, verbose=False, weights_only=True)
     if trainer.is_global_zero:
         stage = "test" if test else "val"
-        scores = module.scores["test" if test else "best"]
+        scores = module.scores["test"] if test else module.best_scores
+        assert scores is not None
         console.print(class_table(scores, f"{data.classes.name} {stage}, best.ckpt"))
-
-
-def _check_batch(plain: Mapping[str, Any]) -> None:
-    parts = plain["trainer"]["devices"] * plain["trainer"]["accumulate_grad_batches"]
-    batch = plain["data"]["batch_size"]
-    if batch // parts == 1:
-        raise RequestError(
-            f"data.batch_size={batch} over {parts} device(s) x accumulation step(s) is one frame at a time, and a "
-            f"single frame has no batch statistics at the 1x1 pooled map: set data.batch_size={2 * parts} or more."
-        )
 
 
 def _summary(module: Segmentation, data: SegmentationData, session: Session, console: Console) -> None:

@@ -7,23 +7,35 @@ import warnings
 
 import torch
 
+from fastscnn.errors import RequestError
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
-def uses_cuda(accelerator: str) -> bool:
-    """Whether Lightning's `accelerator` setting means a CUDA device here."""
-    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+def choose_accelerator(accelerator: str, devices: int = 1) -> str:
+    """Lightning's accelerator flag; `auto` is a CUDA GPU where there is one, else the CPU.
+
+    Not Apple's GPU, whose adaptive pooling refuses bins that do not divide the map; it can be asked for (`mps`).
+
+    Raises:
+        RequestError: There is no GPU, or there are fewer than asked for.
+    """
+    if accelerator == "auto":
+        accelerator = "gpu" if torch.cuda.is_available() else "cpu"
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise RequestError(f"trainer.accelerator={accelerator}, but there is no GPU here: leave it out, or set cpu.")
+    if accelerator in ("gpu", "cuda") and devices > torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise RequestError(f"trainer.devices={devices}, but there are {found} GPUs here: set trainer.devices={found}.")
+    return accelerator
 
 
 def choose_precision(precision: str, accelerator: str) -> str:
     """Lightning's precision flag; `auto` is bf16-mixed on a GPU that has it in hardware, else 32-true."""
     if precision != "auto":
         return precision
-    return (
-        "bf16-mixed"
-        if uses_cuda(accelerator) and torch.cuda.is_bf16_supported(including_emulation=False)
-        else "32-true"
-    )
+    on_gpu = accelerator in ("gpu", "cuda")
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
 
 
 def keep_freed_memory() -> None:

@@ -61,7 +61,7 @@ class Pictures(pl.Callback):
         for index in indices.tolist():
             sample = dataset[index]
             with torch.inference_mode():
-                prediction = pl_module(sample["image"][None].to(pl_module.device)).argmax(1)[0]
+                prediction = pl_module.predict_labels(sample["image"][None].to(pl_module.device))[0]
             picture = side_by_side(
                 sample["image"].permute(1, 2, 0).numpy(),
                 sample["label"].numpy(),
@@ -75,8 +75,7 @@ class Pictures(pl.Callback):
             cv2.imwrite(str(path), picture[:, :, ::-1])
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
-                    # Lightning logs the metrics of this moment under the last step's index
-                    logger.log_image(f"val/pictures/{sample['name']}", [str(path)], step=trainer.global_step - 1)
+                    logger.log_image(f"val/pictures/{sample['name']}", [str(path)], step=trainer.global_step)
 
     def _due(self, trainer: pl.Trainer) -> bool:
         epochs = trainer.max_epochs or 1

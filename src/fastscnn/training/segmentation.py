@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fastscnn.data.classes import ClassTable
 from fastscnn.data.normalize import normalize
 from fastscnn.errors import RequestError
-from fastscnn.network.blocks import AuxiliaryHead
+from fastscnn.network.blocks import AuxiliaryHead, resize
 from fastscnn.network.build import build_network
 from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.training.losses import SegmentationLoss
@@ -33,7 +33,8 @@ class Segmentation(pl.LightningModule):
             their weight is 0.
         loss: Cross-entropy over all heads.
         confusion: Counts of the evaluation that is going on.
-        scores: Stage (`val`, `test`) to the scores of its latest evaluation; of the best one so far under `best`.
+        scores: Stage (`val`, `test`) to the scores of its latest evaluation.
+        best_scores: Those of the validation with the highest `miou`.
 
     Args:
         config: Plain containers with `model`, `loss` and `optimizer`; saved in every checkpoint.
@@ -54,6 +55,7 @@ class Segmentation(pl.LightningModule):
         )
         self.confusion = ConfusionMatrix(classes)
         self.scores: dict[str, Scores] = {}
+        self.best_scores: Scores | None = None
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, *, skip: str | None = None) -> "Segmentation":
@@ -75,7 +77,8 @@ class Segmentation(pl.LightningModule):
         try:
             wrong = module.load_state_dict(content["state_dict"], strict=False)
         except RuntimeError as error:
-            raise RequestError(f"checkpoint={path} does not fit its own config: {error}") from None
+            first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+            raise RequestError(f"checkpoint={path} does not fit its own config: {first}") from None
         missing = [key for key in wrong.missing_keys if key.startswith("network.")]
         if missing or wrong.unexpected_keys:
             first = [*missing, *wrong.unexpected_keys][0]
@@ -92,6 +95,12 @@ class Segmentation(pl.LightningModule):
         """Images uint8 [B, 3, H, W] to logits float [B, C, H, W]."""
         output: Tensor = self.network(self._input(images))
         return output
+
+    def predict_labels(self, images: Tensor) -> Tensor:
+        """Images uint8 [B, 3, H, W] to train ids [B, H, W]; upsampled in float32 at any precision of the network."""
+        height, width = images.shape[-2:]
+        coarse = self.network.coarse_logits(self._input(images))
+        return resize(coarse.float(), (height, width)).argmax(1)
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
         """Loss of one batch: `image` uint8 [B, 3, H, W], `label` uint8 [B, H, W], `name`.
@@ -144,8 +153,9 @@ class Segmentation(pl.LightningModule):
         return normalize(images).contiguous(memory_format=torch.channels_last)
 
     def _count(self, batch: Mapping[str, Any]) -> Tensor:
-        predictions: Tensor = self(batch["image"]).argmax(1)
-        self.confusion.update(predictions, batch["label"])
+        predictions = self.predict_labels(batch["image"])
+        if "label" in batch:
+            self.confusion.update(predictions, batch["label"])
         return predictions
 
     def _log_scores(self, stage: str) -> None:
@@ -153,6 +163,9 @@ class Segmentation(pl.LightningModule):
         self.confusion.reset()
         self.scores[stage] = scores
         if stage == "val" and not self.trainer.sanity_checking:
-            best = self.scores.get("best")
-            self.scores["best"] = scores if best is None or scores.miou > best.miou else best
-        self.log_dict({name: value for name, value in scores.named(stage).items() if value == value})
+            if scores.pixels == 0:
+                raise RequestError("val has no labelled pixel, so nothing can be judged: look at its label files.")
+            if self.best_scores is None or scores.miou > self.best_scores.miou:
+                self.best_scores = scores
+        values = {name: value for name, value in scores.named(stage).items() if value == value}
+        self.log_dict(values | {"epoch": float(self.current_epoch), "step": float(self.global_step)})
