@@ -85,7 +85,7 @@ def test_missing_checkpoint_is_asked_for():
     ("override", "suggestion"),
     [
         ("data=fin", "data=fine?"),
-        ("skip=zeor", "skip=zero?"),
+        ("skip=zer", "skip=zero?"),
         ("experiment=fineonly", "experiment=fine_only?"),
         ("data.bach_size=3", "data.batch_size?"),
         ("batch_size=3", "data.batch_size?"),

@@ -24,7 +24,7 @@ ONE, HALF, SMALLEST = np.float32(1), np.float32(0.5), np.float32(-126)
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    options = {"nogil": True, "fastmath": {"nnan", "nsz", "contract", "arcp", "reassoc"}}
+    options: dict[str, Any] = {"nogil": True, "fastmath": {"nnan", "nsz", "contract", "arcp", "reassoc"}}
     try:
         compiled: Callable[..., Any] = njit(cache=True, **options)(function)
     except RuntimeError:  # no folder that can be written to keep the machine code in

@@ -36,4 +36,5 @@ def read_checkpoint(path: str | Path, *, map_location: str = "cpu") -> dict[str,
             f"checkpoint={path} was not written by train.py (it has no '{META}' and 'state_dict'): name a best.ckpt "
             "or last.ckpt."
         )
-    return content
+    checkpoint: dict[str, Any] = content
+    return checkpoint

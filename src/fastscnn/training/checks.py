@@ -57,7 +57,7 @@ def _check_smallest_batch(frames: int, batch: int, devices: int, trainer: Mappin
         smallest = own % smallest or min(smallest, own)
     if smallest == 1:
         raise RequestError(
-            f"data.batch_size={batch} over {parts} device(s) x accumulation step(s), with {frames} training frames, ends "
-            "in a batch of one frame, which has no batch statistics at the 1x1 pooled map: set data.batch_size="
+            f"data.batch_size={batch} over {parts} device(s) x accumulation step(s), with {frames} training frames, "
+            "ends in a batch of one frame, which has no batch statistics at the 1x1 pooled map: set data.batch_size="
             f"{2 * parts} or more, and train on at least that many frames."
         )
