@@ -87,6 +87,7 @@ def main(rounds: int) -> None:
         "steps_of_each": rounds * STEPS,
         **measured(),
     }
+    RESULTS.mkdir(exist_ok=True)
     (RESULTS / "cpu_step.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps({key: result[key] for key in ("what", "seconds_median", "speedup_over_eager")}, indent=2))
 

@@ -65,10 +65,11 @@ def pictures(folder: Path, path: Path) -> None:
     chosen = [cv2.imread(str(image)) for image in images if image.stem.endswith(f"_epoch{last}")]
     width = min(image.shape[1] for image in chosen)
     assert all(image.shape[1] == width for image in chosen)
-    cv2.imwrite(str(path), np.concatenate(chosen), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    cv2.imwrite(str(path), np.concatenate(chosen[:3]), [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
 def main() -> None:
+    RESULTS.mkdir(exist_ok=True)
     folder, name = Path(sys.argv[1]), sys.argv[2]
     (RESULTS / f"{name}.json").write_text(json.dumps(numbers(folder), indent=2) + "\n")
     curve(folder, RESULTS / f"{name}_curve.png")

@@ -32,6 +32,7 @@ def main(run: Path, numbers: list[int]) -> None:
         with torch.inference_mode():
             prediction = module.predict_labels(image[None])[0].to(torch.uint8).numpy()
         rows.append(side_by_side(image.permute(1, 2, 0).numpy(), None, prediction, module.classes))
+    RESULTS.mkdir(exist_ok=True)
     cv2.imwrite(str(RESULTS / "street.png"), np.concatenate(rows)[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
