@@ -13,26 +13,35 @@ OURS = {"compile"}
 """Settings of the `trainer` group that are not Lightning's."""
 
 
-def check_training(plain: Mapping[str, Any], data: SegmentationData) -> None:
-    """Check a training's settings against its data, whose files are listed for this.
+def check_settings(plain: Mapping[str, Any]) -> None:
+    """Check a training's settings among themselves, without its data.
 
     Raises:
-        RequestError: Names the setting or the file, and the fix.
+        RequestError: Names the setting and the fix.
     """
     trainer = plain["trainer"]
     unknown = sorted(set(trainer) - OURS - set(inspect.signature(pl.Trainer).parameters))
     if unknown:
         raise RequestError(f"trainer.{unknown[0]} is no setting of Lightning's Trainer: leave it out.")
+    _check_smallest_batch(plain, frames=plain["data"]["batch_size"])
+
+
+def check_data(plain: Mapping[str, Any], data: SegmentationData) -> None:
+    """Check a training's data against its settings; lists the files for this.
+
+    Raises:
+        RequestError: Names the setting or the file, and the fix.
+    """
     data.setup("fit")
     if plain["data"]["evaluate_test"]:
         check_labelled(data, "test", "set data.evaluate_test=false")
-    devices = trainer["devices"]
-    if len(data.frames("val")) < devices:
+    devices, val = plain["trainer"]["devices"], len(data.frames("val"))
+    if val < devices:
         raise RequestError(
-            f"trainer.devices={devices}, but val has {len(data.frames('val'))} frames, and each device needs one: "
-            f"set trainer.devices={len(data.frames('val'))} or fewer."
+            f"trainer.devices={devices}, but val has {val} frames, and each device needs one: "
+            f"set trainer.devices={val} or fewer."
         )
-    _check_smallest_batch(len(data.frames("train")), plain["data"]["batch_size"], devices, trainer)
+    _check_smallest_batch(plain, frames=len(data.frames("train")))
 
 
 def check_labelled(data: SegmentationData, split: str, fix: str) -> None:
@@ -48,16 +57,17 @@ def check_labelled(data: SegmentationData, split: str, fix: str) -> None:
         )
 
 
-def _check_smallest_batch(frames: int, batch: int, devices: int, trainer: Mapping[str, Any]) -> None:
+def _check_smallest_batch(plain: Mapping[str, Any], frames: int) -> None:
     """A single frame has no batch statistics at the 1x1 pooled map."""
-    parts = devices * trainer["accumulate_grad_batches"]
+    batch, devices = plain["data"]["batch_size"], plain["trainer"]["devices"]
+    parts = devices * plain["trainer"]["accumulate_grad_batches"]
     smallest = batch // parts
-    if frames < batch:
+    if smallest and frames < batch:
         own = frames // devices
         smallest = own % smallest or min(smallest, own)
     if smallest == 1:
         raise RequestError(
-            f"data.batch_size={batch} over {parts} device(s) x accumulation step(s), with {frames} training frames, "
-            "ends in a batch of one frame, which has no batch statistics at the 1x1 pooled map: set data.batch_size="
-            f"{2 * parts} or more, and train on at least that many frames."
+            f"data.batch_size={batch} over {parts} device(s) x accumulation step(s) ends in a batch of one frame, "
+            f"which has no batch statistics at the 1x1 pooled map: set data.batch_size={2 * parts} or more, and train "
+            "on at least that many frames."
         )

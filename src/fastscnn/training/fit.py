@@ -14,7 +14,7 @@ from fastscnn.data.module import SegmentationData
 from fastscnn.network.cost import network_cost
 from fastscnn.runs.session import Session, open_run
 from fastscnn.training.callbacks import FiniteWeights, KeepRecord, best_checkpoints, checkpoints
-from fastscnn.training.checks import check_training
+from fastscnn.training.checks import check_data, check_settings
 from fastscnn.training.hardware import choose_accelerator, choose_precision, keep_freed_memory, quiet
 from fastscnn.training.pictures import Pictures
 from fastscnn.training.progress import ProgressLine, class_table
@@ -36,6 +36,7 @@ def fit(config: DictConfig) -> None:
     keep_freed_memory()
     plain: Any = OmegaConf.to_container(config, resolve=True)
     plain["trainer"]["accelerator"] = choose_accelerator(plain["trainer"]["accelerator"], plain["trainer"]["devices"])
+    check_settings(plain)
     data = build_data(
         plain["data"],
         plain["augment"],
@@ -44,7 +45,7 @@ def fit(config: DictConfig) -> None:
         accumulate=plain["trainer"]["accumulate_grad_batches"],
     )
     data.prepare_data()
-    check_training(plain, data)
+    check_data(plain, data)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module = Segmentation(plain, data.classes)
     console = Console()
