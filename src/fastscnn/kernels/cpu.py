@@ -33,6 +33,14 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_compiled
+def _neighbours(phase: int, scale: int) -> tuple[int, Any, Any]:
+    """Of a phase: which of the shifted copies is its left neighbour, and the shares of the left and the right one."""
+    offset = (phase + 0.5) / scale - 0.5
+    right = np.float32(offset + 1 if offset < 0 else offset)
+    return 0 if offset < 0 else 1, ONE - right, right
+
+
+@_compiled
 def _image_loss(
     logits: Floats, labels: npt.NDArray[np.uint8], ignore_index: int, gradient: Floats
 ) -> tuple[float, int]:
@@ -83,10 +91,7 @@ def _image_loss(
             row[c, 0] = row[c, 1]
             row[c, width + 1] = row[c, width]
         for phase in range(scale_x):
-            offset = (phase + 0.5) / scale_x - 0.5
-            first = 0 if offset < 0 else 1
-            right = np.float32(offset + 1 if offset < 0 else offset)
-            left = ONE - right
+            first, left, right = _neighbours(phase, scale_x)
             for c in range(classes):
                 for k in range(width):
                     pixels[c, phase * width + k] = left * row[c, k + first] + right * row[c, k + first + 1]
@@ -124,10 +129,7 @@ def _image_loss(
                 pixels[target[x], x] -= ONE
         row_gradient[:] = 0
         for phase in range(scale_x):
-            offset = (phase + 0.5) / scale_x - 0.5
-            first = 0 if offset < 0 else 1
-            right = np.float32(offset + 1 if offset < 0 else offset)
-            left = ONE - right
+            first, left, right = _neighbours(phase, scale_x)
             for c in range(classes):
                 for k in range(width):
                     row_gradient[c, k + first] += left * pixels[c, phase * width + k]

@@ -17,7 +17,7 @@ from fastscnn.errors import RequestError
 from fastscnn.runs.config import check_config, explain
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
-DONE, FAILED, WRONG_REQUEST = 0, 1, 2
+FAILED, WRONG_REQUEST = 1, 2
 
 
 class JobFailed(Exception):
