@@ -56,6 +56,18 @@ def test_value_set_past_its_group_is_labelled_like_the_group(group, option):
     assert identity(f"{group}={option}", f"model.{group}={GROUPS[group]}") == identity()
 
 
+@pytest.mark.parametrize(("option", "scale"), [("full", 1.0), ("half", 0.5), ("quarter", 0.25)])
+def test_resolution_is_labelled_by_the_scale_it_came_to(option, scale):
+    assert identity(f"resolution={option}").choices["resolution"] == option
+    assert identity(f"resolution.scale={scale}").choices["resolution"] == option
+    assert identity("resolution=half", "resolution.scale=0.4").name == "streets-resolution_0.4"
+
+
+def test_overrides_are_the_settings_besides_the_groups():
+    chosen = identity("experiment=fine_only", "skip=zero", "trainer.max_epochs=3", "+trainer.profiler=simple")
+    assert chosen.overrides == {"trainer.max_epochs": "3", "trainer.profiler": "simple"}
+
+
 def test_tags_name_each_group_once():
     assert [tag.partition("=")[0] for tag in identity("experiment=camvid").tags] == list(GROUPS)
 

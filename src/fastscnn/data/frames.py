@@ -93,7 +93,7 @@ class FrameDataset(Dataset[dict[str, Any]]):
     """Frames as samples; a key is an index, or (epoch, index) as `EpochSampler` gives them.
 
     A sample holds `image` (uint8 [3, H, W], RGB), `label` (uint8 [H, W], train ids, 255 ignored; left out
-    where the frame has none), `index` (int) and `name`. The augmentation is drawn from (seed, epoch, index)
+    where the frame has none), `index` (int), `name` and `source`. The augmentation is drawn from (seed, epoch, index)
     alone, so any number of workers and a resumed run see the same pixels.
     """
 
@@ -112,7 +112,7 @@ class FrameDataset(Dataset[dict[str, Any]]):
         epoch, index = key if isinstance(key, tuple) else (0, key)
         frame = self.frames[index]
         image = read_image(frame.image)
-        sample: dict[str, Any] = {"index": index, "name": frame.name}
+        sample: dict[str, Any] = {"index": index, "name": frame.name, "source": frame.source}
         if frame.label is not None:
             label = read_label(frame.label, self.classes)
             if image.shape[:2] != label.shape:

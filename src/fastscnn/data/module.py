@@ -16,6 +16,7 @@ from fastscnn.data.classes import ClassTable
 from fastscnn.data.frames import Augment, DataError, Frame, FrameDataset
 from fastscnn.data.sampler import EpochSampler
 from fastscnn.data.sources import generate_streets, source_of, streets_root, streets_spec
+from fastscnn.data.streets import MANIFEST
 
 MOST_WORKERS = 8
 
@@ -42,18 +43,19 @@ class SegmentationData(pl.LightningDataModule):
     """Train, val and test batches of a data set.
 
     A batch holds `image` (uint8 [B, 3, H, W], RGB), `label` (uint8 [B, H, W], train ids, 255 ignored),
-    `index` (int64 [B]) and `name` (list of str). Val and test frames come one at a time and whole.
+    `index` (int64 [B]), `name` and `source` (lists of str). Val and test frames come one at a time and whole.
 
     Args:
         dataset: A name of `sources.DATASETS`.
-        root: The folder that holds the data set; None generates the streets below `data/streets/`.
+        root: The folder that holds the data set; None with `streets` generates them below `data/streets/`.
         crop_size: Height and width of a training frame.
         batch_size: Frames of one optimizer step, over all devices and accumulation steps.
         num_workers: Processes that read frames, for each loader; `auto` takes the usable cores, shared among
             the devices of this machine, at most 8.
         augment: From (image, label, seed) to a training frame; None pads and crops at the centre.
         seed: Of the order and the augmentation.
-        streets: Fields of `StreetsSpec` that differ from its defaults.
+        streets: Fields of `StreetsSpec` that differ from its defaults; the data set is then these streets, read as
+            `fine` or `fine_coarse` too.
         devices: Number of devices, as long as no trainer is attached.
         accumulate: Forward passes of one optimizer step, as long as no trainer is attached.
 
@@ -78,7 +80,7 @@ class SegmentationData(pl.LightningDataModule):
         super().__init__()
         self.source = source_of(dataset)
         self.dataset = dataset
-        self.streets = streets_spec(streets or {}) if dataset == "streets" else None
+        self.streets = streets_spec(streets or {}) if streets or dataset == "streets" else None
         self.root = streets_root(self.streets) if self.streets and root is None else root
         self.crop_size = (crop_size[0], crop_size[1])
         self.augment = augment or no_augment(crop_size)
@@ -116,6 +118,11 @@ class SegmentationData(pl.LightningDataModule):
     def source_counts(self, split: str) -> dict[str, int]:
         """How many frames of a split come from each source, such as `fine` and `coarse`."""
         return dict(Counter(frame.source for frame in self.frames(split)))
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the frames are generated streets, under whatever option they are read."""
+        return self.root is not None and (Path(self.root) / MANIFEST).exists()
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Augmented frames in a new order each epoch; the tail that fills no global batch is left out."""

@@ -56,6 +56,7 @@ REQUIREMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "model.activation": _one_of("relu", "relu6"),
     "model.skip": _one_of("keep", "zero"),
     "model.dropout": SHARE,
+    "resolution.scale": _number(lambda value: 0 < value <= 1, "a number above 0, up to 1"),
     "loss.auxiliary_weight": NOT_NEGATIVE,
     "loss.label_smoothing": SHARE,
     "optimizer.lr": POSITIVE,

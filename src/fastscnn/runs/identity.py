@@ -1,7 +1,7 @@
 """Who a run is: its name, tags and group, from the options that were chosen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -14,9 +14,11 @@ GROUPS = {
     "skip": "keep",
     "activation": "relu",
     "pretrain": "none",
+    "resolution": "full",
     "augment": "paper",
 }
 """The groups that make a run what it is, with their defaults."""
+RESOLUTIONS = {1.0: "full", 0.5: "half", 0.25: "quarter"}
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,12 @@ class Identity:
     Attributes:
         choices: Group to option, for all of our groups; `experiment` too, where one was named.
         group: What the run is shown with: its multirun, or the runs of its name.
+        overrides: Setting to value, as text, for what the command line set besides groups.
     """
 
     choices: Mapping[str, str]
     group: str | None = None
+    overrides: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -55,7 +59,8 @@ class Identity:
 def chosen_identity(config: DictConfig) -> Identity:
     """The identity of the job that Hydra is running, whose config this is.
 
-    `skip` and `activation` are named as the model has them, so that `model.skip=zero` is labelled like `skip=zero`.
+    `skip`, `activation` and `resolution` are named by their values, so that `model.skip=zero` is labelled like
+    `skip=zero`.
     """
     hydra = HydraConfig.get()
     choices = {
@@ -66,7 +71,11 @@ def chosen_identity(config: DictConfig) -> Identity:
     for group in ("skip", "activation"):
         if value := OmegaConf.select(config, f"model.{group}"):
             choices[group] = value
-    identity = Identity(choices)
-    if hydra.mode == RunMode.MULTIRUN:
-        return Identity(choices, group=Path(hydra.sweep.dir).name)
-    return Identity(choices, group=identity.name)
+    if scale := OmegaConf.select(config, "resolution.scale"):
+        choices["resolution"] = RESOLUTIONS.get(scale, f"{scale:g}")
+    pairs = (override.lstrip("+~").partition("=") for override in hydra.overrides.task)
+    labelled = {*hydra.runtime.choices, "model.skip", "model.activation", "resolution.scale"}
+    overrides = {key: value for key, _, value in pairs if key not in labelled}
+    identity = Identity(choices, overrides=overrides)
+    group = Path(hydra.sweep.dir).name if hydra.mode == RunMode.MULTIRUN else identity.name
+    return replace(identity, group=group)

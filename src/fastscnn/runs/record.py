@@ -51,7 +51,16 @@ class RunRecord:
         self._lock = threading.Lock()
 
     @classmethod
-    def create(cls, folder: Path, *, run_id: str, name: str, choices: Mapping[str, str], seed: int) -> "RunRecord":
+    def create(
+        cls,
+        folder: Path,
+        *,
+        run_id: str,
+        name: str,
+        choices: Mapping[str, str],
+        seed: int,
+        overrides: Mapping[str, str] | None = None,
+    ) -> "RunRecord":
         """Make the folder and its first record, `running`, and start the heartbeat.
 
         Raises:
@@ -66,6 +75,7 @@ class RunRecord:
                 "status": "running",
                 "error": None,
                 "choices": dict(choices),
+                "overrides": dict(overrides or {}),
                 "seed": seed,
                 "started": _now(),
                 "finished": None,

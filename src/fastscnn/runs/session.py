@@ -56,7 +56,14 @@ def open_run(config: DictConfig) -> Iterator[Session]:
     identity = chosen_identity(config)
     given = config.paths.run_dir
     folder = Path(given) if given else run_folder(Path(config.paths.output_dir), identity.name, run_id)
-    record = RunRecord.create(folder, run_id=run_id, name=identity.name, choices=identity.choices, seed=config.seed)
+    record = RunRecord.create(
+        folder,
+        run_id=run_id,
+        name=identity.name,
+        choices=identity.choices,
+        seed=config.seed,
+        overrides=identity.overrides,
+    )
     os.environ[RUN_DIR_VARIABLE] = str(folder.resolve())
     try:
         with recorded(record), contextlib.ExitStack() as stack:

@@ -1,5 +1,7 @@
 """Callbacks that keep the run's record and its checkpoints."""
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +11,21 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 
 from fastscnn.runs.record import RunRecord
-from fastscnn.training.segmentation import NonFiniteLoss, Segmentation
+from fastscnn.training.task import NonFiniteLoss, Task
 
-MONITOR = "val/miou"
 BEST = Path("checkpoints/best.ckpt")
 LAST = Path("checkpoints/last.ckpt")
 
 
-def checkpoints(folder: Path) -> list[ModelCheckpoint]:
-    """`best.ckpt`, by the highest `val/miou`, and `last.ckpt`, of the last finished epoch; in the run's folder."""
+def checkpoints(folder: Path, monitor: str) -> list[ModelCheckpoint]:
+    """`best.ckpt`, by the highest `monitor`, and `last.ckpt`, of the last finished epoch; in the run's folder."""
     shared: dict[str, Any] = {
         "dirpath": folder / BEST.parent,
         "enable_version_counter": False,
         "auto_insert_metric_name": False,
     }
     return [
-        ModelCheckpoint(filename=BEST.stem, monitor=MONITOR, mode="max", **shared),
+        ModelCheckpoint(filename=BEST.stem, monitor=monitor, mode="max", **shared),
         ModelCheckpoint(filename=LAST.stem, every_n_epochs=1, save_on_train_epoch_end=True, **shared),
     ]
 
@@ -55,11 +56,46 @@ class FiniteWeights(pl.Callback):
                 )
 
 
+class FramesSeen(pl.Callback):
+    """Log how many frames of each source were trained on since the run began, over all devices: `train/frames/fine`.
+
+    Attributes:
+        seen: Source, such as `fine` and `coarse`, to the number of frames; saved in every checkpoint.
+    """
+
+    def __init__(self, sources: Iterable[str]) -> None:
+        self.seen = dict.fromkeys(sources, 0)
+        self._epoch: Counter[str] = Counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count this device's frames."""
+        self._epoch.update(batch["source"])
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add up the devices, and log."""
+        counts = torch.tensor([self._epoch[source] for source in self.seen], device=pl_module.device)
+        total = trainer.strategy.reduce(counts, reduce_op="sum")
+        assert isinstance(total, torch.Tensor)
+        self.seen = {source: self.seen[source] + int(count) for source, count in zip(self.seen, total, strict=True)}
+        self._epoch.clear()
+        pl_module.log_dict({f"train/frames/{source}": float(count) for source, count in self.seen.items()})
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counts."""
+        return dict(self.seen)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the counts of a checkpoint."""
+        self.seen |= state_dict
+
+
 class KeepRecord(pl.Callback):
     """Keep `run.json` true: metrics after each validation, checkpoints after each epoch.
 
     `metrics.last` holds the latest value of each training and validation metric, `metrics.best` all those of the
-    validation with the highest `val/miou`, and what the test of its checkpoint gave.
+    validation with the highest `monitor`, and what the test of its checkpoint gave.
     """
 
     def __init__(self, record: RunRecord) -> None:
@@ -70,10 +106,10 @@ class KeepRecord(pl.Callback):
         """Record the validation's metrics."""
         if trainer.sanity_checking:
             return
-        assert isinstance(pl_module, Segmentation)
+        assert isinstance(pl_module, Task)
         last = _training(trainer) | pl_module.scores["val"].named("val")
         best = self.record.data["metrics"]["best"]
-        if last[MONITOR] > best.get(MONITOR, float("-inf")):
+        if last[pl_module.monitor] > best.get(pl_module.monitor, float("-inf")):
             best = last
         self.record.update(metrics={"best": best, "last": last})
 
@@ -92,7 +128,7 @@ class KeepRecord(pl.Callback):
     @rank_zero_only
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the test metrics of the best checkpoint."""
-        assert isinstance(pl_module, Segmentation)
+        assert isinstance(pl_module, Task)
         metrics = self.record.data["metrics"]
         test = pl_module.scores["test"].named("test")
         self.record.update(metrics=metrics | {"best": metrics["best"] | test})

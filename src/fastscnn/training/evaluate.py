@@ -16,11 +16,19 @@ from rich.console import Console
 from fastscnn.data.build import build_data
 from fastscnn.data.module import SegmentationData
 from fastscnn.errors import RequestError
-from fastscnn.runs.record import describe_process, make_folder, new_run_id, plain_json, refuse_existing, run_folder
+from fastscnn.runs.record import (
+    describe_process,
+    make_folder,
+    new_run_id,
+    plain_json,
+    read_record,
+    refuse_existing,
+    run_folder,
+)
 from fastscnn.training.checks import check_labelled
 from fastscnn.training.hardware import choose_accelerator, choose_precision, keep_freed_memory, quiet
 from fastscnn.training.metrics import Scores
-from fastscnn.training.progress import class_table
+from fastscnn.training.pictures import DrawFrames
 from fastscnn.training.segmentation import Segmentation
 
 
@@ -34,7 +42,9 @@ def evaluate(config: DictConfig) -> Scores:
     keep_freed_memory()
     plain: Any = OmegaConf.to_container(config, resolve=True)
     split = plain["split"]
-    module = Segmentation.from_checkpoint(plain["checkpoint"], skip=plain.get("model", {}).get("skip"))
+    module = Segmentation.from_checkpoint(
+        plain["checkpoint"], skip=plain.get("model", {}).get("skip"), resolution=plain.get("resolution")
+    )
     settings = plain["trainer"]
     accelerator = choose_accelerator(settings["accelerator"])
     data = build_data(_data_config(plain["data"], module.config["data"]))
@@ -44,12 +54,14 @@ def evaluate(config: DictConfig) -> Scores:
     if predictions is None:
         check_labelled(data, split, "choose a split that has labels, or save_predictions=DIR to only predict")
     folder = _folder(plain, f"eval-{data.dataset}-{split}")
+    drawn = DrawFrames(plain["pictures"], module.classes)
+    callbacks: list[pl.Callback] = [drawn, *([SavePredictions(predictions)] if predictions else [])]
     trainer = pl.Trainer(
         accelerator=accelerator,
         devices=1,
         precision=choose_precision(settings["precision"] or module.config["trainer"]["precision"], accelerator),  # type: ignore[arg-type]
         logger=False,
-        callbacks=SavePredictions(predictions) if predictions else None,
+        callbacks=callbacks,
         default_root_dir=folder,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -58,11 +70,11 @@ def evaluate(config: DictConfig) -> Scores:
     trainer.test(module, dataloaders=data.whole_frames(split), verbose=False)
     scores = module.scores["test"]
     if scores.pixels:
-        skip = module.config["model"]["skip"]
-        Console().print(class_table(scores, f"{data.classes.name} {split}, skip {skip}, {plain['checkpoint']}"))
+        how = f"skip {module.config['model']['skip']}, resolution {_resolution(module)}"
+        Console().print(scores.table(f"{data.classes.name} {split}, {how}, {plain['checkpoint']}"))
     else:
         print(f"{split} has no labelled pixel: predicted, not judged.")
-    _write(folder, plain, module, data, scores)
+    _write(folder, plain, module, data, scores, drawn)
     if predictions:
         print(f"The predictions: {predictions}")
     print(f"The evaluation's folder: {folder}")
@@ -131,18 +143,39 @@ def _folder(plain: Mapping[str, Any], name: str) -> Path:
     return folder
 
 
+def _resolution(module: Segmentation) -> str:
+    return str(module.config.get("resolution", {"name": "full"})["name"])
+
+
+def _run_of(checkpoint: Path) -> str | None:
+    """Id of the run that a checkpoint lies in; None where it lies elsewhere."""
+    try:
+        return str(read_record(checkpoint.parent.parent)["id"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def _write(
-    folder: Path, plain: Mapping[str, Any], module: Segmentation, data: SegmentationData, scores: Scores
+    folder: Path,
+    plain: Mapping[str, Any],
+    module: Segmentation,
+    data: SegmentationData,
+    scores: Scores,
+    drawn: DrawFrames,
 ) -> None:
     make_folder(folder)
     split = plain["split"]
+    checkpoint = Path(plain["checkpoint"]).resolve()
     content = {
-        "checkpoint": str(Path(plain["checkpoint"]).resolve()),
+        "checkpoint": str(checkpoint),
+        "run": _run_of(checkpoint),
         "data": data.dataset,
         "split": split,
         "frames": len(data.frames(split)),
         "pixels": scores.pixels,
         "model": module.config["model"],
+        "resolution": _resolution(module),
+        "pictures": drawn.save(folder),
         "metrics": scores.named(split),
         "absent": scores.absent,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -13,12 +13,13 @@ from fastscnn.data.build import build_data
 from fastscnn.data.module import SegmentationData
 from fastscnn.network.cost import network_cost
 from fastscnn.runs.session import Session, open_run
-from fastscnn.training.callbacks import FiniteWeights, KeepRecord, best_checkpoints, checkpoints
+from fastscnn.training.callbacks import FiniteWeights, FramesSeen, KeepRecord, best_checkpoints, checkpoints
 from fastscnn.training.checks import check_data, check_settings
 from fastscnn.training.hardware import choose_accelerator, choose_precision, keep_freed_memory, quiet
 from fastscnn.training.pictures import Pictures
-from fastscnn.training.progress import ProgressLine, class_table
+from fastscnn.training.progress import ProgressLine
 from fastscnn.training.segmentation import Segmentation
+from fastscnn.training.task import Task
 
 PAPER_SIZE = (1024, 2048)
 
@@ -51,8 +52,9 @@ def fit(config: DictConfig) -> None:
     console = Console()
     with open_run(config) as session:
         if session.record:
+            session.record.update(dataset=_dataset(data))
             _summary(module, data, session, console)
-        trainer = _trainer(plain, session, console)
+        trainer = _trainer(plain, module, data, session, console)
         if session.record:
             session.record.update(device=_device(trainer))
         if plain["trainer"]["compile"]:
@@ -76,7 +78,9 @@ def validation_interval(setting: int | str, max_epochs: int) -> int:
     return next(every for every in range(most, 0, -1) if max_epochs % every == 0)
 
 
-def _trainer(plain: Mapping[str, Any], session: Session, console: Console) -> pl.Trainer:
+def _trainer(
+    plain: Mapping[str, Any], module: Task, data: SegmentationData, session: Session, console: Console
+) -> pl.Trainer:
     settings = dict(plain["trainer"])
     settings.pop("compile")
     if settings["sync_batchnorm"] == "auto":
@@ -85,21 +89,21 @@ def _trainer(plain: Mapping[str, Any], session: Session, console: Console) -> pl
     settings["check_val_every_n_epoch"] = validation_interval(
         settings["check_val_every_n_epoch"], settings["max_epochs"]
     )
-    callbacks: list[pl.Callback] = [FiniteWeights(), ProgressLine(console)]
+    callbacks: list[pl.Callback] = [FiniteWeights(), FramesSeen(data.source_counts("train")), ProgressLine(console)]
     if session.record:
         callbacks += [KeepRecord(session.record), Pictures(session.record, plain["pictures"])]
     return pl.Trainer(
         **settings,
         default_root_dir=session.folder,
         logger=session.loggers or False,
-        callbacks=[*callbacks, *checkpoints(session.folder)],
+        callbacks=[*callbacks, *checkpoints(session.folder, module.monitor)],
         use_distributed_sampler=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
 
 
-def _finish(trainer: pl.Trainer, module: Segmentation, data: SegmentationData, console: Console, *, test: bool) -> None:
+def _finish(trainer: pl.Trainer, module: Task, data: SegmentationData, console: Console, *, test: bool) -> None:
     """Show every class: of the best checkpoint on the test split where it has labels, else of the best validation."""
     if test:
         best = next(callback.best_model_path for callback in best_checkpoints(trainer))
@@ -108,7 +112,17 @@ def _finish(trainer: pl.Trainer, module: Segmentation, data: SegmentationData, c
         stage = "test" if test else "val"
         scores = module.scores["test"] if test else module.best_scores
         assert scores is not None
-        console.print(class_table(scores, f"{data.classes.name} {stage}, best.ckpt"))
+        console.print(scores.table(f"{data.classes.name} {stage}, best.ckpt"))
+
+
+def _dataset(data: SegmentationData) -> dict[str, Any]:
+    """What the record says of the data: whose frames, and how many from each source."""
+    return {
+        "name": data.dataset,
+        "root": None if data.root is None else str(data.root),
+        "synthetic": data.synthetic,
+        "frames": {split: data.source_counts(split) for split in ("train", "val")},
+    }
 
 
 def _summary(module: Segmentation, data: SegmentationData, session: Session, console: Console) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from rich.table import Table
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -42,6 +43,32 @@ class Scores:
             values[f"{stage}/category_miou"] = self.category_miou
         values |= {f"{stage}/iou/{name}": iou for name, iou in self.iou.items()}
         return values | {f"{stage}/category_iou/{name}": iou for name, iou in self.category_iou.items()}
+
+    def table(self, title: str) -> Table:
+        """A table with the IoU of every class and category, and the means; percent."""
+        table = Table(title=title, title_justify="left")
+        table.add_column("class")
+        table.add_column("IoU %", justify="right")
+        for name, iou in self.iou.items():
+            table.add_row(name, percent(iou))
+        if self.category_iou:
+            table.add_section()
+            for name, iou in self.category_iou.items():
+                table.add_row(name, percent(iou), style="dim")
+        table.add_section()
+        table.add_row("class mIoU", percent(self.miou), style="bold")
+        if self.category_iou:
+            table.add_row("category mIoU", percent(self.category_miou), style="bold")
+        table.add_row("pixel accuracy", percent(self.accuracy))
+        if self.absent:
+            table.caption = f"never occur and are left out of the mean: {', '.join(self.absent)}"
+            table.caption_justify = "left"
+        return table
+
+
+def percent(share: float) -> str:
+    """A share as percent with two decimals; `-` for NaN."""
+    return f"{100 * share:.2f}" if share == share else "-"
 
 
 class ConfusionMatrix(Metric):

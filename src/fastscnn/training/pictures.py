@@ -1,5 +1,6 @@
 """Pictures of fixed frames: input, truth and prediction side by side."""
 
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -37,6 +38,28 @@ def side_by_side(image: Picture, label: Picture | None, prediction: Picture, cla
     return np.concatenate([*panels, classes.colorize(prediction)], axis=1)
 
 
+def chosen_frames(count: int, frames: int) -> list[int]:
+    """Indices of `count` frames, spread evenly over a split of `frames`; all where there are fewer."""
+    if not count:
+        return []
+    indices: list[int] = np.unique(np.linspace(0, frames - 1, min(count, frames)).astype(int)).tolist()
+    return indices
+
+
+def write_picture(path: Path, picture: Picture) -> None:
+    """Write an RGB picture, scaled down where it is higher than `LARGEST`; makes its folder.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    height, width = picture.shape[:2]
+    if height > LARGEST:
+        picture = cv2.resize(picture, (width * LARGEST // height, LARGEST), interpolation=cv2.INTER_AREA)
+    path.parent.mkdir(exist_ok=True)
+    if not cv2.imwrite(str(path), picture[:, :, ::-1]):
+        raise OSError(f"{path} cannot be written")
+
+
 class Pictures(pl.Callback):
     """Draw the same validation frames into `images/` and W&B, about ten times a run and after the last epoch.
 
@@ -56,9 +79,7 @@ class Pictures(pl.Callback):
             return
         assert isinstance(pl_module, Segmentation)
         dataset: Any = trainer.val_dataloaders.dataset  # type: ignore[union-attr]
-        indices = np.unique(np.linspace(0, len(dataset) - 1, min(self.count, len(dataset))).astype(int))
-        self.folder.mkdir(exist_ok=True)
-        for index in indices.tolist():
+        for index in chosen_frames(self.count, len(dataset)):
             sample = dataset[index]
             with torch.inference_mode():
                 prediction = pl_module.predict_labels(sample["image"][None].to(pl_module.device))[0]
@@ -68,11 +89,8 @@ class Pictures(pl.Callback):
                 prediction.to(torch.uint8).cpu().numpy(),
                 pl_module.classes,
             )
-            height, width = picture.shape[:2]
-            if height > LARGEST:
-                picture = cv2.resize(picture, (width * LARGEST // height, LARGEST), interpolation=cv2.INTER_AREA)
             path = self.folder / f"{sample['name']}_epoch{trainer.current_epoch + 1:04d}.png"
-            cv2.imwrite(str(path), picture[:, :, ::-1])
+            write_picture(path, picture)
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
                     logger.log_image(f"val/pictures/{sample['name']}", [str(path)], step=trainer.global_step)
@@ -83,3 +101,38 @@ class Pictures(pl.Callback):
         step = trainer.check_val_every_n_epoch or 1
         done = trainer.current_epoch + 1
         return done >= epochs or done // every > (done - step) // every
+
+
+class DrawFrames(pl.Callback):
+    """Keep pictures of a few frames: input, truth and prediction; the frames that training draws of this split.
+
+    Args:
+        count: Number of frames, spread evenly over the split.
+        classes: Gives the colours.
+    """
+
+    def __init__(self, count: int, classes: ClassTable) -> None:
+        self.count = count
+        self.classes = classes
+        self.pictures: dict[str, Picture] = {}
+
+    def on_test_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *args: Any
+    ) -> None:
+        """Draw the frames of one batch that are to be drawn."""
+        frames = len(trainer.test_dataloaders.dataset)  # type: ignore[union-attr]
+        chosen = set(chosen_frames(self.count, frames))
+        for place, index in enumerate(batch["index"].tolist()):
+            if index in chosen:
+                self.pictures[batch["name"][place]] = side_by_side(
+                    batch["image"][place].permute(1, 2, 0).cpu().numpy(),
+                    batch["label"][place].cpu().numpy() if "label" in batch else None,
+                    outputs["predictions"][place].to(torch.uint8).cpu().numpy(),
+                    self.classes,
+                )
+
+    def save(self, folder: Path) -> list[str]:
+        """Write `images/NAME.png` into a folder; returns these paths, relative to it."""
+        for name, picture in self.pictures.items():
+            write_picture(folder / "images" / f"{name}.png", picture)
+        return [f"images/{name}.png" for name in self.pictures]

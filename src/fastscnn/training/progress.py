@@ -6,10 +6,8 @@ from typing import Any
 import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
-from fastscnn.training.metrics import Scores
-from fastscnn.training.segmentation import Segmentation
+from fastscnn.training.task import Task
 
 
 class ProgressLine(pl.Callback):
@@ -33,7 +31,6 @@ class ProgressLine(pl.Callback):
         )
         self.loss = float("nan")
         self.rate = 0.0
-        self.best = float("-inf")
         self._batch_started = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -71,13 +68,13 @@ class ProgressLine(pl.Callback):
         self._batch_started = 0.0
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        assert isinstance(pl_module, Segmentation)
-        miou = pl_module.scores["val"].miou
-        mark = " *" if miou > self.best else ""
-        self.best = max(self.best, miou)
+        assert isinstance(pl_module, Task)
+        value = pl_module.scores["val"].named("val")[pl_module.monitor]
+        mark = " *" if pl_module.best_scores is pl_module.scores["val"] else ""
         self.console.print(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {trainer.global_step}  "
-            f"loss {self.loss:.3f}  {self.rate:.1f} images/s  val/miou {miou:.4f}  best {self.best:.4f}{mark}",
+            f"loss {self.loss:.3f}  {self.rate:.1f} images/s  {pl_module.monitor} {value:.4f}  "
+            f"best {pl_module.best:.4f}{mark}",
             highlight=False,
             soft_wrap=True,
         )
@@ -89,29 +86,3 @@ class ProgressLine(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Take the bar away, so that the error stands alone."""
         self.bar.stop()
-
-
-def class_table(scores: Scores, title: str) -> Table:
-    """A table with the IoU of every class and category, and the means; percent."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("class")
-    table.add_column("IoU %", justify="right")
-    for name, iou in scores.iou.items():
-        table.add_row(name, _percent(iou))
-    if scores.category_iou:
-        table.add_section()
-        for name, iou in scores.category_iou.items():
-            table.add_row(name, _percent(iou), style="dim")
-    table.add_section()
-    table.add_row("class mIoU", _percent(scores.miou), style="bold")
-    if scores.category_iou:
-        table.add_row("category mIoU", _percent(scores.category_miou), style="bold")
-    table.add_row("pixel accuracy", _percent(scores.accuracy))
-    if scores.absent:
-        table.caption = f"never occur and are left out of the mean: {', '.join(scores.absent)}"
-        table.caption_justify = "left"
-    return table
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f}" if share == share else "-"

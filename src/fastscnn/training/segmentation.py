@@ -1,30 +1,25 @@
 """The LightningModule that trains and evaluates a segmentation network."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fastscnn.data.classes import ClassTable
-from fastscnn.data.normalize import normalize
 from fastscnn.errors import RequestError
 from fastscnn.network.blocks import AuxiliaryHead, resize
 from fastscnn.network.build import build_network
+from fastscnn.network.fast_scnn import FastSCNN
 from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.training.losses import SegmentationLoss
 from fastscnn.training.metrics import ConfusionMatrix, Scores, score
-from fastscnn.training.optim import poly, sgd
+from fastscnn.training.task import Task
 
 
-class NonFiniteLoss(Exception):
-    """The loss became NaN or infinite; raised before the weights are touched by it."""
-
-
-class Segmentation(pl.LightningModule):
+class Segmentation(Task):
     """A network, its auxiliary heads, its loss and its metrics.
 
     Attributes:
@@ -33,18 +28,20 @@ class Segmentation(pl.LightningModule):
             their weight is 0.
         loss: Cross-entropy over all heads.
         confusion: Counts of the evaluation that is going on.
-        scores: Stage (`val`, `test`) to the scores of its latest evaluation.
-        best_scores: Those of the validation with the highest `miou`.
+        scale: Height and width of what the network sees, as a share of the image's (section 3.3).
 
     Args:
-        config: Plain containers with `model`, `loss` and `optimizer`; saved in every checkpoint.
-        classes: What to predict; saved in every checkpoint.
+        config: Plain containers with `model`, `loss`, `optimizer` and `resolution`.
+        classes: What to predict.
     """
 
+    monitor = "val/miou"
+    network: FastSCNN
+    scores: dict[str, Scores]  # type: ignore[assignment]
+    best_scores: Scores | None
+
     def __init__(self, config: Mapping[str, Any], classes: ClassTable) -> None:
-        super().__init__()
-        self.config = dict(config)
-        self.classes = classes
+        super().__init__(config, classes)
         model = self.config["model"]
         self.network = build_network(model, classes.num_classes).to(memory_format=torch.channels_last)
         self.loss = SegmentationLoss(**self.config["loss"], ignore_index=classes.ignore_index)
@@ -54,16 +51,18 @@ class Segmentation(pl.LightningModule):
             if self.loss.auxiliary_weight > 0
         )
         self.confusion = ConfusionMatrix(classes)
-        self.scores: dict[str, Scores] = {}
-        self.best_scores: Scores | None = None
+        self.scale: float = self.config.get("resolution", {"scale": 1.0})["scale"]
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path, *, skip: str | None = None) -> "Segmentation":
+    def from_checkpoint(
+        cls, path: str | Path, *, skip: str | None = None, resolution: Mapping[str, Any] | None = None
+    ) -> "Segmentation":
         """Rebuild a trained module from a checkpoint, with or without the auxiliary heads in it.
 
         Args:
             path: A file that `train.py` wrote.
             skip: `keep` or `zero` instead of what the network was trained with (section 3.2).
+            resolution: `name` and `scale` instead of what it was trained at (section 3.3).
 
         Raises:
             RequestError: The file is no checkpoint, or its tensors do not fit its config.
@@ -73,6 +72,8 @@ class Segmentation(pl.LightningModule):
         config = dict(meta["config"])
         if skip is not None:
             config["model"] = config["model"] | {"skip": skip}
+        if resolution is not None:
+            config["resolution"] = dict(resolution)
         module = cls(config, ClassTable(**meta["classes"]))
         try:
             wrong = module.load_state_dict(content["state_dict"], strict=False)
@@ -92,9 +93,9 @@ class Segmentation(pl.LightningModule):
         self.network.features = torch.compile(self.network.features)  # type: ignore[method-assign]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images uint8 [B, 3, H, W] to logits float [B, C, H, W]."""
-        output: Tensor = self.network(self._input(images))
-        return output
+        """Images uint8 [B, 3, H, W] to logits float [B, C, H, W], at any resolution of the network's input."""
+        height, width = images.shape[-2:]
+        return resize(self.network.coarse_logits(self._input(images)), (height, width))
 
     def predict_labels(self, images: Tensor) -> Tensor:
         """Images uint8 [B, 3, H, W] to train ids [B, H, W]; upsampled in float32 at any precision of the network."""
@@ -112,13 +113,7 @@ class Segmentation(pl.LightningModule):
         inner = (features.detail, features.context)
         heads = [head(feature) for head, feature in zip(self.auxiliary, inner, strict=False)]
         loss: Tensor = self.loss(features.logits, heads, batch["label"])
-        if not torch.isfinite(loss):
-            raise NonFiniteLoss(
-                f"the loss is {loss.item()} at step {self.global_step} (frames {', '.join(batch['name'])}): lower "
-                "optimizer.lr, or look at these frames; the checkpoints of the epochs before are kept"
-            )
-        self.log("train/loss", loss, batch_size=len(batch["image"]))
-        self.log("train/lr", self.optimizers().param_groups[0]["lr"], batch_size=1)  # type: ignore[union-attr]
+        self._log_loss(loss, len(batch["image"]), batch["name"])
         return loss
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
@@ -129,28 +124,8 @@ class Segmentation(pl.LightningModule):
         """As `validation_step`, for the test split; `predictions` are the train ids, [B, H, W]."""
         return {"predictions": self._count(batch)}
 
-    def on_validation_epoch_end(self) -> None:
-        """Log `val/miou` and the rest."""
-        self._log_scores("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log `test/miou` and the rest."""
-        self._log_scores("test")
-
-    def configure_optimizers(self) -> Any:
-        """SGD with the poly schedule, a step at a time over the whole run."""
-        settings = dict(self.config["optimizer"])
-        power = settings.pop("power")
-        optimizer = sgd(self, **settings)
-        schedule = poly(optimizer, int(self.trainer.estimated_stepping_batches), power)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what rebuilds the network: plain containers only."""
-        checkpoint[META] = {"config": self.config, "classes": asdict(self.classes)}
-
     def _input(self, images: Tensor) -> Tensor:
-        return normalize(images).contiguous(memory_format=torch.channels_last)
+        return downscale(super()._input(images), self.scale)
 
     def _count(self, batch: Mapping[str, Any]) -> Tensor:
         predictions = self.predict_labels(batch["image"])
@@ -158,14 +133,20 @@ class Segmentation(pl.LightningModule):
             self.confusion.update(predictions, batch["label"])
         return predictions
 
-    def _log_scores(self, stage: str) -> None:
+    def _judge(self) -> Scores:
         scores = score(self.confusion.compute(), self.classes)
         self.confusion.reset()
-        self.scores[stage] = scores
-        if stage == "val" and not self.trainer.sanity_checking:
-            if scores.pixels == 0:
-                raise RequestError("val has no labelled pixel, so nothing can be judged: look at its label files.")
-            if self.best_scores is None or scores.miou > self.best_scores.miou:
-                self.best_scores = scores
-        values = {name: value for name, value in scores.named(stage).items() if value == value}
-        self.log_dict(values | {"epoch": float(self.current_epoch), "step": float(self.global_step)})
+        if scores.pixels == 0 and self.trainer.validating:
+            raise RequestError("val has no labelled pixel, so nothing can be judged: look at its label files.")
+        return scores
+
+
+def downscale(images: Tensor, scale: float) -> Tensor:
+    """Shrink images to a share of their height and width, each pixel the mean of those that it replaces.
+
+    Float [B, C, H, W] to [B, C, round(H * scale), round(W * scale)], both at least 1; as they are at scale 1.
+    """
+    if scale == 1:
+        return images
+    height, width = (max(1, round(side * scale)) for side in images.shape[-2:])
+    return F.interpolate(images, (height, width), mode="area").contiguous(memory_format=torch.channels_last)
