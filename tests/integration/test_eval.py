@@ -119,3 +119,24 @@ def test_streets_layout_read_as_fine_is_the_same_job(run, tmp_path):
     assert values[0]["val/miou"] == values[1]["val/miou"]
     best = json.loads((tmp_path / "streets" / "run.json").read_text())["metrics"]["best"]
     assert best["test/accuracy"] > 0
+
+
+def test_pictures_of_training_and_evaluation_show_the_same_frames(evaluated, trained):
+    content = json.loads((evaluated[1] / "evaluation" / "eval.json").read_text())
+    assert content["run"] == json.loads((trained[1] / "run.json").read_text())["id"]
+    drawn = {path.name.partition("_epoch")[0] for path in (trained[1] / "images").glob("*.png")}
+    assert {picture.removeprefix("images/").removesuffix(".png") for picture in content["pictures"]} == drawn
+    for picture in content["pictures"]:
+        assert cv2.imread(str(evaluated[1] / "evaluation" / picture)).shape == (64, 3 * 128, 3)
+
+
+def test_checkpoint_is_evaluated_at_another_resolution_without_change(run, trained, evaluated, tmp_path):
+    checkpoint = f"checkpoint='{trained[1] / 'checkpoints' / 'best.ckpt'}'"
+    done = run("eval.py", checkpoint, "resolution=half", "pictures=0", "paths.run_dir=evaluation", *EVAL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "evaluation" / "eval.json").read_text())
+    full = json.loads((evaluated[1] / "evaluation" / "eval.json").read_text())
+    assert (content["resolution"], full["resolution"]) == ("half", "full")
+    assert content["pixels"] == full["pixels"]
+    assert content["metrics"] != full["metrics"]
+    assert content["pictures"] == []

@@ -118,6 +118,12 @@ def test_multirun_as_written_gives_distinct_runs(run, cityscapes, tmp_path):
     assert [folder.parent.name for folder in folders] == ["fine", "fine_coarse"]
     assert len({record(folder)["wandb_id"] for folder in folders}) == 2
     assert [record(folder)["metrics"]["last"]["step"] for folder in folders] == [1, 2]
+    joined = record(folders[1])
+    assert joined["dataset"]["frames"]["train"] == {"fine": 5, "coarse": 3}
+    assert not joined["dataset"]["synthetic"]
+    assert joined["overrides"]["trainer.max_epochs"] == "1"
+    last = joined["metrics"]["last"]
+    assert (last["train/frames/fine"], last["train/frames/coarse"]) == (5, 3)
 
 
 def test_failing_job_is_told_and_does_not_stop_the_others(run, cityscapes, tmp_path):
@@ -235,6 +241,7 @@ def test_two_devices_train_together_and_keep_one_record(run, cityscapes, tmp_pat
     (folder,) = runs(tmp_path / "outputs")
     assert record(folder)["status"] == "finished"
     assert record(folder)["metrics"]["last"]["step"] == 1
+    assert record(folder)["metrics"]["last"]["train/frames/fine"] == 4, "frames of both devices, each once"
 
 
 def test_distributed_multirun_is_refused_with_the_launcher_to_use(run, cityscapes, tmp_path):
