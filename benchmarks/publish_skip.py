@@ -1,0 +1,68 @@
+"""Write what the skip connection is worth to a trained network into results/: two numbers, and the gallery of Figure 3.
+
+python src/eval.py checkpoint=FILE split=test
+python src/eval.py checkpoint=FILE split=test skip=zero
+python benchmarks/publish_skip.py EVAL_DIR EVAL_DIR_SKIP_ZERO NAME
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+from machine import machine
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+PANEL_WIDTH = 240  # pixels in the gallery
+
+
+def evaluation(folder: Path, skip: str) -> dict:
+    content = json.loads((folder / "eval.json").read_text())
+    if content["model"]["skip"] != skip:
+        raise SystemExit(f"{folder} was evaluated with skip={content['model']['skip']}, not skip={skip}")
+    return content
+
+
+def panels(folder: Path, picture: str) -> list[np.ndarray]:
+    image = cv2.imread(str(folder / picture))
+    parts = np.split(image, 3, axis=1)
+    height = round(PANEL_WIDTH * parts[0].shape[0] / parts[0].shape[1])
+    return [cv2.resize(part, (PANEL_WIDTH, height), interpolation=cv2.INTER_AREA) for part in parts]
+
+
+def gallery(keep: Path, zero: Path, pictures: list[str]) -> np.ndarray:
+    rows = []
+    for picture in pictures:
+        _, _, without = panels(zero, picture)
+        rows.append(np.concatenate([*panels(keep, picture), without], axis=1))
+    titles = np.full((24, 4 * PANEL_WIDTH, 3), 255, np.uint8)
+    for column, title in enumerate(("input", "truth", "prediction", "without the skip connection")):
+        at = (column * PANEL_WIDTH + 4, 17)
+        cv2.putText(titles, title, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.concatenate([titles, *rows])
+
+
+def main() -> None:
+    keep_folder, zero_folder, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    keep, zero = evaluation(keep_folder, "keep"), evaluation(zero_folder, "zero")
+    if (keep["checkpoint"], keep["split"]) != (zero["checkpoint"], zero["split"]):
+        raise SystemExit("the two evaluations are of different checkpoints or splits")
+    content = {
+        "machine": machine(),
+        "versions": keep["versions"],
+        "run": keep["run"],
+        "data": keep["data"],
+        "split": keep["split"],
+        "frames": keep["frames"],
+        "keep": {"command": keep["command"], "metrics": keep["metrics"]},
+        "zero": {"command": zero["command"], "metrics": zero["metrics"]},
+    }
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    image = gallery(keep_folder, zero_folder, keep["pictures"])
+    cv2.imwrite(str(RESULTS / f"{name}.png"), image, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    print(f"{RESULTS / name}.json and .png are written")
+
+
+if __name__ == "__main__":
+    main()
