@@ -1,38 +1,19 @@
 """The fused cross-entropy on a CPU: one pass over the output rows, gradient included."""
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fastscnn.kernels.compiled import C1, C2, C3, C4, C5, C6, HALF, LOG2_E, ONE, SMALLEST, compiled, parallel
+
 Floats = npt.NDArray[np.float32]
 
-LOG2_E = np.float32(1.4426950408889634)
-# Taylor coefficients of 2**f: ln(2)**n / n!; on -0.5 to 0.5 the rest is below 2e-7.
-C1, C2, C3, C4, C5, C6 = (
-    np.float32(c) for c in (0.6931471806, 0.2402265070, 0.0555041087, 0.0096181291, 0.0013333558, 0.0001540353)
-)
-ONE, HALF, SMALLEST = np.float32(1), np.float32(0.5), np.float32(-126)
 
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"nnan", "nsz", "contract", "arcp", "reassoc"}}
-    try:
-        compiled: Callable[..., Any] = njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder that can be written to keep the machine code in
-        compiled = njit(**options)(function)
-    return compiled
-
-
-@_compiled
+@compiled
 def _neighbours(phase: int, scale: int) -> tuple[int, Any, Any]:
     """Of a phase: which of the shifted copies is its left neighbour, and the shares of the left and the right one."""
     offset = (phase + 0.5) / scale - 0.5
@@ -40,7 +21,7 @@ def _neighbours(phase: int, scale: int) -> tuple[int, Any, Any]:
     return 0 if offset < 0 else 1, ONE - right, right
 
 
-@_compiled
+@compiled
 def _image_loss(
     logits: Floats, labels: npt.NDArray[np.uint8], ignore_index: int, gradient: Floats
 ) -> tuple[float, int]:
@@ -154,10 +135,8 @@ class _UpsampleCrossEntropy(torch.autograd.Function):
             raise IndexError(f"a label is above {values.shape[1] - 1}, the last of the logits' classes")
         gradient = np.empty_like(values)
         images = range(len(values))
-        results = list(
-            _pool(torch.get_num_threads(), os.getpid()).map(
-                lambda image: _image_loss(values[image], targets[image], ignore_index, gradient[image]), images
-            )
+        results = parallel(
+            lambda image: _image_loss(values[image], targets[image], ignore_index, gradient[image]), images
         )
         count = max(1, sum(found for _, found in results))
         ctx.save_for_backward(torch.from_numpy(gradient).div_(count))
@@ -169,12 +148,6 @@ class _UpsampleCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         return (gradient * grad_outputs[0]).to(ctx.dtype), None, None
-
-
-@cache
-def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    """Threads of this process: the kernel lets go of the interpreter, and a fork has none of its parent's."""
-    return ThreadPoolExecutor(threads)
 
 
 def applies(logits: Tensor, labels: Tensor) -> bool:

@@ -1,7 +1,18 @@
 """The reference: plain torch, on any device and at any size."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+def upsample_labels(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """See `fastscnn.kernels.upsample_labels`."""
+    return F.interpolate(logits.float(), size, mode="bilinear", align_corners=False).argmax(1).to(torch.uint8)
+
+
+def upsample_probabilities(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """See `fastscnn.kernels.upsample_probabilities`."""
+    return F.interpolate(logits.float(), size, mode="bilinear", align_corners=False).softmax(1)
 
 
 def upsample_cross_entropy(

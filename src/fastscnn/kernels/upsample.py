@@ -1,8 +1,58 @@
 """One function for each fused step, and the choice of how it is computed."""
 
+import torch
 from torch import Tensor
 
-from fastscnn.kernels import cpu, reference
+from fastscnn.kernels import cpu, cpu_labels, reference
+
+
+def upsample_labels(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Class of each pixel of logits that are upsampled to a size.
+
+    On the CPU one fused pass computes them and the full-size logits are never built; else plain torch does the same.
+    They are torch's `interpolate(...).argmax(1)` but for ties within float32's rounding.
+
+    Args:
+        logits: float32 or bfloat16 [B, C, h, w], of any resolution, C up to 256; scaled bilinearly, half-pixel
+            centres.
+        size: Height and width of the labels, of any size.
+
+    Returns:
+        uint8 [B, H, W].
+
+    Raises:
+        ValueError: There are more classes than a uint8 can name.
+    """
+    if logits.shape[1] > 256:
+        raise ValueError(f"{logits.shape[1]} classes do not fit into uint8 labels: 256 do")
+    if cpu_labels.applies(logits):
+        return cpu_labels.upsample_labels(logits, size)
+    return reference.upsample_labels(logits, size)
+
+
+def upsample_probabilities(logits: Tensor, size: tuple[int, int], out: Tensor | None = None) -> Tensor:
+    """Probability of each class at each pixel of logits that are upsampled to a size.
+
+    Args:
+        logits: As `upsample_labels` takes them.
+        size: Height and width.
+        out: float32 [B, C, H, W] to write into and return, which saves the page faults of a fresh one.
+
+    Returns:
+        float32 [B, C, H, W], within 1e-6 of `interpolate(...).softmax(1)`; sums to 1 over C.
+
+    Raises:
+        ValueError: `out` has another shape or type.
+    """
+    shape = (*logits.shape[:2], *size)
+    if out is not None and (tuple(out.shape) != shape or out.dtype != torch.float32 or out.device != logits.device):
+        raise ValueError(
+            f"out is {out.dtype} {tuple(out.shape)} on {out.device}, not float32 {shape} on {logits.device}"
+        )
+    if cpu_labels.applies(logits) and (out is None or out.is_contiguous()):
+        return cpu_labels.upsample_probabilities(logits, size, torch.empty(shape) if out is None else out)
+    probabilities = reference.upsample_probabilities(logits, size)
+    return probabilities if out is None else out.copy_(probabilities)
 
 
 def upsample_cross_entropy(

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from fastscnn.data.classes import ClassTable
 from fastscnn.errors import RequestError
+from fastscnn.kernels import upsample_labels
 from fastscnn.network.blocks import AuxiliaryHead, resize
 from fastscnn.network.build import build_network
 from fastscnn.network.fast_scnn import FastSCNN
@@ -98,10 +99,9 @@ class Segmentation(Task):
         return resize(self.network.coarse_logits(self._input(images)), (height, width))
 
     def predict_labels(self, images: Tensor) -> Tensor:
-        """Images uint8 [B, 3, H, W] to train ids [B, H, W]; upsampled in float32 at any precision of the network."""
+        """Images uint8 [B, 3, H, W] to train ids, uint8 [B, H, W]; upsampled in float32 at any precision."""
         height, width = images.shape[-2:]
-        coarse = self.network.coarse_logits(self._input(images))
-        return resize(coarse.float(), (height, width)).argmax(1)
+        return upsample_labels(self.network.coarse_logits(self._input(images)), (height, width))
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
         """Loss of one batch: `image` uint8 [B, 3, H, W], `label` uint8 [B, H, W], `name`.
