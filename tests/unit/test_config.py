@@ -36,7 +36,7 @@ def test_base_config_is_the_papers_recipe_on_cityscapes():
 
 
 def test_every_checked_key_exists_in_some_config():
-    configs = [composed(), composed("checkpoint=x", name="eval")]
+    configs = [composed(), composed("experiment=imagenet_pretrain"), composed("checkpoint=x", name="eval")]
     for key in REQUIREMENTS:
         assert any(OmegaConf.select(config, key, default=...) is not ... for config in configs), key
 

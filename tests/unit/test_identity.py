@@ -1,14 +1,17 @@
 """A run is named, tagged and grouped by what was chosen, however it was chosen."""
 
 import contextlib
+import json
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
 
-from fastscnn.runs.identity import GROUPS, chosen_identity
+from fastscnn.runs.identity import GROUPS, chosen_identity, recorded_identity
 from fastscnn.runs.launch import CONF
+from fastscnn.runs.multirun import VARIABLE
 
 
 @contextlib.contextmanager
@@ -18,6 +21,8 @@ def job(*overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", [*overrides], return_hydra_config=True)
         HydraConfig.instance().set_config(config)
+        with open_dict(config):
+            del config["hydra"]
         try:
             yield config
         finally:
@@ -78,9 +83,19 @@ def test_flat_keys_are_the_groups_the_experiment_and_the_seed():
     assert identity().flat(0)["experiment"] is None
 
 
-def test_jobs_of_a_multirun_share_its_group_and_single_runs_that_of_their_name():
+def test_jobs_of_a_multirun_share_its_group_and_single_runs_that_of_their_name(monkeypatch, tmp_path):
     sweep = ["hydra.mode=MULTIRUN", "hydra.sweep.dir=outputs/multirun/noon/"]
     jobs = [identity(*sweep, f"skip={skip}") for skip in ("keep", "zero")]
-    assert [job.group for job in jobs] == ["noon", "noon"]
+    assert [job.group for job in jobs] == ["noon", "noon"], "of a launcher that does not hand the multirun on"
     assert jobs[0].name != jobs[1].name
     assert identity("skip=zero").group == "streets-skip_zero"
+    monkeypatch.setenv(VARIABLE, json.dumps({"folder": str(tmp_path), "group": "skip-12345678", "swept": ["skip"]}))
+    assert [identity(*sweep, f"skip={skip}").group for skip in ("keep", "zero")] == ["skip-12345678"] * 2
+    assert identity("skip=zero").group == "streets-skip_zero"
+
+
+def test_resumed_run_is_who_its_record_says():
+    was = identity("data=fine", "skip=zero", "seed=3")
+    record = {"choices": was.choices, "overrides": was.overrides, "group": was.group}
+    assert recorded_identity(record) == was
+    assert recorded_identity(record | {"group": None}).group == was.name

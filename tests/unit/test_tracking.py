@@ -1,11 +1,13 @@
 """W&B runs: what is kept of them, how they end, and that nothing is asked or lost without a server."""
 
+import glob
 import json
 import os
 import shlex
 import socket
 import struct
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -110,7 +112,20 @@ def test_summary_of_miou_is_its_maximum_and_the_axis_is_the_global_step(tmp_path
         "trainer/global_step": "",
         "*": "trainer/global_step",
         "val/miou": "trainer/global_step",
+        "val/top1": "trainer/global_step",
     }
+
+
+def test_resumed_run_keeps_its_id_beside_its_earlier_files_and_says_how_to_send_both(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_RUN_ID", "of-another")
+    for step in (1, 2):
+        with track(tmp_path, resume=True) as run:
+            assert run.id == "abcd1234"
+            run.log({"val/miou": 0.1 * step, "trainer/global_step": step})
+        pattern = shlex.split(capsys.readouterr().out.splitlines()[-1])[-1]
+        time.sleep(1)  # W&B names its folders by the second
+    assert len(list(tmp_path.glob("wandb/offline-run-*-abcd1234"))) == 2
+    assert sorted(glob.glob(pattern)) == sorted(map(str, tmp_path.glob("wandb/offline-run-*-abcd1234")))
 
 
 def test_second_run_is_refused_while_one_is_open(tmp_path):

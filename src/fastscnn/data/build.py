@@ -1,4 +1,4 @@
-"""From plain configs to a SegmentationData."""
+"""From plain configs to the batches of a task."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,11 @@ from typing import Any
 
 from fastscnn.data.augment import build_augment, no_augment
 from fastscnn.data.frames import DataError, read_image
+from fastscnn.data.imagenet import ImageNetData
+from fastscnn.data.images import train_transform
 from fastscnn.data.module import SegmentationData
+
+TrainingData = SegmentationData | ImageNetData
 
 
 def build_data(
@@ -50,6 +54,45 @@ def build_data(
     return module
 
 
+def build_image_data(
+    data: Mapping[str, Any],
+    augment: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    devices: int = 1,
+    accumulate: int = 1,
+) -> ImageNetData:
+    """Build the data module of images with one class each.
+
+    Args:
+        data: `root`, `crop_size` (`[H, W]`), `crop_pct`, `batch_size` and `num_workers`.
+        augment: `name` (`imagenet` or `none`) and the settings of `train_transform`, beside those of the mixing; None
+            where nothing is trained.
+        seed: Of the order and the augmentation.
+        devices: Number of devices that share a batch.
+        accumulate: Forward passes of one optimizer step.
+
+    Raises:
+        DataError: A setting is wrong.
+    """
+    if data["crop_size"] == "full":
+        raise DataError("data.crop_size=full: these images are of many sizes. Set data.crop_size=[224,224] or another.")
+    transform = None
+    if augment is not None and augment["name"] == "imagenet":
+        settings = {key: augment[key] for key in ("scale", "flip", "color_jitter", "auto_augment")}
+        transform = train_transform(data["crop_size"], **settings)
+    elif augment is not None and augment["name"] != "none":
+        raise DataError(f"augment.name={augment['name']} is for segmentation: use augment=imagenet or none.")
+    return ImageNetData(
+        root=None if data["root"] is None else os.path.expanduser(data["root"]),
+        **{key: data[key] for key in ("crop_size", "crop_pct", "batch_size", "num_workers")},
+        transform=transform,
+        seed=seed,
+        devices=devices,
+        accumulate=accumulate,
+    )
+
+
 def _build_augment(augment: Mapping[str, Any], crop_size: Sequence[int]) -> Any:
     settings = dict(augment)
     name = settings.pop("name")
@@ -57,4 +100,4 @@ def _build_augment(augment: Mapping[str, Any], crop_size: Sequence[int]) -> Any:
         return no_augment(crop_size)
     if name == "paper":
         return build_augment(crop_size, **settings)
-    raise DataError(f"augment.name={name} is unknown: use paper or none.")
+    raise DataError(f"augment.name={name} is not for segmentation: use paper or none.")

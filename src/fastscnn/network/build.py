@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from fastscnn.network.fast_scnn import FastSCNN
+from fastscnn.network.image_classifier import ImageClassifier
 
 MODELS: dict[str, type[nn.Module]] = {"fast_scnn": FastSCNN}
 
@@ -23,3 +24,14 @@ def build_network(model: Mapping[str, Any], num_classes: int) -> FastSCNN:
     network = MODELS[name](num_classes=num_classes, **arguments)
     assert isinstance(network, FastSCNN)
     return network
+
+
+def build_classifier(model: Mapping[str, Any], num_classes: int) -> ImageClassifier:
+    """Build the image classifier that pre-trains the network of a `model` config.
+
+    Raises:
+        ValueError: The network has none.
+    """
+    if model["name"] != "fast_scnn":
+        raise ValueError(f"model.name={model['name']} has no image classifier: only fast_scnn has")
+    return ImageClassifier(num_classes, **{key: model[key] for key in ("in_channels", "activation", "dropout")})

@@ -49,6 +49,7 @@ REQUIREMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.batch_size": _whole(1),
     "data.num_workers": _whole(0, "auto"),
     "data.crop_size": (lambda value: value == "full" or _is_size(value), "full or two whole numbers, [H,W]"),
+    "data.crop_pct": _number(lambda value: 0 < value <= 1, "a number above 0, up to 1"),
     "data.max_epochs": _whole(1),
     "data.lr": POSITIVE,
     "model.name": _one_of("fast_scnn"),
@@ -81,10 +82,12 @@ REQUIREMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "logger.name": _one_of("wandb", "csv"),
     "augment.flip": WHOLE_SHARE,
     "augment.channel_shift": NOT_NEGATIVE,
+    **{f"augment.{setting}": NOT_NEGATIVE for setting in ("color_jitter", "mixup", "cutmix")},
     "augment.brightness": WHOLE_SHARE,
     "data.streets.size": (_is_size, "two whole numbers, [H,W]"),
     **{f"data.streets.{count}": _whole(0) for count in ("train", "val", "test", "train_extra", "seed")},
     "pictures": _whole(0),
+    "rerun": SWITCH,
     "split": _one_of("train", "val", "test"),
 }
 

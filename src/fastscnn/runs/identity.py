@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+
+from fastscnn.runs.multirun import current_multirun
 
 GROUPS = {
     "data": "streets",
@@ -77,5 +80,13 @@ def chosen_identity(config: DictConfig) -> Identity:
     labelled = {*hydra.runtime.choices, "model.skip", "model.activation", "resolution.scale"}
     overrides = {key: value for key, _, value in pairs if key not in labelled}
     identity = Identity(choices, overrides=overrides)
-    group = Path(hydra.sweep.dir).name if hydra.mode == RunMode.MULTIRUN else identity.name
-    return replace(identity, group=group)
+    if hydra.mode != RunMode.MULTIRUN:
+        return replace(identity, group=identity.name)
+    multirun = current_multirun()
+    return replace(identity, group=multirun.group if multirun else Path(hydra.sweep.dir).name)
+
+
+def recorded_identity(record: Mapping[str, Any]) -> Identity:
+    """The identity of a run that goes on: what its record says, whatever is composed now."""
+    identity = Identity(record["choices"], overrides=record.get("overrides", {}))
+    return replace(identity, group=record.get("group") or identity.name)

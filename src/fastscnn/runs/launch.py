@@ -9,21 +9,20 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from fastscnn.errors import RequestError
 from fastscnn.runs.config import check_config, explain
+from fastscnn.runs.multirun import DONE, FAILED, WRONG_REQUEST, Job, close_multirun, current_job, current_multirun
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
-FAILED, WRONG_REQUEST = 1, 2
 
 
 class JobFailed(Exception):
     """A job of a multirun went wrong and has said so; carries the exit code.
 
-    Raised in place of the job's own error, so that the other jobs go on and nothing is printed twice.
+    Raised in place of the job's own error, so that nothing is printed twice and Hydra's launchers know of it.
     """
 
     def __init__(self, code: int) -> None:
@@ -41,29 +40,65 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, instead of Hydra's print and exit
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network
 
-    def job(config: DictConfig) -> None:
+    def task(config: DictConfig) -> None:
+        if (job := current_job()) is not None:
+            with job.running():
+                run_job(config, job, command)
+            return
         try:
             check_config(config)
             command(config)
         except Exception as error:
-            code = report(error)
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise JobFailed(code) from None
-            sys.exit(code)
+            sys.exit(report(error))
 
+    code = DONE
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
     except JobFailed as failed:
-        sys.exit(failed.code)
+        code = failed.code
     except (HydraException, OmegaConfBaseException) as error:
         print(explain(error, CONF, config_name), file=sys.stderr)
-        sys.exit(WRONG_REQUEST)
+        code = WRONG_REQUEST
     except BrokenPipeError:  # the reader of our output, such as head, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt as stop:
         for line in (str(stop) or "stopped", *getattr(stop, "__notes__", ())):
             print(line, file=sys.stderr)
-        sys.exit(FAILED)
+        code = FAILED
+    summary = close_multirun()
+    if code := summary or code:
+        sys.exit(code)
+
+
+def run_job(config: DictConfig, job: Job, command: Callable[[DictConfig], None]) -> None:
+    """Run one job of a multirun, and keep what became of it.
+
+    An error is told at once and goes no further where Hydra's own launcher runs the jobs one after the other: the
+    others go on, and the exit code is told at the end.
+
+    Raises:
+        JobFailed: The job went wrong in a process that another launcher started.
+    """
+    try:
+        check_config(config)
+        if "rerun" in config:
+            from fastscnn.runs.again import left_to_do
+
+            if not left_to_do(config, job):
+                return
+        command(config)
+    except Exception as error:
+        code = report(error)
+        text = str(error).partition("\n")[0]
+        reason = text if isinstance(error, RequestError) else f"{type(error).__name__}: {text}"
+        job.keep(status="failed", code=code, reason=reason)
+        if current_multirun() is None or not HydraConfig.get().launcher._target_.endswith(".BasicLauncher"):
+            raise JobFailed(code) from None
+    except BaseException as stop:
+        job.keep(status="stopped", reason=str(stop) or type(stop).__name__)
+        raise
+    else:
+        job.keep(status=job.status if job.status == "continued" else "finished", code=DONE)
 
 
 def report(error: Exception) -> int:
@@ -84,7 +119,5 @@ def report(error: Exception) -> int:
 
 
 def _job_label() -> str:
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        hydra_config = HydraConfig.get()
-        return f"job {hydra_config.job.num} ({' '.join(hydra_config.overrides.task)}): "
-    return ""
+    job = current_job()
+    return f"{job.label}: " if job else ""

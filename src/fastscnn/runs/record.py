@@ -16,6 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from fastscnn.errors import RequestError
 
 RECORD = "run.json"
@@ -60,6 +62,7 @@ class RunRecord:
         choices: Mapping[str, str],
         seed: int,
         overrides: Mapping[str, str] | None = None,
+        group: str | None = None,
     ) -> "RunRecord":
         """Make the folder and its first record, `running`, and start the heartbeat.
 
@@ -72,6 +75,7 @@ class RunRecord:
             {
                 "id": run_id,
                 "name": name,
+                "group": group,
                 "status": "running",
                 "error": None,
                 "choices": dict(choices),
@@ -88,27 +92,43 @@ class RunRecord:
                 "pid": os.getpid(),
             },
         )
-        record.update()
-        threading.Thread(target=record._beat, daemon=True, name="run-heartbeat").start()
+        record._live()
+        return record
+
+    @classmethod
+    def reopen(cls, folder: Path, **resumed: Any) -> "RunRecord":
+        """Go on with the record of a run that ended: `running` again, and what is given is added to its `resumed`.
+
+        Raises:
+            RequestError: The run is running.
+        """
+        with FileLock(folder / ".hydra" / "resume.lock"):
+            data = refuse_running(folder)
+            entry = {"time": _now(), **resumed, **describe_process(), "host": platform.node()}
+            record = cls(
+                folder,
+                data
+                | {"status": "running", "error": None, "finished": None, "host": platform.node(), "pid": os.getpid()}
+                | {"resumed": [*data.get("resumed", []), entry]},
+            )
+            record._live()
         return record
 
     def update(self, **changes: Any) -> None:
         """Change keys of the record and write it: to a temporary file that then takes its place."""
         with self._lock:
             self.data |= changes
-            path = self.folder / RECORD
-            temporary = path.with_suffix(".json.tmp")
-            with temporary.open("w") as file:
-                json.dump(plain_json(self.data), file, indent=2)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            write_json(self.folder / RECORD, self.data)
 
     def close(self, status: str, error: str | None = None) -> None:
         """Record the end of the run and stop the heartbeat."""
         self._stop.set()
         self.update(status=status, error=error, finished=_now())
+
+    def _live(self) -> None:
+        """Write the record and start the heartbeat."""
+        self.update()
+        threading.Thread(target=self._beat, daemon=True, name="run-heartbeat").start()
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
@@ -141,6 +161,21 @@ def read_record(folder: Path) -> dict[str, Any]:
     data: dict[str, Any] = json.loads(path.read_text())
     if data["status"] == "running" and not _alive(data, path):
         data |= {"status": "failed", "error": "the process was killed"}
+    return data
+
+
+def refuse_running(folder: Path) -> dict[str, Any]:
+    """Read a run's record.
+
+    Raises:
+        RequestError: The run is running.
+    """
+    data = read_record(folder)
+    if data["status"] == "running":
+        raise RequestError(
+            f"resume={folder}: the run is running now, as process {data['pid']} on {data['host']}: stop it first, or "
+            "wait for its end."
+        )
     return data
 
 
@@ -185,6 +220,17 @@ def make_folder(folder: Path) -> None:
 def describe_process() -> dict[str, Any]:
     """What this process is: `command`, `versions` of what it runs on, and the `git` commit of our code."""
     return {"command": shlex.join(["python", *sys.argv]), "versions": _versions(), "git": _git()}
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file whose reader never sees half of it: a temporary file takes its place."""
+    temporary = path.with_suffix(".json.tmp")
+    with temporary.open("w") as file:
+        json.dump(plain_json(content), file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 def _alive(data: Mapping[str, Any], path: Path) -> bool:

@@ -15,11 +15,14 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from fastscnn.errors import RequestError
-from fastscnn.runs.identity import chosen_identity
+from fastscnn.runs.identity import Identity, chosen_identity, recorded_identity
 from fastscnn.runs.metrics_csv import MetricsCSV
+from fastscnn.runs.multirun import keep_folder
 from fastscnn.runs.record import RunRecord, new_run_id, recorded, run_folder
+from fastscnn.runs.resume import Resumed, cut_back, resume_command, write_config
 from fastscnn.runs.tracking import tracked, wandb_config
 
+METRICS = "metrics.csv"
 RUN_DIR_VARIABLE = "FASTSCNN_RUN_DIR"
 """Tells the processes of a distributed run, which start from the same command line, the folder of the first."""
 
@@ -40,10 +43,15 @@ class Session:
 
 
 @contextlib.contextmanager
-def open_run(config: DictConfig) -> Iterator[Session]:
+def open_run(config: DictConfig, resumed: Resumed | None = None) -> Iterator[Session]:
     """Make the run's folder, record and loggers, and close them as finished or failed with this block.
 
-    The last line printed names the folder, also after a failure (there as a note on the error).
+    The last line printed names the folder, also after a failure (there as a note on the error, with the command that
+    goes on).
+
+    Args:
+        config: What is run.
+        resumed: The run that goes on, whose folder, record and loggers are then opened again.
 
     Raises:
         RequestError: The folder exists already, or the run cannot be started in the way asked for.
@@ -52,35 +60,33 @@ def open_run(config: DictConfig) -> Iterator[Session]:
         yield Session(Path(os.environ.get(RUN_DIR_VARIABLE, ".")), None, [])
         return
     _refuse_multirun(config)
-    run_id = new_run_id()
-    identity = chosen_identity(config)
-    given = config.paths.run_dir
-    folder = Path(given) if given else run_folder(Path(config.paths.output_dir), identity.name, run_id)
-    record = RunRecord.create(
-        folder,
-        run_id=run_id,
-        name=identity.name,
-        choices=identity.choices,
-        seed=config.seed,
-        overrides=identity.overrides,
-    )
+    identity = recorded_identity(resumed.record) if resumed else chosen_identity(config)
+    record = _reopened(resumed) if resumed else _created(config, identity)
+    folder = record.folder
     os.environ[RUN_DIR_VARIABLE] = str(folder.resolve())
+    keep_folder(folder)
     try:
         with recorded(record), contextlib.ExitStack() as stack:
-            _write_hydra_files(config, folder)
-            loggers: list[Logger] = [MetricsCSV(folder / "metrics.csv")]
+            if resumed:
+                write_config(resumed)
+                cut_back(folder / METRICS, resumed.epochs, finished=resumed.record["status"] == "finished")
+            else:
+                _write_hydra_files(config, folder)
+            loggers: list[Logger] = [MetricsCSV(folder / METRICS)]
             if config.logger.name == "wandb":
                 resolved: Any = OmegaConf.to_container(config, resolve=True)
+                run_id = record.data["id"]
                 run = stack.enter_context(
                     tracked(
                         folder,
-                        run_id=run_id,
+                        run_id=record.data["wandb_id"] or run_id,
                         name=f"{identity.name}-{run_id}",
                         group=identity.group or identity.name,
                         tags=identity.tags,
                         config=wandb_config(resolved, identity.flat(config.seed)),
                         project=config.logger.project,
                         entity=config.logger.entity,
+                        resume=record.data["wandb_id"] is not None,
                     )
                 )
                 record.update(wandb_id=None if run.disabled else run.id)
@@ -88,10 +94,43 @@ def open_run(config: DictConfig) -> Iterator[Session]:
             yield Session(folder, record, loggers)
     except BaseException as error:
         error.add_note(f"The run's folder, kept as it is: {folder}")
+        if command := resume_command(folder):
+            error.add_note(f"Continue it: {command}")
         raise
     finally:
         os.environ.pop(RUN_DIR_VARIABLE, None)
     print(f"The run's folder: {folder}")
+
+
+def _created(config: DictConfig, identity: Identity) -> RunRecord:
+    run_id = new_run_id()
+    given = config.paths.run_dir
+    return RunRecord.create(
+        Path(given) if given else run_folder(Path(config.paths.output_dir), identity.name, run_id),
+        run_id=run_id,
+        name=identity.name,
+        choices=identity.choices,
+        seed=config.seed,
+        overrides=identity.overrides,
+        group=identity.group,
+    )
+
+
+def _reopened(resumed: Resumed) -> RunRecord:
+    for line in resumed.told():
+        print(line)
+    record = RunRecord.reopen(
+        resumed.folder,
+        epoch=resumed.epochs,
+        step=resumed.step,
+        overrides={key: list(values) for key, values in resumed.changes.items()},
+    )
+    now = {key: str(value) for key, (_, value) in resumed.changes.items()}
+    record.update(
+        overrides=record.data.get("overrides", {}) | now,
+        choices=record.data["choices"] | {"logger": resumed.config.logger.name},
+    )
+    return record
 
 
 def _refuse_multirun(config: DictConfig) -> None:

@@ -43,14 +43,18 @@ def tracked(
     config: Mapping[str, Any],
     project: str,
     entity: str | None = None,
+    resume: bool = False,
 ) -> Iterator["Run"]:
     """Open a W&B run that ends with this block, as failed if the block does.
+
+    With `resume` the run of this id goes on where it ended. Offline that is another folder of the same id in
+    `wandb/`, and `wandb sync` sends them one after the other, as one run.
 
     It is online where there is a key and the server takes it, else offline, without a question; `WANDB_MODE`
     decides if it is set. A line says where the run is, and why if it is offline.
 
-    The x axis of every metric is `trainer/global_step`. The summary of `val/miou` is its maximum, which W&B keeps
-    as `val/miou.max`.
+    The x axis of every metric is `trainer/global_step`. The summary of `val/miou` and `val/top1` is their maximum,
+    which W&B keeps as `val/miou.max`.
 
     Raises:
         RequestError: W&B does not take its project, entity or an environment variable.
@@ -68,7 +72,8 @@ def tracked(
         project=project,
         entity=entity,
         dir=str(folder),
-        id=os.environ.get("WANDB_RUN_ID") or run_id,
+        id=run_id if resume else os.environ.get("WANDB_RUN_ID") or run_id,
+        resume="allow" if resume else None,
         name=name,
         group=group,
         tags=tags,
@@ -79,7 +84,8 @@ def tracked(
     try:
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-        run.define_metric("val/miou", step_metric="trainer/global_step", summary="max")
+        for best in ("val/miou", "val/top1"):
+            run.define_metric(best, step_metric="trainer/global_step", summary="max")
         yield run
         exit_code = 0
     finally:
@@ -104,7 +110,10 @@ def _start(**settings: Any) -> "Run":
     except wandb.errors.UsageError as error:
         raise RequestError(f"W&B: {error}. Change logger.project, logger.entity or WANDB_RUN_ID.") from None
     if run.offline:
-        print(f"W&B: offline ({reason}). Send the run later: wandb sync {shlex.quote(run.sync_dir)}")
+        folders = shlex.quote(run.sync_dir)
+        if settings["resume"]:  # this folder, and those of the same run before it
+            folders = f"{shlex.quote(str(Path(run.sync_dir).parent))}/offline-run-*-{run.id}"
+        print(f"W&B: offline ({reason}). Send the run later: wandb sync {folders}")
     elif not run.disabled:
         print(f"W&B: {run.url}")
     return run

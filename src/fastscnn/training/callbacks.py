@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 
 from fastscnn.runs.record import RunRecord
@@ -25,14 +27,46 @@ def checkpoints(folder: Path, monitor: str) -> list[ModelCheckpoint]:
         "auto_insert_metric_name": False,
     }
     return [
-        ModelCheckpoint(filename=BEST.stem, monitor=monitor, mode="max", **shared),
-        ModelCheckpoint(filename=LAST.stem, every_n_epochs=1, save_on_train_epoch_end=True, **shared),
+        FolderCheckpoint(filename=BEST.stem, monitor=monitor, mode="max", **shared),
+        FolderCheckpoint(filename=LAST.stem, every_n_epochs=1, save_on_train_epoch_end=True, **shared),
     ]
 
 
 def best_checkpoints(trainer: pl.Trainer) -> list[ModelCheckpoint]:
     """The callbacks that keep a best checkpoint; `best_model_path` is the same on every device of a run."""
     return [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor]
+
+
+class FolderCheckpoint(ModelCheckpoint):
+    """Lightning's, which goes on also where the run's folder is no longer where it was: in a copy, on another disk."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state with its files in the folder as it is now."""
+
+        def here(path: str) -> str:
+            return str(Path(self.dirpath or "") / Path(path).name) if path else path
+
+        paths = {key: here(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        scores = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(state_dict | paths | {"best_k_models": scores, "dirpath": self.dirpath})
+
+
+class EpochSeed(pl.Callback):
+    """Draw the dropout of an epoch from (seed, epoch) alone, on each device its own: a resumed run draws the same.
+
+    At the first batch, because making the iterator of an epoch takes a number too, and a resumed run makes it earlier.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed torch."""
+        if batch_idx == 0:
+            place = np.random.SeedSequence([self.seed, trainer.current_epoch, trainer.global_rank])
+            torch.manual_seed(int(place.generate_state(1, np.uint64)[0]))
 
 
 class FiniteWeights(pl.Callback):
@@ -100,6 +134,19 @@ class KeepRecord(pl.Callback):
 
     def __init__(self, record: RunRecord) -> None:
         self.record = record
+
+    def state_dict(self) -> dict[str, Any]:
+        """The metrics of this moment; saved in every checkpoint."""
+        return dict(self.record.data["metrics"])
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on from the metrics of a checkpoint; what was recorded after it is going to be measured again."""
+        if trainer.state.fn == TrainerFn.FITTING and (then := checkpoint["callbacks"].get(self.state_key)):
+            best = self.record.data["metrics"]["best"]
+            tests = {name: value for name, value in best.items() if name.startswith("test/")}
+            self.record.update(metrics=then | {"best": then["best"] | tests})
 
     @rank_zero_only
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

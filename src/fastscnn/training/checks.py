@@ -6,6 +6,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from fastscnn.data.build import TrainingData
+from fastscnn.data.imagenet import NAME
 from fastscnn.data.module import SegmentationData
 from fastscnn.errors import RequestError
 
@@ -23,10 +25,11 @@ def check_settings(plain: Mapping[str, Any]) -> None:
     unknown = sorted(set(trainer) - OURS - set(inspect.signature(pl.Trainer).parameters))
     if unknown:
         raise RequestError(f"trainer.{unknown[0]} is no setting of Lightning's Trainer: leave it out.")
+    _check_task(plain)
     _check_smallest_batch(plain, frames=plain["data"]["batch_size"])
 
 
-def check_data(plain: Mapping[str, Any], data: SegmentationData) -> None:
+def check_data(plain: Mapping[str, Any], data: TrainingData) -> None:
     """Check a training's data against its settings; lists the files for this.
 
     Raises:
@@ -34,6 +37,8 @@ def check_data(plain: Mapping[str, Any], data: SegmentationData) -> None:
     """
     data.setup("fit")
     if plain["data"]["evaluate_test"]:
+        if not isinstance(data, SegmentationData):
+            raise RequestError("data.evaluate_test=true, but ImageNet's test has no labels: leave it false.")
         check_labelled(data, "test", "set data.evaluate_test=false")
     devices, val = plain["trainer"]["devices"], len(data.frames("val"))
     if val < devices:
@@ -54,6 +59,34 @@ def check_labelled(data: SegmentationData, split: str, fix: str) -> None:
     if unlabelled:
         raise RequestError(
             f"{data.dataset} {split} has no label for {unlabelled[0]} ({len(unlabelled)} frames have none): {fix}."
+        )
+
+
+def _check_task(plain: Mapping[str, Any]) -> None:
+    """Segmentation and the pre-training on images each have settings that the other has not."""
+    classification = plain["data"]["dataset"] == NAME
+    if classification != (plain["loss"].get("name") == "classification"):
+        raise RequestError(
+            "data=imagenet and loss=classification go together: run experiment=imagenet_pretrain."
+            if classification
+            else "loss=classification is for data=imagenet: leave it out."
+        )
+    if not classification:
+        return
+    for setting, value, default in (
+        ("skip", plain["model"]["skip"], "keep"),
+        ("resolution", plain["resolution"]["name"], "full"),
+        ("pretrain", plain["pretrain"]["name"], "none"),
+    ):
+        if value != default:
+            fix = " and set data.crop_size=[H,W]" if setting == "resolution" else ""
+            raise RequestError(f"{setting}={value} is for segmentation, not for data=imagenet: leave it out{fix}.")
+    parts = plain["trainer"]["devices"] * plain["trainer"]["accumulate_grad_batches"]
+    mixing = plain["augment"].get("mixup") or plain["augment"].get("cutmix")
+    if mixing and plain["data"]["batch_size"] % (2 * parts):
+        raise RequestError(
+            f"augment.mixup and augment.cutmix mix pairs of images: data.batch_size={plain['data']['batch_size']} must "
+            f"be a multiple of {2 * parts}."
         )
 
 

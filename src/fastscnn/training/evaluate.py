@@ -1,4 +1,4 @@
-"""One evaluation of a trained checkpoint on whole frames."""
+"""One evaluation of a trained checkpoint on whole frames, or of an image classifier on its images."""
 
 import json
 import os
@@ -13,9 +13,10 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from fastscnn.data.build import build_data
-from fastscnn.data.module import SegmentationData
+from fastscnn.data.build import TrainingData, build_data, build_image_data
+from fastscnn.data.imagenet import NAME as IMAGENET
 from fastscnn.errors import RequestError
+from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.runs.record import (
     describe_process,
     make_folder,
@@ -30,10 +31,13 @@ from fastscnn.training.hardware import choose_accelerator, choose_precision, kee
 from fastscnn.training.metrics import Scores
 from fastscnn.training.pictures import DrawFrames
 from fastscnn.training.segmentation import Segmentation
+from fastscnn.training.task import Result, Task, dataset_of
 
 
-def evaluate(config: DictConfig) -> Scores:
+def evaluate(config: DictConfig) -> Result:
     """Evaluate the checkpoint of a composed `eval` config; print the table and write `eval.json`.
+
+    IoU of a segmentation network, top-1 and top-5 of an image classifier.
 
     Raises:
         RequestError: The checkpoint or the data is not what the other needs.
@@ -41,12 +45,16 @@ def evaluate(config: DictConfig) -> Scores:
     quiet()
     keep_freed_memory()
     plain: Any = OmegaConf.to_container(config, resolve=True)
+    if dataset_of(read_checkpoint(plain["checkpoint"])[META]["config"]) == IMAGENET:
+        return _evaluate_images(plain)
+    return _evaluate_frames(plain)
+
+
+def _evaluate_frames(plain: Mapping[str, Any]) -> Scores:
     split = plain["split"]
     module = Segmentation.from_checkpoint(
         plain["checkpoint"], skip=plain.get("model", {}).get("skip"), resolution=plain.get("resolution")
     )
-    settings = plain["trainer"]
-    accelerator = choose_accelerator(settings["accelerator"])
     data = build_data(_data_config(plain["data"], module.config["data"]))
     _check_classes(module, data, plain["checkpoint"])
     data.prepare_data()
@@ -56,17 +64,7 @@ def evaluate(config: DictConfig) -> Scores:
     folder = _folder(plain, f"eval-{data.dataset}-{split}")
     drawn = DrawFrames(plain["pictures"], module.classes)
     callbacks: list[pl.Callback] = [drawn, *([SavePredictions(predictions)] if predictions else [])]
-    trainer = pl.Trainer(
-        accelerator=accelerator,
-        devices=1,
-        precision=choose_precision(settings["precision"] or module.config["trainer"]["precision"], accelerator),  # type: ignore[arg-type]
-        logger=False,
-        callbacks=callbacks,
-        default_root_dir=folder,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-    )
+    trainer = _trainer(plain["trainer"], module, folder, callbacks)
     trainer.test(module, dataloaders=data.whole_frames(split), verbose=False)
     scores = module.scores["test"]
     if scores.pixels:
@@ -74,11 +72,69 @@ def evaluate(config: DictConfig) -> Scores:
         Console().print(scores.table(f"{data.classes.name} {split}, {how}, {plain['checkpoint']}"))
     else:
         print(f"{split} has no labelled pixel: predicted, not judged.")
-    _write(folder, plain, module, data, scores, drawn)
+    make_folder(folder)
+    details = {
+        "pixels": scores.pixels,
+        "resolution": _resolution(module),
+        "pictures": drawn.save(folder),
+        "absent": scores.absent,
+    }
+    _write(folder, plain, module, data, scores, details)
     if predictions:
         print(f"The predictions: {predictions}")
     print(f"The evaluation's folder: {folder}")
     return scores
+
+
+def _evaluate_images(plain: Mapping[str, Any]) -> Result:
+    from fastscnn.training.classification import Classification  # timm is slow to import
+
+    for setting, value in (
+        ("skip", plain.get("model", {}).get("skip")),
+        ("resolution", plain.get("resolution")),
+        ("save_predictions", plain["save_predictions"]),
+    ):
+        if value is not None:
+            raise RequestError(
+                f"{setting} is for segmentation, and checkpoint={plain['checkpoint']} is an image classifier: leave it "
+                "out."
+            )
+    split = plain["split"]
+    module = Classification.from_checkpoint(plain["checkpoint"])
+    settings = _data_config(plain["data"], module.config["data"])
+    if settings["dataset"] != IMAGENET:
+        raise RequestError(
+            f"checkpoint={plain['checkpoint']} is an image classifier, which data={settings['dataset']} cannot judge: "
+            "leave data= out, or use data=imagenet."
+        )
+    data = build_image_data(settings)
+    _check_classes(module, data, plain["checkpoint"])
+    loader = data.whole_frames(split)
+    folder = _folder(plain, f"eval-{data.dataset}-{split}")
+    _trainer(plain["trainer"], module, folder, []).test(module, dataloaders=loader, verbose=False)
+    scores = module.scores["test"]
+    size = f"{data.crop_size[0]}x{data.crop_size[1]}"
+    Console().print(scores.table(f"{data.classes.name} {split}, {size}, {plain['checkpoint']}"))
+    make_folder(folder)
+    _write(folder, plain, module, data, scores, {"crop_size": list(data.crop_size)})
+    print(f"The evaluation's folder: {folder}")
+    return scores
+
+
+def _trainer(settings: Mapping[str, Any], module: Task, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
+    accelerator = choose_accelerator(settings["accelerator"])
+    precision: Any = choose_precision(settings["precision"] or module.config["trainer"]["precision"], accelerator)
+    return pl.Trainer(
+        accelerator=accelerator,
+        devices=1,
+        precision=precision,
+        logger=False,
+        callbacks=callbacks,
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
 
 
 class SavePredictions(pl.Callback):
@@ -127,7 +183,7 @@ def _predictions_folder(setting: str | None) -> Path | None:
     return folder
 
 
-def _check_classes(module: Segmentation, data: SegmentationData, checkpoint: str) -> None:
+def _check_classes(module: Task, data: TrainingData, checkpoint: str) -> None:
     if module.classes.names != data.classes.names:
         raise RequestError(
             f"checkpoint={checkpoint} predicts the {module.classes.num_classes} classes of {module.classes.name}, but "
@@ -158,12 +214,11 @@ def _run_of(checkpoint: Path) -> str | None:
 def _write(
     folder: Path,
     plain: Mapping[str, Any],
-    module: Segmentation,
-    data: SegmentationData,
-    scores: Scores,
-    drawn: DrawFrames,
+    module: Task,
+    data: TrainingData,
+    scores: Result,
+    details: Mapping[str, Any],
 ) -> None:
-    make_folder(folder)
     split = plain["split"]
     checkpoint = Path(plain["checkpoint"]).resolve()
     content = {
@@ -172,12 +227,9 @@ def _write(
         "data": data.dataset,
         "split": split,
         "frames": len(data.frames(split)),
-        "pixels": scores.pixels,
         "model": module.config["model"],
-        "resolution": _resolution(module),
-        "pictures": drawn.save(folder),
         "metrics": scores.named(split),
-        "absent": scores.absent,
+        **details,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         **describe_process(),
     }

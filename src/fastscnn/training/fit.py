@@ -6,17 +6,29 @@ from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
-from fastscnn.data.build import build_data
-from fastscnn.data.module import SegmentationData
+from fastscnn.data.build import TrainingData, build_data, build_image_data
+from fastscnn.data.imagenet import NAME as IMAGENET
+from fastscnn.data.imagenet import ImageNetData
 from fastscnn.network.cost import network_cost
+from fastscnn.runs.multirun import keep_folder
+from fastscnn.runs.resume import LAST, resumed_run
 from fastscnn.runs.session import Session, open_run
-from fastscnn.training.callbacks import FiniteWeights, FramesSeen, KeepRecord, best_checkpoints, checkpoints
+from fastscnn.training.callbacks import (
+    EpochSeed,
+    FiniteWeights,
+    FramesSeen,
+    KeepRecord,
+    best_checkpoints,
+    checkpoints,
+)
 from fastscnn.training.checks import check_data, check_settings
 from fastscnn.training.hardware import choose_accelerator, choose_precision, keep_freed_memory, quiet
 from fastscnn.training.pictures import Pictures
+from fastscnn.training.pretrained import find_weights, load_pretrained
 from fastscnn.training.progress import ProgressLine
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.training.task import Task
@@ -27,7 +39,8 @@ PAPER_SIZE = (1024, 2048)
 def fit(config: DictConfig) -> None:
     """Train the network of a composed `train` config, and evaluate its best checkpoint where the test has labels.
 
-    Everything that can be wrong with the request is found before the run's folder is made.
+    With `resume` it is the run of that folder which goes on. Everything that can be wrong with the request is found
+    before the run's folder is made, or touched.
 
     Raises:
         RequestError: A setting or the data is wrong.
@@ -35,37 +48,65 @@ def fit(config: DictConfig) -> None:
     """
     quiet()
     keep_freed_memory()
+    resumed = resumed_run(config, first_process=getattr(rank_zero_only, "rank", 0) == 0)
+    if resumed:
+        config = resumed.config
+        if resumed.finished:
+            print(*resumed.told(), sep="\n")
+            keep_folder(resumed.folder)
+            return
     plain: Any = OmegaConf.to_container(config, resolve=True)
     plain["trainer"]["accelerator"] = choose_accelerator(plain["trainer"]["accelerator"], plain["trainer"]["devices"])
     check_settings(plain)
-    data = build_data(
-        plain["data"],
-        plain["augment"],
-        seed=config.seed,
-        devices=plain["trainer"]["devices"],
-        accumulate=plain["trainer"]["accumulate_grad_batches"],
-    )
+    weights = None if resumed else find_weights(plain["pretrain"], plain["paths"]["output_dir"])
+    data = _data(plain)
     data.prepare_data()
     check_data(plain, data)
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    module = Segmentation(plain, data.classes)
+    module = _task(plain, data)
+    transfer = load_pretrained(module.network, weights) if weights else None
     console = Console()
-    with open_run(config) as session:
+    with open_run(config, resumed) as session:
         if session.record:
             session.record.update(dataset=_dataset(data))
             _summary(module, data, session, console)
+            if transfer:
+                session.record.update(pretrain=transfer.record())
+                console.print(str(transfer), highlight=False, soft_wrap=True)
         trainer = _trainer(plain, module, data, session, console)
         if session.record:
             session.record.update(device=_device(trainer))
         if plain["trainer"]["compile"]:
             module.compile_network()
         try:
-            trainer.fit(module, datamodule=data)
+            trainer.fit(
+                module, datamodule=data, ckpt_path=resumed.folder / LAST if resumed else None, weights_only=True
+            )
             _finish(trainer, module, data, console, test=plain["data"]["evaluate_test"])
         except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM, ignoring any further Ctrl-C
             signal.signal(signal.SIGINT, signal.default_int_handler)
             name = "SIGTERM" if isinstance(stop, SIGTERMException) else "Ctrl-C"
             raise KeyboardInterrupt(f"stopped by {name} at step {trainer.global_step}") from None
+
+
+def _data(plain: Mapping[str, Any]) -> TrainingData:
+    build = build_image_data if plain["data"]["dataset"] == IMAGENET else build_data
+    data: TrainingData = build(
+        plain["data"],
+        plain["augment"],
+        seed=plain["seed"],
+        devices=plain["trainer"]["devices"],
+        accumulate=plain["trainer"]["accumulate_grad_batches"],
+    )
+    return data
+
+
+def _task(plain: Mapping[str, Any], data: TrainingData) -> Task:
+    if isinstance(data, ImageNetData):
+        from fastscnn.training.classification import Classification  # timm is slow to import
+
+        return Classification(plain, data.classes)
+    return Segmentation(plain, data.classes)
 
 
 def validation_interval(setting: int | str, max_epochs: int) -> int:
@@ -79,7 +120,7 @@ def validation_interval(setting: int | str, max_epochs: int) -> int:
 
 
 def _trainer(
-    plain: Mapping[str, Any], module: Task, data: SegmentationData, session: Session, console: Console
+    plain: Mapping[str, Any], module: Task, data: TrainingData, session: Session, console: Console
 ) -> pl.Trainer:
     settings = dict(plain["trainer"])
     settings.pop("compile")
@@ -89,9 +130,16 @@ def _trainer(
     settings["check_val_every_n_epoch"] = validation_interval(
         settings["check_val_every_n_epoch"], settings["max_epochs"]
     )
-    callbacks: list[pl.Callback] = [FiniteWeights(), FramesSeen(data.source_counts("train")), ProgressLine(console)]
+    callbacks: list[pl.Callback] = [
+        EpochSeed(plain["seed"]),
+        FiniteWeights(),
+        FramesSeen(data.source_counts("train")),
+        ProgressLine(console),
+    ]
     if session.record:
-        callbacks += [KeepRecord(session.record), Pictures(session.record, plain["pictures"])]
+        callbacks.append(KeepRecord(session.record))
+        if isinstance(module, Segmentation):
+            callbacks.append(Pictures(session.record, plain["pictures"]))
     return pl.Trainer(
         **settings,
         default_root_dir=session.folder,
@@ -103,7 +151,7 @@ def _trainer(
     )
 
 
-def _finish(trainer: pl.Trainer, module: Task, data: SegmentationData, console: Console, *, test: bool) -> None:
+def _finish(trainer: pl.Trainer, module: Task, data: TrainingData, console: Console, *, test: bool) -> None:
     """Show every class: of the best checkpoint on the test split where it has labels, else of the best validation."""
     if test:
         best = next(callback.best_model_path for callback in best_checkpoints(trainer))
@@ -115,7 +163,7 @@ def _finish(trainer: pl.Trainer, module: Task, data: SegmentationData, console: 
         console.print(scores.table(f"{data.classes.name} {stage}, best.ckpt"))
 
 
-def _dataset(data: SegmentationData) -> dict[str, Any]:
+def _dataset(data: TrainingData) -> dict[str, Any]:
     """What the record says of the data: whose frames, and how many from each source."""
     return {
         "name": data.dataset,
@@ -125,8 +173,9 @@ def _dataset(data: SegmentationData) -> dict[str, Any]:
     }
 
 
-def _summary(module: Segmentation, data: SegmentationData, session: Session, console: Console) -> None:
-    costs = network_cost(module.network, PAPER_SIZE, in_channels=module.config["model"]["in_channels"])
+def _summary(module: Task, data: TrainingData, session: Session, console: Console) -> None:
+    size = data.crop_size if isinstance(data, ImageNetData) else PAPER_SIZE
+    costs = network_cost(module.network, size, in_channels=module.config["model"]["in_channels"])
     parameters = sum(cost.parameters for cost in costs)
     norms = sum(cost.norm_parameters for cost in costs)
     macs = sum(cost.macs for cost in costs)
@@ -138,12 +187,14 @@ def _summary(module: Segmentation, data: SegmentationData, session: Session, con
     console.print(
         f"[bold]{session.folder}[/]\n"
         f"{module.config['model']['name']}: {parameters:,} parameters ({parameters - norms:,} without BatchNorm), "
-        f"{macs / 1e9:.2f} G multiply-adds at {PAPER_SIZE[0]}x{PAPER_SIZE[1]}\n"
+        f"{macs / 1e9:.2f} G multiply-adds at {size[0]}x{size[1]}\n"
         f"{data.classes.name}, {data.classes.num_classes} classes: {frames}; crop "
         f"{data.crop_size[0]}x{data.crop_size[1]}, batch {data.batch_size}",
         highlight=False,
         soft_wrap=True,
     )
+    if isinstance(data, ImageNetData) and data.judged_on_train:
+        console.print(f"no val/ in {data.root}: judged on the training images", highlight=False, soft_wrap=True)
 
 
 def _device(trainer: pl.Trainer) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastscnn.data.classes import ClassTable
+from fastscnn.data.imagenet import NAME
 from fastscnn.errors import RequestError
 from fastscnn.kernels import upsample_labels
 from fastscnn.network.blocks import AuxiliaryHead, resize
@@ -17,7 +18,7 @@ from fastscnn.network.fast_scnn import FastSCNN
 from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.training.losses import SegmentationLoss
 from fastscnn.training.metrics import ConfusionMatrix, Scores, score
-from fastscnn.training.task import Task
+from fastscnn.training.task import Task, dataset_of
 
 
 class Segmentation(Task):
@@ -37,7 +38,9 @@ class Segmentation(Task):
     """
 
     monitor = "val/miou"
+    result = Scores
     network: FastSCNN
+    classes: ClassTable
     scores: dict[str, Scores]  # type: ignore[assignment]
     best_scores: Scores | None
 
@@ -70,23 +73,18 @@ class Segmentation(Task):
         """
         content = read_checkpoint(path)
         meta = content[META]
+        if dataset_of(meta["config"]) == NAME:
+            raise RequestError(
+                f"checkpoint={path} holds an image classifier, no segmentation network: train one from it with "
+                f"train.py pretrain=imagenet pretrain.checkpoint={path}."
+            )
         config = dict(meta["config"])
         if skip is not None:
             config["model"] = config["model"] | {"skip": skip}
         if resolution is not None:
             config["resolution"] = dict(resolution)
         module = cls(config, ClassTable(**meta["classes"]))
-        try:
-            wrong = module.load_state_dict(content["state_dict"], strict=False)
-        except RuntimeError as error:
-            first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-            raise RequestError(f"checkpoint={path} does not fit its own config: {first}") from None
-        missing = [key for key in wrong.missing_keys if key.startswith("network.")]
-        if missing or wrong.unexpected_keys:
-            first = [*missing, *wrong.unexpected_keys][0]
-            raise RequestError(
-                f"checkpoint={path} does not hold the network its config names ({first}): choose another file."
-            )
+        module.load_trained(content["state_dict"], path)
         return module
 
     def compile_network(self) -> None:

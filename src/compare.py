@@ -1,0 +1,16 @@
+"""Compare runs from their records alone: `python src/compare.py --help`."""
+
+from omegaconf import DictConfig
+
+from fastscnn.runs.launch import launch
+
+
+def compare(config: DictConfig) -> None:
+    """Write one comparison."""
+    from fastscnn.reports.compare import compare
+
+    compare(config)
+
+
+if __name__ == "__main__":
+    launch("compare", compare)

@@ -1,0 +1,41 @@
+"""Which pictures of which runs stand beside each other (Figures 2 and 3)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fastscnn.reports.content import GalleryRow
+from fastscnn.reports.records import Evaluation, Run
+
+
+def gallery(runs: Sequence[tuple[str, Run]], evaluations: Sequence[Evaluation], most: int) -> list[GalleryRow]:
+    """Frames of at most `most` runs (label and run), those with an evaluation without the skip connection first.
+
+    The prediction is that of an evaluation of the run as it was trained, or else its last training picture; the one
+    without the skip connection is of the same frame.
+    """
+    shown = []
+    for label, run in runs:
+        own = [e for e in evaluations if e.run == run.record["id"] and e.resolution == run.choices["resolution"]]
+        cut = _pictures([e for e in own if e.skip == "zero"]) if run.choices.get("skip", "keep") == "keep" else {}
+        kept = _pictures([e for e in own if e.skip == run.choices.get("skip", "keep")])
+        frames = {**_training_pictures(run.folder), **kept}
+        together = [name for name in frames if name in cut] or list(frames)
+        rows = [GalleryRow(label, name, frames[name], cut.get(name)) for name in together]
+        if rows:
+            shown.append((not cut, rows))
+    shown.sort(key=lambda item: item[0])  # stable: otherwise the runs' own order
+    return [row for _, rows in shown[:most] for row in rows]
+
+
+def _pictures(evaluations: Sequence[Evaluation]) -> dict[str, Path]:
+    """Frame to picture; of the newest evaluation where there are several."""
+    paths = [e.folder / picture for e in evaluations for picture in e.content.get("pictures", ())]
+    return {path.stem: path for path in paths if path.exists()}
+
+
+def _training_pictures(folder: Path) -> dict[str, Path]:
+    """Frame to its picture of the last epoch."""
+    found = {}
+    for path in sorted((folder / "images").glob("*_epoch*.png")):  # epochs are numbered with leading zeros
+        found[path.stem.rpartition("_epoch")[0]] = path
+    return found

@@ -1,0 +1,101 @@
+"""A multirun that is called again: which of its jobs are done, run now, or can go on."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from fastscnn.errors import RequestError
+from fastscnn.runs.identity import chosen_identity
+from fastscnn.runs.multirun import CARRYING_OUT, DONE, Job, current_multirun, within
+from fastscnn.runs.record import RECORD, read_record
+from fastscnn.runs.resume import LAST, resolved, run_config
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A run that was made from a job's own config.
+
+    Attributes:
+        folder: Its folder.
+        record: Its record.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def rank(self) -> tuple[int, str]:
+        """The run to take is the highest: finished, running, one that can go on, and the latest of these."""
+        can_go_on = (self.folder / LAST).exists()
+        place = {"finished": 3, "running": 2}.get(self.record["status"], 1 if can_go_on else 0)
+        return place, self.record["started"]
+
+
+def left_to_do(config: DictConfig, job: Job) -> bool:
+    """Whether a job of a multirun has something to do; says what, where it is not a new run.
+
+    The job of a run that stopped goes on with it: `resume` of its config is set.
+    """
+    earlier = None if config.rerun or config.resume else earlier_run(config)
+    if earlier is None:
+        return True
+    folder, record = earlier.folder, earlier.record
+    if record["status"] == "finished":
+        print(f"{job.label}: finished already in {folder}; rerun=true trains it again", flush=True)
+        job.keep(status="skipped", code=DONE, reason="finished already", folder=str(folder))
+        return False
+    if record["status"] == "running":
+        where = f"process {record['pid']} on {record['host']}"
+        print(f"{job.label}: running now in {folder} ({where}), so it is left alone", flush=True)
+        job.keep(status="skipped", code=DONE, reason="running now", folder=str(folder))
+        return False
+    print(f"{job.label}: goes on in {folder}", flush=True)
+    job.keep(status="continued", folder=str(folder))
+    config.resume = str(folder)
+    return True
+
+
+def earlier_run(config: DictConfig) -> Earlier | None:
+    """The run that asks for the same as this config, if there is one that need not be started anew.
+
+    Two configs ask for the same where they differ in `CARRYING_OUT` alone. In a job of several cluster tasks only
+    finished runs count: each task looks for itself, and only of these can they not see different things.
+    """
+    multirun = current_multirun()
+    swept = multirun.swept if multirun else ()
+    ignored = [key for key in CARRYING_OUT if key not in swept]
+    wanted = _comparable(config, ignored)
+    found = [earlier for earlier in _runs(config) if _asks_for(earlier.folder, wanted, ignored)]
+    if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+        found = [earlier for earlier in found if earlier.record["status"] == "finished"]
+    best = max(found, key=lambda earlier: earlier.rank, default=None)
+    return best if best and best.rank[0] > 0 else None
+
+
+def _runs(config: DictConfig) -> Iterator[Earlier]:
+    """The runs where this one would be."""
+    if config.paths.run_dir:
+        folders = [Path(config.paths.run_dir)]
+    else:
+        named = Path(config.paths.output_dir) / chosen_identity(config).name
+        folders = [path.parent for path in named.glob(f"*/{RECORD}")]
+    for folder in folders:
+        try:
+            yield Earlier(folder, read_record(folder))
+        except (OSError, ValueError, KeyError):
+            continue
+
+
+def _asks_for(folder: Path, wanted: dict[str, Any], ignored: list[str]) -> bool:
+    try:
+        return _comparable(run_config(folder), ignored) == wanted
+    except RequestError:
+        return False
+
+
+def _comparable(config: DictConfig, ignored: list[str]) -> dict[str, Any]:
+    return {key: value for key, value in resolved(config).items() if not within(key, ignored)}

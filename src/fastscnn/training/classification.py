@@ -1,0 +1,146 @@
+"""The LightningModule that trains and evaluates an image classifier, to pre-train a segmentation network."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+from timm.data.mixup import Mixup
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from fastscnn.data.frames import frame_seed
+from fastscnn.data.imagenet import NAME
+from fastscnn.data.images import ImageClasses, seeded
+from fastscnn.errors import RequestError
+from fastscnn.network.build import build_classifier
+from fastscnn.network.image_classifier import ImageClassifier
+from fastscnn.runs.checkpoint import META, read_checkpoint
+from fastscnn.training.metrics import percent
+from fastscnn.training.task import Task, dataset_of
+
+
+@dataclass(frozen=True)
+class TopK:
+    """What an evaluation found; shares from 0 to 1.
+
+    Attributes:
+        top1: Share of the images whose class has the highest score.
+        top5: Share of the images whose class is among the five highest; of all classes, where there are fewer.
+    """
+
+    top1: float
+    top5: float
+
+    def named(self, stage: str) -> dict[str, float]:
+        """Metric name to value, as they are logged: `val/top1`, `val/top5`."""
+        return {f"{stage}/top1": self.top1, f"{stage}/top5": self.top5}
+
+    def table(self, title: str) -> Table:
+        """A table with both, percent."""
+        table = Table(title=title, title_justify="left", min_width=min(len(title), 80))
+        table.add_column("accuracy")
+        table.add_column("%", justify="right")
+        table.add_row("top-1", percent(self.top1), style="bold")
+        table.add_row("top-5", percent(self.top5))
+        return table
+
+
+class Classification(Task):
+    """An image classifier, its loss and its metrics.
+
+    Attributes:
+        network: Maps normalised images [B, 3, H, W] to logits [B, C].
+        mixing: timm's mixup and cutmix, which make soft targets; None where both are off.
+        top1: Counts of the evaluation that is going on; so does `top5`.
+
+    Args:
+        config: Plain containers with `model`, `loss`, `optimizer`, `augment` and `seed`.
+        classes: What to predict.
+    """
+
+    monitor = "val/top1"
+    result = TopK
+    network: ImageClassifier
+
+    def __init__(self, config: Mapping[str, Any], classes: ImageClasses) -> None:
+        super().__init__(config, classes)
+        network = build_classifier(self.config["model"], classes.num_classes)
+        self.network = network.to(memory_format=torch.channels_last)
+        smoothing: float = self.config["loss"]["label_smoothing"]
+        self.mixing = _mixing(self.config["augment"], classes.num_classes)
+        self.loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
+        size = classes.num_classes
+        self.top1, self.top5 = (
+            MulticlassAccuracy(size, top_k=min(k, size), average="micro", validate_args=False) for k in (1, 5)
+        )
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path) -> "Classification":
+        """Rebuild a trained module from a checkpoint.
+
+        Raises:
+            RequestError: The file is no checkpoint, holds no image classifier, or its tensors do not fit its config.
+        """
+        content = read_checkpoint(path)
+        meta = content[META]
+        if dataset_of(meta["config"]) != NAME:
+            raise RequestError(f"checkpoint={path} holds a segmentation network, no image classifier: name another.")
+        module = cls(meta["config"], ImageClasses(**meta["classes"]))
+        module.load_trained(content["state_dict"], path)
+        return module
+
+    def compile_network(self) -> None:
+        """Compile the network; the names of the weights stay as they are."""
+        self.network.compile()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images uint8 [B, 3, H, W] to logits float [B, C]."""
+        logits: Tensor = self.network(self._input(images))
+        return logits
+
+    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
+        """Loss of one batch: `image` uint8 [B, 3, H, W], `target` int64 [B], `name`.
+
+        Raises:
+            NonFiniteLoss: The loss is NaN or infinite; names the step and the images.
+        """
+        images, targets = self._input(batch["image"]), batch["target"]
+        if self.mixing is not None:
+            with seeded(frame_seed(self.config["seed"], self.current_epoch, batch_idx)):
+                images, targets = self.mixing(images, targets)
+        logits = self.network(images)
+        loss: Tensor = self.loss(logits, targets)
+        self._log_loss(loss, len(images), batch["name"])
+        if self.mixing is None:
+            hits = (logits.argmax(1) == targets).float().mean()
+            self.log("train/top1", hits, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
+        return loss
+
+    def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
+        """Count the right predictions."""
+        self._count(batch)
+
+    def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
+        """As `validation_step`."""
+        self._count(batch)
+
+    def _count(self, batch: Mapping[str, Any]) -> None:
+        logits = self(batch["image"]).float()
+        self.top1.update(logits, batch["target"])
+        self.top5.update(logits, batch["target"])
+
+    def _judge(self) -> TopK:
+        scores = TopK(float(self.top1.compute()), float(self.top5.compute()))
+        self.top1.reset()
+        self.top5.reset()
+        return scores
+
+
+def _mixing(augment: Mapping[str, Any], num_classes: int) -> Mixup | None:
+    mixup, cutmix = augment.get("mixup", 0), augment.get("cutmix", 0)
+    if not mixup and not cutmix:
+        return None
+    return Mixup(mixup, cutmix, label_smoothing=0.0, num_classes=num_classes)  # type: ignore[no-untyped-call]

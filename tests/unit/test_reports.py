@@ -1,0 +1,260 @@
+"""Comparing runs from their records: means, differences, the paper's tables, filters."""
+
+import csv
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fastscnn.data.classes import CITYSCAPES
+from fastscnn.errors import RequestError
+from fastscnn.reports import paper, tables
+from fastscnn.reports.compare import build, choose_baselines, filtered, markdown, run_csv
+from fastscnn.reports.groups import default_baselines, difference, group_runs
+from fastscnn.reports.records import read_all
+
+DEFAULTS = {"data": "fine", "model": "fast_scnn", "skip": "keep", "activation": "relu", "pretrain": "none"}
+DEFAULTS |= {"resolution": "full", "augment": "paper"}
+SETTINGS = {"metric": "val/miou", "group_by": None, "baseline": None, "filter": {}, "gallery": 6}
+
+
+def write_run(root, miou, seed=0, *, status="finished", started=0, test=None, place="cityscapes", rows=(), **choices):
+    overrides = choices.pop("overrides", {})
+    name = "-".join([choices.get("data", "fine"), *(f"{k}_{v}" for k, v in choices.items() if k != "data")])
+    run_id = f"{len(list(root.rglob('run.json'))):08x}"
+    folder = root / name / f"2026-01-01_00-00-{started:02d}-{run_id}"
+    folder.mkdir(parents=True)
+    best = {"val/miou": miou, "epoch": 3} | ({"test/miou": test} if test else {})
+    record = {
+        "id": run_id,
+        "name": name,
+        "status": status,
+        "error": "ValueError: no" if status == "failed" else None,
+        "choices": DEFAULTS | choices,
+        "overrides": overrides,
+        "seed": seed,
+        "started": f"2026-01-01T00:00:{started:02d}+00:00",
+        "finished": f"2026-01-01T00:30:{started:02d}+00:00",
+        "metrics": {"best": best, "last": best} if miou is not None else {"best": {}, "last": {}},
+        "dataset": {
+            "name": choices.get("data", "fine"),
+            "synthetic": place == "streets",
+            "frames": {"train": {"imagenet": 1000}},
+        },
+        "host": "elsewhere",
+        "pid": 1,
+    }
+    (folder / "run.json").write_text(json.dumps(record))
+    if rows:
+        with (folder / "metrics.csv").open("w") as file:
+            file.write("\n".join(["trainer/global_step,train/loss,epoch,val/miou", *rows]) + "\n")
+    return run_id
+
+
+def write_evaluation(root, run, miou, *, split="val", skip="keep", resolution="full", checkpoint="/x/best.ckpt"):
+    folder = root / f"eval-{len(list(root.rglob('eval.json')))}" / "time"
+    folder.mkdir(parents=True)
+    content = {
+        "checkpoint": checkpoint,
+        "run": run,
+        "model": {"skip": skip},
+        "resolution": resolution,
+        "metrics": {f"{split}/miou": miou},
+        "finished": f"2026-01-01T00:00:0{len(list(root.rglob('eval.json')))}",
+    }
+    (folder / "eval.json").write_text(json.dumps(content))
+
+
+def groups_of(root):
+    return group_runs(read_all([root])[0])
+
+
+def column(table, title):
+    place = list(table.columns).index(title)
+    return {row[0]: row[place] for row in table.rows}
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_group_with_numpys_mean_and_deviation(tmp_path):
+    for seed, miou in enumerate((0.61, 0.64, 0.66)):
+        write_run(tmp_path, miou, seed, overrides={"data.num_workers": str(seed), "paths.run_dir": f"d{seed}"})
+    write_run(tmp_path, 0.5, 0, skip="zero")
+    write_run(tmp_path, 0.9, 0, overrides={"trainer.max_epochs": "3"})
+    groups = groups_of(tmp_path)
+    assert sorted(len(group.runs) for group in groups) == [1, 1, 3]
+    assert {group.label for group in groups} == {"fine", "fine trainer.max_epochs=3", "fine-skip_zero"}
+    table = tables.seeds_table(groups, {}, "val/miou")
+    values = np.array([61.0, 64.0, 66.0])
+    assert column(table, "best val/miou %")["fine"] == f"{values.mean():.2f} ± {values.std(ddof=1):.2f} (3)"
+
+
+def test_difference_over_the_same_seeds_is_paired_as_scipys():
+    ours, base = {0: 61.0, 1: 64.5, 2: 66.0}, {0: 60.0, 1: 64.0, 2: 63.5}
+    found = difference(ours, base)
+    expected = stats.ttest_rel([61.0, 64.5, 66.0], [60.0, 64.0, 63.5]).confidence_interval(0.95)
+    assert found.how == "paired"
+    assert found.mean == pytest.approx(4 / 3)
+    assert found.interval == pytest.approx((expected.low, expected.high))
+
+
+def test_difference_over_other_seeds_is_welchs_written_out():
+    ours, base = {0: 61.0, 1: 64.5, 2: 66.0}, {5: 60.0, 6: 64.0}
+    found = difference(ours, base)
+    a, b = np.array(list(ours.values())), np.array(list(base.values()))
+    va, vb = a.var(ddof=1) / 3, b.var(ddof=1) / 2
+    freedom = (va + vb) ** 2 / (va**2 / 2 + vb**2 / 1)
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(va + vb)
+    assert found.how == "Welch"
+    assert found.interval == pytest.approx((a.mean() - b.mean() - half, a.mean() - b.mean() + half))
+
+
+def test_single_seed_has_a_difference_but_no_interval():
+    found = difference({0: 61.0}, {0: 60.0, 1: 62.0})
+    assert (found.mean, found.interval) == (0.0, None)
+    assert "one seed" in str(found)
+    assert difference({}, {0: 1.0}) is None
+
+
+def test_newest_of_two_runs_with_one_seed_counts_and_failed_ones_do_not(tmp_path):
+    write_run(tmp_path, 0.60, 0, started=1)
+    write_run(tmp_path, 0.70, 0, started=2)
+    write_run(tmp_path, 0.99, 1, started=3, status="failed")
+    (group,) = groups_of(tmp_path)
+    assert group.values("val/miou") == {0: pytest.approx(70.0)}
+    assert len(group.superseded) == 1
+    assert "1 finished run(s)" in tables.seeds_table([group], {}, "val/miou").note
+
+
+def test_each_kind_of_data_has_its_own_default_baseline_and_one_can_be_named(tmp_path):
+    write_run(tmp_path, 0.5, data="fine_coarse")
+    write_run(tmp_path, 0.6)
+    write_run(tmp_path, 0.4, skip="zero")
+    write_run(tmp_path, 0.3, place="streets", skip="zero")
+    groups = groups_of(tmp_path)
+    assert {place: group.label for place, group in default_baselines(groups, "val/miou").items()} == {
+        "Cityscapes": "fine",
+        "synthetic streets": "fine-skip_zero place=synthetic streets",
+    }
+    assert choose_baselines(groups, {"data": "fine_coarse"}, "val/miou")["Cityscapes"].label == "fine_coarse"
+    assert choose_baselines(groups, "fine", "val/miou")["Cityscapes"].label == "fine"
+    with pytest.raises(RequestError, match=r"no group of runs: name one of .*fine_coarse"):
+        choose_baselines(groups, "fina", "val/miou")
+    with pytest.raises(RequestError, match="several groups"):
+        choose_baselines(groups, {"skip": "zero"}, "val/miou")
+
+
+def test_table_8_stands_beside_the_papers_numbers_and_is_blank_where_nothing_was_run(tmp_path):
+    write_run(tmp_path, 0.6862, 0)
+    write_run(tmp_path, 0.6922, 0, data="fine_coarse", pretrain="imagenet")
+    write_run(tmp_path, 0.10, 0, skip="zero", pretrain="imagenet")
+    write_run(tmp_path, 0.33, 0, place="streets", test=0.31)
+    table = tables.table_8(groups_of(tmp_path))
+    assert [float(row[1]) for row in table.rows] == [68.62, 69.15, 69.22, 69.19]
+    assert list(column(table, "ours, Cityscapes: val").values()) == ["68.62", "", "", "69.22"]
+    assert list(column(table, "ours, synthetic streets: val").values()) == ["33.00", "", "", ""]
+    assert "not comparable" in table.note
+
+
+def test_skip_table_takes_evaluations_of_the_default_networks(tmp_path):
+    first, second = write_run(tmp_path, 0.69, 0), write_run(tmp_path, 0.70, 1)
+    other = write_run(tmp_path, 0.5, 0, activation="relu6")
+    for run, kept, cut in ((first, 0.69, 0.64), (second, 0.70, 0.66), (other, 0.5, 0.1)):
+        write_evaluation(tmp_path, run, kept)
+        write_evaluation(tmp_path, run, 0.0, skip="zero")
+        write_evaluation(tmp_path, run, cut, skip="zero")  # the newer one counts
+    write_run(tmp_path, 0.62, 0, skip="zero")
+    runs, evaluations, _ = read_all([tmp_path])
+    published, ours = tables.skip_table(group_runs(runs), evaluations).rows
+    assert published[1:3] == ["69.22", "64.30"]
+    assert ours[1:] == ["69.50 ± 0.71 (2)", "65.00 ± 1.41 (2)", "62.00"]
+
+
+def test_table_7_tells_training_at_a_resolution_from_applying_a_network_to_it(tmp_path):
+    run = write_run(tmp_path, 0.68)
+    write_run(tmp_path, 0.63, resolution="half")
+    write_evaluation(tmp_path, run, 0.5, resolution="half")
+    runs, evaluations, _ = read_all([tmp_path])
+    rows = tables.table_7(group_runs(runs), evaluations).rows
+    assert [row[1:] for row in rows] == [
+        ["68.0", "123.5", "68.00", "68.00"],
+        ["62.8", "285.8", "63.00", "50.00"],
+        ["51.9", "485.4", "", ""],
+    ]
+
+
+def test_evaluation_of_an_older_form_is_found_by_its_checkpoints_folder(tmp_path):
+    run = write_run(tmp_path, 0.6)
+    (folder,) = (path.parent for path in tmp_path.rglob("run.json"))
+    write_evaluation(tmp_path, None, 0.5, skip="zero", checkpoint=str(folder / "checkpoints" / "best.ckpt"))
+    _, (evaluation,), _ = read_all([tmp_path])
+    assert evaluation.run == run
+
+
+def test_published_numbers_are_consistent_with_each_other():
+    assert paper.CLASSES == tuple(CITYSCAPES.names)
+    for model in ("ContextNet", "Fast-SCNN"):
+        mean = np.mean(list(paper.TABLE_5[model].values()))
+        (published,) = (row.class_miou for row in paper.TABLE_4 if row.name == model)
+        assert mean == pytest.approx(published, abs=0.06)
+    assert paper.TABLE_7[0].class_miou == paper.TABLE_4[-1].class_miou
+    assert paper.SKIP["keep"] == paper.TABLE_8["fine_coarse", "none"][1]
+
+
+def test_broken_records_are_named_and_left_out(tmp_path):
+    write_run(tmp_path, 0.6)
+    for name, text in (("torn", '{"id": '), ("other", '{"id": "x"}'), ("list", "[]")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(text)
+    runs, _, warnings = read_all([tmp_path])
+    assert len(runs) == 1
+    assert len(warnings) == 3
+    assert any("torn" in warning for warning in warnings)
+
+
+def test_curve_holds_each_validation_once_in_epochs_and_steps_done(tmp_path):
+    rows = ["9,0.5,,", "10,,0,0.25", "19,0.4,,", "20,,1,0.5", "20,,1,0.5"]
+    write_run(tmp_path, 0.5, rows=rows)
+    (run,) = read_all([tmp_path])[0]
+    curve = run.curve("val/miou")
+    assert (list(curve.epochs), list(curve.steps), list(curve.values)) == ([1, 2], [10, 20], [25, 50])
+    assert not run.curve("val/other").values
+
+
+def test_filter_keeps_what_it_names_and_tells_what_there_is(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path, 0.6, seed)
+    write_run(tmp_path, 0.6, 0, skip="zero", overrides={"optimizer.lr": "0.1"})
+    runs = read_all([tmp_path])[0]
+    assert len(filtered(runs, {"seed": [0, 2], "skip": "keep"})) == 2
+    assert len(filtered(runs, {"optimizer.lr": 0.1})) == 1
+    with pytest.raises(RequestError, match=r"names skipp, which no run has: use one of .*skip"):
+        filtered(runs, {"skipp": "keep"})
+    with pytest.raises(RequestError, match="leaves no run: seed is 0, 1, 2"):
+        filtered(runs, {"seed": 7})
+
+
+def test_markdown_and_csv_hold_every_run(tmp_path):
+    write_run(tmp_path, 0.6)
+    write_run(tmp_path, None, status="failed", skip="zero")
+    write_run(tmp_path, None, data="imagenet")
+    runs, evaluations, warnings = read_all([tmp_path])
+    comparison, groups = build(runs, evaluations, SETTINGS, warnings)
+    text = markdown(comparison)
+    for expected in ("Table 4", "Table 5", "Table 7", "Table 8", "60.71", "ValueError: no", "| failed |"):
+        assert expected in text
+    rows = list(csv.DictReader(io.StringIO(run_csv(runs, groups))))
+    assert [row["status"] for row in rows] == ["finished", "failed", "finished"]
+    assert {row["skip"] for row in rows} == {"keep", "zero"}
+    assert "imagenet" not in {group.label for group in groups}
+
+
+def test_any_key_groups(tmp_path):
+    for seed, skip in ((0, "keep"), (1, "keep"), (0, "zero")):
+        write_run(tmp_path, 0.6, seed, skip=skip, overrides={"optimizer.lr": f"0.{seed + 1}"})
+    runs, evaluations, _ = read_all([tmp_path])
+    _, groups = build(runs, evaluations, SETTINGS | {"group_by": ["skip"]}, [])
+    assert sorted(len(group.runs) for group in groups) == [1, 2]
+    with pytest.raises(RequestError, match="group_by names colour"):
+        build(runs, evaluations, SETTINGS | {"group_by": ["colour"]}, [])

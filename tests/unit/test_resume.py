@@ -1,0 +1,225 @@
+"""What `resume=RUN_DIR` goes on with, what it may change, and what it says where it cannot."""
+
+import csv
+import json
+import os
+import shlex
+
+import pytest
+import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from test_identity import job
+
+from fastscnn.errors import RequestError
+from fastscnn.runs.again import earlier_run
+from fastscnn.runs.identity import recorded_identity
+from fastscnn.runs.multirun import Multirun
+from fastscnn.runs.record import read_record
+from fastscnn.runs.resume import cut_back, resume_command, resumed_run, write_config
+from fastscnn.runs.session import open_run
+
+
+def make(folder, *overrides, epochs=2, status="failed"):
+    """A run's folder as `train.py OVERRIDES` leaves it after some epochs; None of them: nothing was kept."""
+    with job("logger=csv", *overrides, f"paths.run_dir='{folder}'") as config, open_run(config) as session:
+        session.record.update(metrics={"best": {}, "last": {"epoch": epochs, "step": 10 * (epochs or 0)}})
+    (folder / "checkpoints").mkdir()
+    if epochs is not None:
+        progress = {"epoch_progress": {"current": {"processed": epochs}}}
+        meta = {"config": {}, "classes": {}, "best_scores": None}
+        content = {"loops": {"fit_loop": progress}, "global_step": 10 * epochs, "fastscnn": meta, "state_dict": {}}
+        torch.save(content, folder / "checkpoints" / "last.ckpt")
+    change(folder, status=status)
+    return folder
+
+
+def change(folder, **changes):
+    data = json.loads((folder / "run.json").read_text()) | changes
+    (folder / "run.json").write_text(json.dumps(data))
+
+
+def resume(folder, *overrides, **settings):
+    with job(f"resume='{folder}'", *overrides) as config:
+        return resumed_run(config, **settings)
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """Stopped after 2 of 4 epochs."""
+    return make(tmp_path / "a run", "skip=zero", "seed=7", "data.lr=0.1", "trainer.max_epochs=4")
+
+
+@pytest.mark.parametrize("file", ["", "run.json", "checkpoints/last.ckpt"])
+def test_run_keeps_its_own_config_and_identity_whatever_is_composed_today(stopped, file):
+    resumed = resume(stopped / file)
+    assert (resumed.epochs, resumed.step, resumed.finished, resumed.changes) == (2, 20, False, {})
+    assert (resumed.config.model.skip, resumed.config.seed, resumed.config.optimizer.lr) == ("zero", 7, 0.1)
+    assert resumed.config.resume is None
+    assert recorded_identity(resumed.record).name == "streets-skip_zero"
+
+
+def test_settings_of_how_it_is_carried_out_are_told_and_recorded_and_the_old_ones_are_kept(stopped):
+    resumed = resume(stopped, "data.lr=0.2", "trainer.max_epochs=6", "data.root=/elsewhere", "skip=zero", "seed=7")
+    assert resumed.changes == {
+        "data.root": (None, "/elsewhere"),
+        "data.lr": (0.1, 0.2),
+        "optimizer.lr": (0.1, 0.2),
+        "trainer.max_epochs": (4, 6),
+    }
+    assert "resume: trainer.max_epochs 4 -> 6" in list(resumed.told())
+    with job(f"resume='{stopped}'"), open_run(resumed.config, resumed) as session:
+        assert read_record(stopped)["status"] == "running"
+        assert session.record.data["error"] is session.record.data["finished"] is None
+    (entry,) = read_record(stopped)["resumed"]
+    assert (entry["epoch"], entry["step"], entry["overrides"]["trainer.max_epochs"]) == (2, 20, [4, 6])
+    assert entry["time"] and entry["command"] and entry["versions"]
+    assert read_record(stopped)["overrides"]["trainer.max_epochs"] == "6"
+    for name, expected in (("config.yaml", 6), ("config.1.yaml", 4)):
+        assert OmegaConf.load(stopped / ".hydra" / name).trainer.max_epochs == expected
+    assert "trainer.max_epochs=6" in OmegaConf.load(stopped / ".hydra" / "overrides.yaml")
+    assert "trainer.max_epochs=6" not in OmegaConf.load(stopped / ".hydra" / "overrides.1.yaml")
+    write_config(resumed)
+    assert (stopped / ".hydra" / "config.2.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("skip=keep", "skip=zero"),
+        ("experiment=fine_only", "experiment=none"),
+        ("model.dropout=0.2", "model.dropout 0.1 -> 0.2"),
+        ("loss.auxiliary_weight=0", "loss.auxiliary_weight"),
+        ("seed=8", "seed 7 -> 8"),
+        ("data.batch_size=8", "data.batch_size 6 -> 8"),
+        ("data.streets.train=9", "data.streets.train"),
+        ("trainer.limit_train_batches=3", "trainer.limit_train_batches"),
+        ("paths.run_dir=other", "paths.run_dir"),
+        ("~pictures", "pictures"),
+        ("trainer.max_epochs=2", "the 2 epochs that are done"),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0 is not"),
+    ],
+)
+def test_what_would_make_it_another_run_is_refused(stopped, override, named):
+    before = sorted(stopped.rglob("*")), (stopped / "run.json").read_text()
+    with pytest.raises(RequestError, match=named) as raised:
+        resume(stopped, override)
+    assert "\n" not in str(raised.value)
+    assert (sorted(stopped.rglob("*")), (stopped / "run.json").read_text()) == before
+
+
+def test_finished_run_says_so_and_can_be_made_longer_only(tmp_path):
+    folder = make(tmp_path / "run", "trainer.max_epochs=2", status="finished")
+    (line,) = resume(folder, "data.num_workers=3").told()
+    assert line == f"{folder} is finished (epoch 2 of 2). Extend it with trainer.max_epochs=N above 2."
+    assert not resume(folder, "trainer.max_epochs=3").finished
+    with pytest.raises(RequestError, match=r"trainer\.max_epochs=1 is not above the 2 epochs"):
+        resume(folder, "trainer.max_epochs=1")
+
+
+def test_run_that_stopped_after_its_last_epoch_goes_on_to_its_test(tmp_path):
+    assert not resume(make(tmp_path / "run", "trainer.max_epochs=2")).finished
+
+
+def test_what_is_no_run_or_kept_nothing_is_told_in_one_sentence(stopped, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for given, sentence in (
+        (tmp_path / "none", "there is no such folder"),
+        (tmp_path / "empty", "has no run.json"),
+        (stopped / "checkpoints" / "best.ckpt", "from its last.ckpt"),
+        (
+            make(tmp_path / "early", epochs=None),
+            "before its first epoch ended, and nothing was kept. Start again: python ",
+        ),
+    ):
+        with pytest.raises(RequestError, match=sentence):
+            resume(given)
+    last = stopped / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:300])
+    (stopped / "checkpoints" / "best.ckpt").touch()
+    with pytest.raises(RequestError, match=r"last\.ckpt is broken.*best\.ckpt can still be evaluated.*Start again"):
+        resume(stopped)
+    (stopped / ".hydra" / "config.yaml").unlink()
+    with pytest.raises(RequestError, match=r"config\.yaml cannot be read"):
+        resume(stopped)
+
+
+def test_running_run_is_left_alone_but_the_other_processes_of_it_join(stopped):
+    change(stopped, status="running", pid=os.getpid())
+    with pytest.raises(RequestError, match=f"running now, as process {os.getpid()} on "):
+        resume(stopped)
+    assert resume(stopped, first_process=False).epochs == 2
+
+
+def test_stopped_run_names_the_command_that_goes_on_with_it(tmp_path):
+    assert resume_command(tmp_path) is None
+    for name in ("plain", "with space", "it's=odd"):
+        folder = make(tmp_path / name) if "'" not in name else tmp_path / name
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        (folder / "checkpoints" / "last.ckpt").touch()
+        python, script, override = shlex.split(resume_command(folder))
+        assert (python, script) == ("python", "src/train.py")
+        (parsed,) = OverridesParser.create().parse_overrides([override])
+        assert (parsed.key_or_group, parsed.value()) == ("resume", str(folder))
+    with (
+        pytest.raises(KeyboardInterrupt) as stop,
+        job("logger=csv", f"paths.run_dir={tmp_path / 'new'}") as config,
+        open_run(config) as session,
+    ):
+        (session.folder / "checkpoints").mkdir()
+        (session.folder / "checkpoints" / "last.ckpt").touch()
+        raise KeyboardInterrupt
+    assert stop.value.__notes__[-1] == f"Continue it: python src/train.py resume={tmp_path / 'new'}"
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_rows_after_the_checkpoint_are_cut_out_of_the_metrics(tmp_path, finished):
+    path = tmp_path / "metrics.csv"
+    path.write_text("trainer/global_step,epoch,train/loss,test/miou\n3,0,1.5,\n7,1,1.4,\n8,2,1.3,\n8,2,,0.5\n9,2,1.")
+    cut_back(path, 2, finished=finished)
+    with path.open() as file:
+        kept = [(row["epoch"], row["train/loss"]) for row in csv.DictReader(file)]
+    assert kept == [("0", "1.5"), ("1", "1.4"), *([("2", "")] if finished else [])]
+
+
+def test_multiruns_group_is_the_same_when_it_is_called_again(tmp_path):
+    def group(*overrides):
+        return Multirun.of(overrides, tmp_path).group
+
+    first = group("data=fine,fine_coarse", "pretrain=none,imagenet", "seed=1")
+    assert first.startswith("data,pretrain-") and len(first) == len("data,pretrain-") + 8
+    assert group("seed=1", "data=fine,fine_coarse", "pretrain=none,imagenet", "rerun=true", "data.num_workers=2") == (
+        "data,pretrain-" + first[-8:]
+    )
+    assert group("data=fine,fine_coarse", "pretrain=none,imagenet", "seed=2") != first
+    assert group("data.num_workers=0,1") != group("data.num_workers=0,2")
+    assert len(group(*(f"model.setting_{number}=1,2" for number in range(50)))) < 128
+
+
+def test_job_is_the_run_of_the_same_config_in_whatever_way_it_is_carried_out(tmp_path, monkeypatch):
+    names = iter("abcdefgh")
+
+    def add(status, *overrides, **settings):
+        return make(tmp_path / "outputs" / "streets" / next(names), *overrides, status=status, **settings)
+
+    def found(*overrides):
+        with job(f"paths.output_dir={tmp_path / 'outputs'}", *overrides) as config:
+            earlier = earlier_run(config)
+            return earlier and (earlier.folder.name, earlier.record["status"])
+
+    assert found() is None
+    add("failed", epochs=None)
+    assert found() is None, "it kept nothing to go on from"
+    add("failed")
+    assert found() == ("b", "failed")
+    assert found("data.lr=0.2") is None
+    assert found("seed=1") is None
+    assert found("data.num_workers=3", "trainer.compile=true", "logger=wandb") == ("b", "failed")
+    change(add("running"), pid=os.getpid())
+    assert found() == ("c", "running")
+    add("finished", "data.num_workers=1")
+    assert found() == ("d", "finished")
+    told = {"folder": str(tmp_path), "group": "g", "swept": ["data.num_workers"]}
+    monkeypatch.setenv("FASTSCNN_MULTIRUN", json.dumps(told))
+    assert found("data.num_workers=1") == ("d", "finished")
+    assert found("data.num_workers=2") is None, "what is swept counts"
