@@ -120,7 +120,7 @@ def test_validation_frames_come_whole_one_at_a_time_in_order(tmp_path):
     batches = list(data.val_dataloader())
     assert [batch["name"][0] for batch in batches] == [frame.name for frame in data.frames("val")]
     assert all(batch["image"].shape == (1, 3, 37, 75) for batch in batches)
-    assert [set(batch) for batch in data.test_dataloader()] == [{"image", "index", "name"}]
+    assert [set(batch) for batch in data.test_dataloader()] == [{"image", "index", "name", "source"}]
 
 
 def test_the_classes_are_known_without_the_disk():

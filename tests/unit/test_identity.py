@@ -73,6 +73,11 @@ def test_overrides_are_the_settings_besides_the_groups():
     assert chosen.overrides == {"trainer.max_epochs": "3", "trainer.profiler": "simple"}
 
 
+def test_pretraining_is_named_by_its_data_with_its_own_default_augmentation():
+    assert identity("experiment=imagenet_pretrain").name == "imagenet"
+    assert identity("experiment=imagenet_pretrain", "augment=none").name == "imagenet-augment_none"
+
+
 def test_tags_name_each_group_once():
     assert [tag.partition("=")[0] for tag in identity("experiment=camvid").tags] == list(GROUPS)
 

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from fastscnn.data.frames import DataError
 from fastscnn.data.images import ImageClasses, ImageDataset, LabelledImage, Transform, eval_transform
-from fastscnn.data.module import _start_worker, _worker_count, per_device_batch
+from fastscnn.data.module import start_worker, worker_count, per_device_batch
 from fastscnn.data.sampler import EpochSampler
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class ImageNetData(pl.LightningDataModule):
         self._folders: dict[Path, ImageFolder] = {}
         self._frames: dict[str, list[LabelledImage]] = {}
         per_device_batch(batch_size, devices, accumulate)
-        _worker_count(num_workers, 1)
+        worker_count(num_workers, 1)
 
     @property
     def classes(self) -> ImageClasses:
@@ -139,7 +139,7 @@ class ImageNetData(pl.LightningDataModule):
         return self.trainer.global_rank, self.trainer.world_size, self.trainer.accumulate_grad_batches
 
     def _loader(self, dataset: ImageDataset, sampler: EpochSampler, batch_size: int) -> DataLoader[dict[str, Any]]:
-        workers = _worker_count(self.num_workers, self.trainer.num_devices if self.trainer else self.devices)
+        workers = worker_count(self.num_workers, self.trainer.num_devices if self.trainer else self.devices)
         return DataLoader(
             dataset,
             batch_size=batch_size,
@@ -147,7 +147,7 @@ class ImageNetData(pl.LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_start_worker,
+            worker_init_fn=start_worker,
         )
 
     def _folder(self, split: str) -> "ImageFolder":

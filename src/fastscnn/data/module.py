@@ -91,7 +91,7 @@ class SegmentationData(pl.LightningDataModule):
         self.accumulate = accumulate
         self._frames: dict[str, list[Frame]] = {}
         per_device_batch(batch_size, devices, accumulate)
-        _worker_count(num_workers, 1)
+        worker_count(num_workers, 1)
 
     @property
     def classes(self) -> ClassTable:
@@ -163,7 +163,7 @@ class SegmentationData(pl.LightningDataModule):
         return self.trainer.global_rank, self.trainer.world_size, self.trainer.accumulate_grad_batches
 
     def _loader(self, dataset: FrameDataset, sampler: EpochSampler, batch_size: int) -> DataLoader[dict[str, Any]]:
-        workers = _worker_count(self.num_workers, self.trainer.num_devices if self.trainer else self.devices)
+        workers = worker_count(self.num_workers, self.trainer.num_devices if self.trainer else self.devices)
         return DataLoader(
             dataset,
             batch_size=batch_size,
@@ -171,11 +171,16 @@ class SegmentationData(pl.LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_start_worker,
+            worker_init_fn=start_worker,
         )
 
 
-def _worker_count(num_workers: int | str, devices: int) -> int:
+def worker_count(num_workers: int | str, devices: int) -> int:
+    """Processes that read for one device; `auto` shares the usable cores among the devices, at most 8 for each.
+
+    Raises:
+        DataError: It is neither `auto` nor 0 or more.
+    """
     if num_workers == "auto":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(MOST_WORKERS, cores // devices))
@@ -184,6 +189,6 @@ def _worker_count(num_workers: int | str, devices: int) -> int:
     return num_workers
 
 
-def _start_worker(worker_id: int) -> None:
+def start_worker(worker_id: int) -> None:
     """Keep OpenCV to the worker's own thread: the workers are the parallelism."""
     cv2.setNumThreads(0)

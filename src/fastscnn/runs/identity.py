@@ -41,8 +41,9 @@ class Identity:
     @property
     def name(self) -> str:
         """The data, then each group whose option is not the default: `fine-skip_zero`."""
-        parts = [self.choices.get("data", "data")]
-        for group, default in GROUPS.items():
+        data = self.choices.get("data", "data")
+        parts = [data]
+        for group, default in (GROUPS | ({"augment": "imagenet"} if data == "imagenet" else {})).items():
             option = self.choices.get(group, default)
             if group != "data" and option != default:
                 parts.append(f"{group}_{option}")

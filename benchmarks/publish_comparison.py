@@ -1,0 +1,77 @@
+"""Write a comparison of runs into results/: its tables, every run behind them, and a picture of the page.
+
+python benchmarks/publish_comparison.py NAME RUNS_DIR...
+
+The picture needs Chromium on the PATH.
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from machine import machine
+from playwright.sync_api import sync_playwright
+
+from fastscnn.reports.compare import compare
+from fastscnn.reports.groups import group_runs
+from fastscnn.reports.records import Run, read_all
+from fastscnn.runs.launch import CONF
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def facts(run: Run) -> dict[str, object]:
+    record = run.record
+    return {
+        "command": record["command"],
+        "choices": {name: record["choices"].get(name) for name in ("data", "skip", "activation", "pretrain")}
+        | {"resolution": run.choices["resolution"], "experiment": record["choices"].get("experiment")},
+        "seed": record["seed"],
+        "place": run.place,
+        "commit": (record.get("git") or {}).get("commit"),
+        "device": record["device"],
+        "minutes": round(run.minutes or 0, 1),
+        "frames_seen": {k: v for k, v in record["metrics"]["last"].items() if k.startswith("train/frames/")},
+        "best": {k: v for k, v in record["metrics"]["best"].items() if k.count("/") == 1},
+    }
+
+
+def screenshot(page: Path, picture: Path) -> None:
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
+        tab = browser.new_page(viewport={"width": 1280, "height": 1500})
+        tab.goto(page.as_uri())
+        tab.wait_for_selector("html[data-ready]")
+        tab.screenshot(path=picture)
+        browser.close()
+
+
+def main() -> None:
+    name, folders = sys.argv[1], [str(Path(folder).resolve()) for folder in sys.argv[2:]]
+    output = Path(tempfile.mkdtemp())
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("compare", [f"runs={json.dumps(folders)}", f"output={output}"])
+    page = compare(config)
+    runs = read_all(map(Path, folders))[0]
+    kept = [run for group in group_runs(runs) for run in group.runs.values()]
+    versions = kept[0].record["versions"]
+    content = {
+        "command": f"python benchmarks/publish_comparison.py {name} RUNS_DIR...",
+        "machine": machine(),
+        "versions": versions,
+        "runs": [facts(run) for run in kept],
+    }
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    text = (output / "comparison.md").read_text()
+    (RESULTS / f"{name}.md").write_text(text)
+    if BROWSER:
+        screenshot(page, RESULTS / f"{name}_page.png")
+    print(f"{RESULTS / name}.json, .md and _page.png are written; the page itself: {page}")
+
+
+if __name__ == "__main__":
+    main()
