@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from fastscnn.data.frames import DataError
 from fastscnn.data.images import ImageClasses, ImageDataset, LabelledImage, Transform, eval_transform
-from fastscnn.data.module import start_worker, worker_count, per_device_batch
+from fastscnn.data.module import per_device_batch, start_worker, worker_count
 from fastscnn.data.sampler import EpochSampler
 
 if TYPE_CHECKING:
