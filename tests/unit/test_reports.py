@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import math
 
 import numpy as np
 import pytest
@@ -100,15 +99,19 @@ def test_difference_over_the_same_seeds_is_paired_as_scipys():
     assert found.interval == pytest.approx((expected.low, expected.high))
 
 
-def test_difference_over_other_seeds_is_welchs_written_out():
+def test_difference_over_other_seeds_is_welchs_as_scipys():
     ours, base = {0: 61.0, 1: 64.5, 2: 66.0}, {5: 60.0, 6: 64.0}
     found = difference(ours, base)
-    a, b = np.array(list(ours.values())), np.array(list(base.values()))
-    va, vb = a.var(ddof=1) / 3, b.var(ddof=1) / 2
-    freedom = (va + vb) ** 2 / (va**2 / 2 + vb**2 / 1)
-    half = stats.t.ppf(0.975, freedom) * math.sqrt(va + vb)
+    expected = stats.ttest_ind(list(ours.values()), list(base.values()), equal_var=False).confidence_interval(0.95)
     assert found.how == "Welch"
-    assert found.interval == pytest.approx((a.mean() - b.mean() - half, a.mean() - b.mean() + half))
+    assert found.mean == pytest.approx(np.mean([61.0, 64.5, 66.0]) - 62.0)
+    assert found.interval == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize("seeds", [(0, 1), (7, 8)])
+def test_difference_without_any_spread_is_a_point(seeds):
+    found = difference(dict.fromkeys(seeds, 61.0), {0: 60.0, 1: 60.0})
+    assert found.interval == (1.0, 1.0)
 
 
 def test_single_seed_has_a_difference_but_no_interval():
@@ -230,8 +233,8 @@ def test_filter_keeps_what_it_names_and_tells_what_there_is(tmp_path):
     runs = read_all([tmp_path])[0]
     assert len(filtered(runs, {"seed": [0, 2], "skip": "keep"})) == 2
     assert len(filtered(runs, {"optimizer.lr": 0.1})) == 1
-    with pytest.raises(RequestError, match=r"names skipp, which no run has: use one of .*skip"):
-        filtered(runs, {"skipp": "keep"})
+    with pytest.raises(RequestError, match=r"names skips, which no run has: use one of .*skip"):
+        filtered(runs, {"skips": "keep"})
     with pytest.raises(RequestError, match="leaves no run: seed is one of 0, 1, 2"):
         filtered(runs, {"seed": 7})
 

@@ -2,7 +2,7 @@
 // Curves and bars of the runs that are switched on. A curve is drawn with as many points as can be seen: the lowest and
 // the highest of each stretch, so that no peak is lost; zooming in draws the stretch anew from all of its points.
 
-const POINTS = 30000; // in one chart, over all runs
+const POINTS = 16000; // in one chart, over all runs
 const MOST_BARS = 12; // groups in the bar chart
 const expand = (series) =>
   Array.isArray(series) ? series : Array.from({ length: series.count }, (_, i) => series.first + i * series.step);
@@ -72,10 +72,10 @@ function curveTraces(axis, range) {
 function layout(extra) {
   const style = getComputedStyle(document.documentElement);
   const [text, quiet, line] = ["--text", "--quiet", "--line"].map((name) => style.getPropertyValue(name).trim());
-  const axis = { gridcolor: line, linecolor: line, zeroline: false, tickfont: { color: quiet }, automargin: true };
+  const axis = { gridcolor: line, linecolor: line, zeroline: false, tickfont: { color: quiet } };
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, hovermode: "closest",
-    font: { family: "system-ui, sans-serif", size: 12, color: text }, margin: { l: 50, r: 10, t: 10, b: 45 },
+    font: { family: "system-ui, sans-serif", size: 12, color: text }, margin: { l: 52, r: 12, t: 10, b: 45 },
     uirevision: "keep", ...extra(axis),
   };
 }
@@ -94,11 +94,13 @@ function drawCurves(axis) {
   })), config);
 }
 
-const places = [...new Set(data.runs.filter((run) => Object.keys(run.iou).length).map((run) => run.data))];
+const hasBars = (run) => run.counts && Object.keys(run.iou).length > 0;
+const runsAt = (place) => data.runs.filter((run) => hasBars(run) && run.data === place).length;
+const places = [...new Set(data.runs.filter(hasBars).map((run) => run.data))].sort((a, b) => runsAt(b) - runsAt(a));
 let shownPlace = places[0];
 
 function barTraces() {
-  const here = data.runs.flatMap((run, place) => (run.data === shownPlace && Object.keys(run.iou).length ? [place] : []));
+  const here = data.runs.flatMap((run, place) => (run.data === shownPlace && hasBars(run) ? [place] : []));
   const classes = [...new Set(here.flatMap((place) => Object.keys(data.runs[place].iou)))];
   const on = groups.map((group) => [group, here.filter((place) => isOn(place) && data.runs[place].group === group)]);
   const some = on.filter(([, members]) => members.length);
@@ -127,7 +129,7 @@ const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").
 
 function drawBars() {
   return Plotly.react("bars", barTraces(), layout((style) => ({
-    barmode: "group", bargap: 0.25, xaxis: { ...style, type: "category", tickangle: -40 },
+    barmode: "group", bargap: 0.25, margin: { l: 52, r: 12, t: 10, b: 90 }, xaxis: { ...style, type: "category", tickangle: -40 },
     yaxis: { ...style, title: { text: "IoU, %" }, range: [0, 100] },
   })), config);
 }

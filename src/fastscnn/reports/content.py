@@ -44,6 +44,8 @@ class RunView:
         status: `finished`, `running` or `failed`.
         cells: Column title to text, for the table of all runs.
         curve: Its validations; may be empty.
+        place: What it was trained and judged on.
+        counts: Whether it is in the means: finished, and the newest of its seed.
         iou: Class name to IoU in percent, of its best validation.
         pretrained: Drawn dashed, as in Figure 4.
     """
@@ -54,6 +56,8 @@ class RunView:
     status: str
     cells: Mapping[str, str]
     curve: Curve
+    place: str = ""
+    counts: bool = True
     iou: Mapping[str, float] = field(default_factory=dict)
     pretrained: bool = False
 

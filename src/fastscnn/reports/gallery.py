@@ -6,6 +6,9 @@ from pathlib import Path
 from fastscnn.reports.content import GalleryRow
 from fastscnn.reports.records import Evaluation, Run
 
+FRAMES = 4
+"""Frames of one run."""
+
 
 def gallery(runs: Sequence[tuple[str, Run]], evaluations: Sequence[Evaluation], most: int) -> list[GalleryRow]:
     """Frames of at most `most` runs (label and run), those with an evaluation without the skip connection first.
@@ -18,8 +21,8 @@ def gallery(runs: Sequence[tuple[str, Run]], evaluations: Sequence[Evaluation], 
         own = [e for e in evaluations if e.run == run.record["id"] and e.resolution == run.choices["resolution"]]
         cut = _pictures([e for e in own if e.skip == "zero"]) if run.choices.get("skip", "keep") == "keep" else {}
         kept = _pictures([e for e in own if e.skip == run.choices.get("skip", "keep")])
-        frames = {**_training_pictures(run.folder), **kept}
-        together = [name for name in frames if name in cut] or list(frames)
+        frames = {**kept, **_training_pictures(run.folder), **kept}
+        together = ([name for name in frames if name in cut] or list(frames))[:FRAMES]
         rows = [GalleryRow(label, name, frames[name], cut.get(name)) for name in together]
         if rows:
             shown.append((not cut, rows))
@@ -29,7 +32,8 @@ def gallery(runs: Sequence[tuple[str, Run]], evaluations: Sequence[Evaluation], 
 
 def _pictures(evaluations: Sequence[Evaluation]) -> dict[str, Path]:
     """Frame to picture; of the newest evaluation where there are several."""
-    paths = [e.folder / picture for e in evaluations for picture in e.content.get("pictures", ())]
+    judged = [e for e in evaluations if e.content.get("pixels", 1)]  # without labels there is no panel of the truth
+    paths = [e.folder / picture for e in judged for picture in e.content.get("pictures", ())]
     return {path.stem: path for path in paths if path.exists()}
 
 

@@ -106,17 +106,17 @@ def difference(ours: Mapping[int, float], baseline: Mapping[int, float]) -> Diff
     common = sorted(set(ours) & set(baseline))
     mean = statistics.fmean(ours.values()) - statistics.fmean(baseline.values())
     if min(len(ours), len(baseline)) < 2:
-        return Difference(mean, None, "one seed: no interval")
+        return Difference(mean, None, "1 seed: no interval")
     if len(common) == len(ours) == len(baseline):
         pairs = [ours[seed] - baseline[seed] for seed in common]
-        low, high = stats.ttest_1samp(pairs, 0).confidence_interval()
-        how = "paired"
+        error, freedom, how = math.sqrt(statistics.variance(pairs) / len(pairs)), len(pairs) - 1.0, "paired"
     else:
-        low, high = stats.ttest_ind(list(ours.values()), list(baseline.values()), equal_var=False).confidence_interval()
-        how = "Welch"
-    if not (math.isfinite(low) and math.isfinite(high)):  # all differences are the same
-        low = high = mean
-    return Difference(mean, (float(low), float(high)), how)
+        sides = [(statistics.variance(side.values()) / len(side), len(side) - 1) for side in (ours, baseline)]
+        error, how = math.sqrt(sum(variance for variance, _ in sides)), "Welch"
+        terms = sum(variance**2 / count for variance, count in sides)
+        freedom = error**4 / terms if terms else 1.0
+    half = error * float(stats.t.ppf(0.975, freedom))
+    return Difference(mean, (mean - half, mean + half), how)
 
 
 def group_key(run: Run) -> dict[str, str]:

@@ -3,7 +3,7 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const COLOURS = ["#3b7dd8", "#e07b1a", "#2f9e5b", "#d64550", "#8f63c9", "#17a2b0", "#b8860b", "#d9569c", "#7d6b5d", "#7a9a1f"];
-const groups = [...new Set(data.runs.map((run) => run.group))];
+const groups = data.groups;
 const colourOf = new Map(groups.map((group, place) => [group, COLOURS[place % COLOURS.length]]));
 const table = document.querySelector("#all table");
 const body = table.tBodies[0];

@@ -1,4 +1,4 @@
-"""The gallery of a page: the panels of the pictures that training and evaluation drew, small enough to travel inside."""
+"""The gallery of a page: the panels of the pictures that training and evaluation drew, small enough to be inside."""
 
 import base64
 import html
@@ -65,7 +65,8 @@ def _figure(panel: npt.NDArray[np.uint8], caption: str, frame: str) -> str:
     _, encoded = cv2.imencode(".webp", panel, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
     address = "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode()
     height, width = panel.shape[:2]
+    alt = html.escape(f"{frame}, {caption}", quote=True)
     return (
-        f'<figure><img loading="lazy" decoding="async" width="{width}" height="{height}" src="{address}" '
-        f'alt="{html.escape(f"{frame}, {caption}", quote=True)}"><figcaption>{html.escape(caption)}</figcaption></figure>'
+        f'<figure><img loading="lazy" decoding="async" width="{width}" height="{height}" alt="{alt}" src="{address}">'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
     )

@@ -16,6 +16,7 @@ from fastscnn.runs.record import RECORD, read_record
 EVALUATION = "eval.json"
 STEP = "trainer/global_step"
 """The column of `metrics.csv`; its writer imports Lightning, which takes ten seconds."""
+METRICS = "metrics.csv"
 REQUIRED = ("id", "name", "status", "choices", "seed", "metrics")
 
 
@@ -39,11 +40,14 @@ class Run:
     @property
     def place(self) -> str:
         """What it was trained and judged on, for people: numbers of different places are never comparable."""
-        dataset = self.record.get("dataset") or {"name": self.choices.get("data", "?")}
-        if dataset.get("synthetic") or dataset["name"] == "streets":
+        chosen = str(self.choices.get("data", "?"))
+        dataset = self.record.get("dataset") or {}
+        name = str(dataset.get("name", chosen))
+        if dataset.get("synthetic") or name == "streets":
             return "synthetic streets"
-        names = {"fine": "Cityscapes", "fine_coarse": "Cityscapes", "camvid": "CamVid", "imagenet": "ImageNet"}
-        return names.get(dataset["name"], str(dataset["name"]))
+        if name in ("fine", "fine_coarse"):  # an older record does not tell Cityscapes from streets in its layout
+            return "Cityscapes" if dataset else f"{name} (unknown data)"
+        return {"camvid": "CamVid", "imagenet": "ImageNet"}.get(name, name)
 
     @property
     def minutes(self) -> float | None:
@@ -66,12 +70,13 @@ class Run:
         return {**flat, **settings, **self.choices, "seed": str(self.record["seed"]), "place": self.place}
 
     def curve(self, metric: str) -> Curve:
-        """The metric at each validation, percent, over epochs and steps done.
+        """The metric at each validation, percent, over epochs and steps done; a half-written last row is left out.
 
         Raises:
             ValueError: `metrics.csv` is not what we write.
+            IndexError: A row is too short.
         """
-        path = self.folder / "metrics.csv"
+        path = self.folder / METRICS
         if not path.exists():
             return Curve((), (), ())
         with path.open(newline="") as file:
@@ -81,6 +86,8 @@ class Run:
             place, step, epoch = header.index(metric), header.index(STEP), header.index("epoch")
             points = {}
             for line in file:
+                if not line.endswith("\n"):
+                    break
                 # Most rows are of training: only the cells up to the metric are looked at, unless it is there.
                 if line.split(",", place + 1)[place].strip():
                     cells = line.rstrip("\n").split(",")
@@ -100,7 +107,7 @@ class Evaluation:
     @property
     def skip(self) -> str:
         """`keep` or `zero`."""
-        return str(self.content["model"]["skip"])
+        return str(self.content.get("model", {}).get("skip", "keep"))
 
     @property
     def resolution(self) -> str:
@@ -125,7 +132,10 @@ def read_all(folders: Iterable[Path]) -> tuple[list[Run], list[Evaluation], list
                 missing = [key for key in REQUIRED if key not in record]
                 if missing:
                     raise ValueError(f"it has no {', '.join(missing)}")
-                runs[record["id"]] = Run(path.parent, record)
+                _check_metrics(record["metrics"])
+                run = Run(path.parent, record)
+                _ = int(record["seed"]), run.values, run.minutes
+                runs[record["id"]] = run
             else:
                 evaluations.append(_evaluation(path))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -144,11 +154,17 @@ def read_all(folders: Iterable[Path]) -> tuple[list[Run], list[Evaluation], list
 
 def _evaluation(path: Path) -> Evaluation:
     content = json.loads(path.read_text())
+    _check_metrics({"metrics": content["metrics"]})
+    Path(content["checkpoint"])
     evaluation = Evaluation(path.parent, content, content.get("run"))
-    assert evaluation.skip
-    assert content["checkpoint"]
-    assert content["metrics"] is not None
+    _ = evaluation.skip, list(content.get("pictures", ()))
     return evaluation
+
+
+def _check_metrics(found: Mapping[str, Mapping[str, float | None]]) -> None:
+    for metrics in found.values():
+        for value in metrics.values():
+            float(value or 0)
 
 
 def _record_files(folder: Path) -> Iterator[Path]:

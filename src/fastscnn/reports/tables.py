@@ -28,14 +28,14 @@ def seeds_table(groups: Sequence[Group], baselines: Mapping[str, Group], metric:
         rows.append(row)
     columns = ["runs", "data", "seeds", f"best {metric} %", "difference"]
     columns += [f"{test} %", "difference in test"] if split != "test" else []
-    double = sum(len(group.superseded) for group in groups)
+    double = [str(run.record["id"]) for group in groups for run in group.superseded]
     note = (
         "Mean ± sample standard deviation (number of seeds). Differences are to the mean of the baseline on the same "
         "data, in points, with the 95% confidence interval by Student's t: paired where both have the same seeds, else "
         "Welch's."
     )
     if double:
-        note += f" {double} finished run(s) of a seed that was run again later are left out."
+        note += f" Of a seed that was run again, the newest run counts; not counted: {', '.join(double)}."
     return Table("Means over seeds", columns, rows, note, frozenset(range(3, len(columns))))
 
 
@@ -46,14 +46,14 @@ def table_4(groups: Sequence[Group]) -> Table:
     for model in paper.TABLE_4:
         ours = model.name == "Fast-SCNN"
         row = [model.name, _number(model.class_miou), _number(model.category_miou), _number(model.parameters, "g")]
+        row.append(PARAMETERS if ours else "")
         for place in places:
             group = _choose(groups, place, {}) if ours else None
-            row += ["1.11" if group else "", *(_metric(group, f"{place_split(place)}/{m}") for m in MEASURES)]
+            row += [_metric(group, f"{place_split(place)}/{measure}") for measure in MEASURES]
         rows.append(row)
-    columns = ["model", "paper: class", "paper: category", "paper: parameters, M"]
+    columns = ["model", "paper: class", "paper: category", "paper: parameters, M", "ours: parameters, M"]
     for place in places:
-        split = place_split(place)
-        columns += [f"ours, {place}: parameters, M", f"{split} class", f"{split} category"]
+        columns += [f"ours, {place}, {place_split(place)}: class", "category"]
     note = f"mIoU in percent. The paper's: Cityscapes test. {SEEDS} {_other_data(places)}"
     return Table("Table 4: class and category mIoU", columns, rows, note, frozenset(range(1, len(columns))))
 
@@ -145,6 +145,8 @@ def imagenet_table(runs: Sequence[Run]) -> Table:
 
 
 MEASURES = ("miou", "category_miou")
+PARAMETERS = "1.11"
+"""Millions, without BatchNorm and auxiliary heads, 19 classes; a test of the network holds it."""
 
 
 def place_split(place: str) -> str:

@@ -1,0 +1,129 @@
+"""The page of a comparison as text: self-contained, escaped, complete; and what its parts are made from."""
+
+import base64
+import json
+import re
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from test_reports import SETTINGS, write_evaluation, write_run
+
+from fastscnn.reports.compare import build
+from fastscnn.reports.page import page
+from fastscnn.reports.panels import split_panels
+from fastscnn.reports.records import read_all
+
+ROWS = ["9,0.5,,", "10,,0,0.25", "20,,1,0.5"]
+
+
+def comparison(root):
+    runs, evaluations, warnings = read_all([root])
+    return build(runs, evaluations, SETTINGS, warnings)[0]
+
+
+def picture(path, panels):
+    """A picture of panels side by side, each of one colour (BGR)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.concatenate([np.full((20, 40, 3), colour, np.uint8) for colour in panels], axis=1))
+
+
+def data_of(text):
+    return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL).group(1))
+
+
+def test_page_asks_nothing_of_the_network_and_escapes_what_records_say(tmp_path):
+    write_run(tmp_path, 0.6, rows=ROWS)
+    for file in tmp_path.rglob("run.json"):
+        file.write_text(file.read_text().replace('"name": "fine"', '"name": "<img src=x onerror=alert(1)></script>"'))
+    text = page(comparison(tmp_path))
+    assert "default-src 'none'" in text
+    assert "<img src=x" not in text
+    assert not re.search(r'<(script|link|img)[^>]+(src|href)="(?!data:)', text)
+
+
+def test_data_of_the_page_is_each_runs_validations(tmp_path):
+    write_run(tmp_path, 0.5, rows=ROWS)
+    write_run(tmp_path, 0.5, 0, pretrain="imagenet", rows=[f"{10 * i},,{i},0.{i + 1}25" for i in range(1, 8)])
+    first, second = sorted(data_of(page(comparison(tmp_path)))["runs"], key=lambda run: run["dashed"])
+    assert (first["steps"], first["epochs"], first["values"]) == ([10, 20], [1, 2], [2500, 5000])
+    assert (second["dashed"], first["dashed"]) == (True, False)
+    assert second["steps"] == {"first": 10, "step": 10, "count": 7}
+    assert second["values"] == [2250, 3250, 4250, 5250, 6250, 7250, 8250]
+
+
+def test_broken_metrics_are_named_and_a_torn_last_row_is_left_out(tmp_path):
+    write_run(tmp_path, 0.5, 0, rows=ROWS)
+    write_run(tmp_path, 0.5, 1, rows=[*ROWS, "30,,2,zzz"])
+    for file in tmp_path.rglob("metrics.csv"):
+        if "00000000" in str(file):
+            file.write_text(file.read_text() + "30,,2,0.")
+    found = comparison(tmp_path)
+    (warning,) = found.warnings
+    assert "00000001" in warning
+    assert {view.cells["seed"]: list(view.curve.values) for view in found.runs} == {"0": [25, 50], "1": []}
+
+
+def test_running_and_superseded_runs_do_not_count(tmp_path):
+    for started, status in ((1, "finished"), (2, "finished"), (3, "failed")):
+        write_run(tmp_path, 0.5, started=started, status=status, rows=ROWS)
+    views = comparison(tmp_path).runs
+    assert [(view.status, view.counts) for view in views] == [
+        ("failed", False),
+        ("finished", True),
+        ("finished", False),
+    ]
+    assert {view.group for view in views} == {"fine"}
+
+
+def test_gallery_shows_the_same_frame_with_and_without_the_skip_connection(tmp_path):
+    run = write_run(tmp_path, 0.5)
+    folder = next(tmp_path.rglob("run.json")).parent
+    red, green, blue, white = (0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 255)
+    for epoch, last in ((1, white), (12, blue)):
+        picture(folder / "images" / f"a_b_epoch{epoch:04d}.png", [red, green, last])
+        picture(folder / "images" / f"other_epoch{epoch:04d}.png", [red, green, last])
+    write_evaluation(tmp_path, run, 0.4, skip="zero")
+    evaluation = next(tmp_path.rglob("eval.json"))
+    content = json.loads(evaluation.read_text()) | {"pictures": ["images/a_b.png"]}
+    evaluation.write_text(json.dumps(content))
+    picture(evaluation.parent / "images" / "a_b.png", [red, green, white])
+    found = comparison(tmp_path)
+    (row,) = found.gallery
+    assert row.frame == "a_b"
+    shown = [base64.b64decode(data) for data in re.findall(r"data:image/webp;base64,([^\"]+)", page(found))]
+    colours = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).mean((0, 1)) for data in shown]
+    assert np.allclose(colours, [red, green, blue, white], atol=8)
+
+
+def test_picture_that_cannot_be_read_is_left_out(tmp_path):
+    (tmp_path / "torn.png").write_bytes(b"\x89PNG")
+    assert split_panels(tmp_path / "torn.png") is None
+
+
+@pytest.mark.parametrize("text", ["metrics", "best"])
+def test_record_whose_metrics_are_no_numbers_is_left_out(tmp_path, text):
+    write_run(tmp_path, 0.5)
+    file = next(tmp_path.rglob("run.json"))
+    broken = {"metrics": "gone", "best": {"best": {"val/miou": "high"}, "last": {}}}[text]
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"metrics": broken}))
+    runs, _, warnings = read_all([tmp_path])
+    assert (runs, len(warnings)) == ([], 1)
+
+
+def test_layout_of_cityscapes_without_a_recorded_dataset_is_not_called_cityscapes(tmp_path):
+    write_run(tmp_path, 0.5)
+    file = next(tmp_path.rglob("run.json"))
+    record = json.loads(file.read_text())
+    del record["dataset"]
+    file.write_text(json.dumps(record))
+    assert read_all([tmp_path])[0][0].place == "fine (unknown data)"
+
+
+def test_reports_do_without_torch():
+    code = (
+        "import sys, fastscnn.reports.compare; sys.exit('torch' in sys.modules or 'pytorch_lightning' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": "src"}).returncode == 0
