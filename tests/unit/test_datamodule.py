@@ -15,7 +15,8 @@ from fastscnn.data import sources
 from fastscnn.data.augment import build_augment
 from fastscnn.data.classes import CAMVID, CITYSCAPES
 from fastscnn.data.frames import DataError, FrameDataset
-from fastscnn.data.module import SegmentationData, per_device_batch
+from fastscnn.data.loading import per_device_batch
+from fastscnn.data.module import SegmentationData
 from fastscnn.data.sampler import EpochSampler
 from fastscnn.data.sources import frames_for
 from helpers import block_labels, write_cityscapes, write_png

@@ -4,14 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
-import torch
 from torch.utils.data import DataLoader
 
 from fastscnn.data.frames import DataError
 from fastscnn.data.images import ImageClasses, ImageDataset, LabelledImage, Transform, eval_transform
-from fastscnn.data.module import per_device_batch, start_worker, worker_count
-from fastscnn.data.sampler import EpochSampler
+from fastscnn.data.loading import EpochData
 
 if TYPE_CHECKING:
     from torchvision.datasets import ImageFolder  # type: ignore[import-untyped]
@@ -21,7 +18,7 @@ SPLITS = ("train", "val")
 _LAYOUT = "expected train/CLASS/*.JPEG and val/CLASS/*.JPEG, or CLASS/*.JPEG alone"
 
 
-class ImageNetData(pl.LightningDataModule):
+class ImageNetData(EpochData):
     """Train and val batches of images in one folder a class.
 
     A batch holds `image` (uint8 [B, 3, H, W], RGB), `target` and `index` (int64 [B]), `name` and `source` (lists
@@ -58,20 +55,13 @@ class ImageNetData(pl.LightningDataModule):
         devices: int = 1,
         accumulate: int = 1,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, num_workers, seed, devices, accumulate)
         self.root = root
         self.crop_size = (crop_size[0], crop_size[1])
         self.whole = eval_transform(self.crop_size, crop_pct)
         self.transform = transform or self.whole
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.seed = seed
-        self.devices = devices
-        self.accumulate = accumulate
         self._folders: dict[Path, ImageFolder] = {}
         self._frames: dict[str, list[LabelledImage]] = {}
-        per_device_batch(batch_size, devices, accumulate)
-        worker_count(num_workers, 1)
 
     @property
     def classes(self) -> ImageClasses:
@@ -112,13 +102,7 @@ class ImageNetData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Augmented images in a new order each epoch; the tail that fills no global batch is left out."""
         images = self.frames("train")
-        rank, world_size, accumulate = self._place()
-        sampler = EpochSampler(len(images), self.seed, True, rank, world_size, self.batch_size)
-        if self.trainer is not None:
-            # Lightning starts the workers of a resumed run before it tells the sampler the epoch.
-            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
-        batch_size = per_device_batch(self.batch_size, world_size, accumulate)
-        return self._loader(ImageDataset(images, self.transform, NAME, self.seed), sampler, batch_size)
+        return self.shuffled(ImageDataset(images, self.transform, NAME, self.seed), len(images))
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Images of `val`, each once over all ranks."""
@@ -127,28 +111,7 @@ class ImageNetData(pl.LightningDataModule):
     def whole_frames(self, split: str) -> DataLoader[dict[str, Any]]:
         """Images of any split, resized and cropped at the centre, each once over all ranks."""
         images = self.frames(split)
-        rank, world_size, accumulate = self._place()
-        sampler = EpochSampler(len(images), self.seed, False, rank, world_size)
-        batch_size = per_device_batch(self.batch_size, world_size, accumulate)
-        return self._loader(ImageDataset(images, self.whole, NAME), sampler, batch_size)
-
-    def _place(self) -> tuple[int, int, int]:
-        """Rank, world size and accumulation steps."""
-        if self.trainer is None:
-            return 0, 1, self.accumulate
-        return self.trainer.global_rank, self.trainer.world_size, self.trainer.accumulate_grad_batches
-
-    def _loader(self, dataset: ImageDataset, sampler: EpochSampler, batch_size: int) -> DataLoader[dict[str, Any]]:
-        workers = worker_count(self.num_workers, self.trainer.num_devices if self.trainer else self.devices)
-        return DataLoader(
-            dataset,
-            batch_size=batch_size,
-            sampler=sampler,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            worker_init_fn=start_worker,
-        )
+        return self.in_order(ImageDataset(images, self.whole, NAME), len(images))
 
     def _folder(self, split: str) -> "ImageFolder":
         from torchvision.datasets import ImageFolder  # slow to import, and segmentation does without

@@ -1,45 +1,21 @@
 """The LightningDataModule: which frames, in which batches, read by how many processes."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import pytorch_lightning as pl
-import torch
 from torch.utils.data import DataLoader
 
 from fastscnn.data.augment import no_augment
 from fastscnn.data.classes import ClassTable
-from fastscnn.data.frames import Augment, DataError, Frame, FrameDataset
-from fastscnn.data.sampler import EpochSampler
+from fastscnn.data.frames import Augment, Frame, FrameDataset
+from fastscnn.data.loading import EpochData
 from fastscnn.data.sources import generate_streets, source_of, streets_root, streets_spec
 from fastscnn.data.streets import MANIFEST
 
-MOST_WORKERS = 8
 
-
-def per_device_batch(batch_size: int, devices: int, accumulate: int = 1) -> int:
-    """Frames of one device's forward pass, from the global batch of one optimizer step.
-
-    Raises:
-        DataError: The batch does not divide; names the nearest sizes that do.
-    """
-    if batch_size < 1:
-        raise DataError(f"data.batch_size={batch_size} is no batch: use 1 or more.")
-    parts = devices * accumulate
-    if batch_size % parts:
-        nearest = [size for size in (batch_size // parts * parts, -(-batch_size // parts) * parts) if size]
-        raise DataError(
-            f"data.batch_size={batch_size} is the global batch and does not divide over {devices} device(s) x"
-            f" {accumulate} accumulation step(s). Set data.batch_size={' or '.join(map(str, nearest))}."
-        )
-    return batch_size // parts
-
-
-class SegmentationData(pl.LightningDataModule):
+class SegmentationData(EpochData):
     """Train, val and test batches of a data set.
 
     A batch holds `image` (uint8 [B, 3, H, W], RGB), `label` (uint8 [B, H, W], train ids, 255 ignored),
@@ -77,21 +53,14 @@ class SegmentationData(pl.LightningDataModule):
         devices: int = 1,
         accumulate: int = 1,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, num_workers, seed, devices, accumulate)
         self.source = source_of(dataset)
         self.dataset = dataset
         self.streets = streets_spec(streets or {}) if streets or dataset == "streets" else None
         self.root = streets_root(self.streets) if self.streets and root is None else root
         self.crop_size = (crop_size[0], crop_size[1])
         self.augment = augment or no_augment(crop_size)
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.seed = seed
-        self.devices = devices
-        self.accumulate = accumulate
         self._frames: dict[str, list[Frame]] = {}
-        per_device_batch(batch_size, devices, accumulate)
-        worker_count(num_workers, 1)
 
     @property
     def classes(self) -> ClassTable:
@@ -127,19 +96,7 @@ class SegmentationData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Augmented frames in a new order each epoch; the tail that fills no global batch is left out."""
         frames = self.frames("train")
-        rank, world_size, accumulate = self._place()
-        batch_size = per_device_batch(self.batch_size, world_size, accumulate)
-        if len(frames) < world_size:
-            raise DataError(
-                f"the train split has {len(frames)} frame(s) for {world_size} devices: each needs one."
-                f" Set trainer.devices={len(frames)}."
-            )
-        dataset = FrameDataset(frames, self.classes, self.augment, self.seed)
-        sampler = EpochSampler(len(frames), self.seed, True, rank, world_size, self.batch_size)
-        if self.trainer is not None:
-            # Lightning starts the workers of a resumed run before it tells the sampler the epoch.
-            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
-        return self._loader(dataset, sampler, batch_size)
+        return self.shuffled(FrameDataset(frames, self.classes, self.augment, self.seed), len(frames))
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Whole frames of `val`, each once over all ranks."""
@@ -152,43 +109,4 @@ class SegmentationData(pl.LightningDataModule):
     def whole_frames(self, split: str) -> DataLoader[dict[str, Any]]:
         """Frames of any split as they are, one at a time, each once over all ranks."""
         frames = self.frames(split)
-        rank, world_size, _ = self._place()
-        sampler = EpochSampler(len(frames), self.seed, False, rank, world_size)
-        return self._loader(FrameDataset(frames, self.classes), sampler, 1)
-
-    def _place(self) -> tuple[int, int, int]:
-        """Rank, world size and accumulation steps."""
-        if self.trainer is None:
-            return 0, 1, self.accumulate
-        return self.trainer.global_rank, self.trainer.world_size, self.trainer.accumulate_grad_batches
-
-    def _loader(self, dataset: FrameDataset, sampler: EpochSampler, batch_size: int) -> DataLoader[dict[str, Any]]:
-        workers = worker_count(self.num_workers, self.trainer.num_devices if self.trainer else self.devices)
-        return DataLoader(
-            dataset,
-            batch_size=batch_size,
-            sampler=sampler,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            worker_init_fn=start_worker,
-        )
-
-
-def worker_count(num_workers: int | str, devices: int) -> int:
-    """Processes that read for one device; `auto` shares the usable cores among the devices, at most 8 for each.
-
-    Raises:
-        DataError: It is neither `auto` nor 0 or more.
-    """
-    if num_workers == "auto":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, min(MOST_WORKERS, cores // devices))
-    if not isinstance(num_workers, int) or num_workers < 0:
-        raise DataError(f"data.num_workers={num_workers} is no number of processes: use auto, 0 or more.")
-    return num_workers
-
-
-def start_worker(worker_id: int) -> None:
-    """Keep OpenCV to the worker's own thread: the workers are the parallelism."""
-    cv2.setNumThreads(0)
+        return self.in_order(FrameDataset(frames, self.classes), len(frames), batch_size=1)

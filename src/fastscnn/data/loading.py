@@ -1,0 +1,118 @@
+"""How batches reach a device, whatever is in them: which samples, in which order, read by how many processes."""
+
+import os
+from typing import Any
+
+import cv2
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from fastscnn.data.frames import DataError
+from fastscnn.data.sampler import EpochSampler
+
+MOST_WORKERS = 8
+
+
+class EpochData(pl.LightningDataModule):
+    """Loaders whose order and randomness come from (seed, epoch, index) alone.
+
+    Args:
+        batch_size: Samples of one optimizer step, over all devices and accumulation steps.
+        num_workers: Processes that read, for each loader; `auto` takes the usable cores, shared among the devices of
+            this machine, at most 8.
+        seed: Of the order and the augmentation.
+        devices: Number of devices, as long as no trainer is attached.
+        accumulate: Forward passes of one optimizer step, as long as no trainer is attached.
+
+    Raises:
+        DataError: A setting is wrong.
+    """
+
+    def __init__(self, batch_size: int, num_workers: int | str, seed: int, devices: int, accumulate: int) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.devices = devices
+        self.accumulate = accumulate
+        per_device_batch(batch_size, devices, accumulate)
+        _worker_count(num_workers, 1)
+
+    def shuffled(self, dataset: Dataset[dict[str, Any]], count: int) -> DataLoader[dict[str, Any]]:
+        """All samples in a new order each epoch; the tail that fills no global batch is left out."""
+        rank, world_size, _ = self._place()
+        if count < world_size:
+            raise DataError(
+                f"the train split has {count} frame(s) for {world_size} devices: each needs one."
+                f" Set trainer.devices={count}."
+            )
+        sampler = EpochSampler(count, self.seed, True, rank, world_size, self.batch_size)
+        if self.trainer is not None:
+            # Lightning starts the workers of a resumed run before it tells the sampler the epoch.
+            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+        return self._loader(dataset, sampler, self._own_batch())
+
+    def in_order(
+        self, dataset: Dataset[dict[str, Any]], count: int, batch_size: int | None = None
+    ) -> DataLoader[dict[str, Any]]:
+        """All samples in their order, each once over all ranks; in training's batches, or of the size that is given."""
+        rank, world_size, _ = self._place()
+        sampler = EpochSampler(count, self.seed, False, rank, world_size)
+        return self._loader(dataset, sampler, batch_size or self._own_batch())
+
+    def _own_batch(self) -> int:
+        _, world_size, accumulate = self._place()
+        return per_device_batch(self.batch_size, world_size, accumulate)
+
+    def _place(self) -> tuple[int, int, int]:
+        """Rank, world size and accumulation steps."""
+        if self.trainer is None:
+            return 0, 1, self.accumulate
+        return self.trainer.global_rank, self.trainer.world_size, self.trainer.accumulate_grad_batches
+
+    def _loader(
+        self, dataset: Dataset[dict[str, Any]], sampler: EpochSampler, batch_size: int
+    ) -> DataLoader[dict[str, Any]]:
+        workers = _worker_count(self.num_workers, self.trainer.num_devices if self.trainer else self.devices)
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_start_worker,
+        )
+
+
+def per_device_batch(batch_size: int, devices: int, accumulate: int = 1) -> int:
+    """Frames of one device's forward pass, from the global batch of one optimizer step.
+
+    Raises:
+        DataError: The batch does not divide; names the nearest sizes that do.
+    """
+    if batch_size < 1:
+        raise DataError(f"data.batch_size={batch_size} is no batch: use 1 or more.")
+    parts = devices * accumulate
+    if batch_size % parts:
+        nearest = [size for size in (batch_size // parts * parts, -(-batch_size // parts) * parts) if size]
+        raise DataError(
+            f"data.batch_size={batch_size} is the global batch and does not divide over {devices} device(s) x"
+            f" {accumulate} accumulation step(s). Set data.batch_size={' or '.join(map(str, nearest))}."
+        )
+    return batch_size // parts
+
+
+def _worker_count(num_workers: int | str, devices: int) -> int:
+    if num_workers == "auto":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, min(MOST_WORKERS, cores // devices))
+    if not isinstance(num_workers, int) or num_workers < 0:
+        raise DataError(f"data.num_workers={num_workers} is no number of processes: use auto, 0 or more.")
+    return num_workers
+
+
+def _start_worker(worker_id: int) -> None:
+    """Keep OpenCV to the worker's own thread: the workers are the parallelism."""
+    cv2.setNumThreads(0)
