@@ -16,8 +16,8 @@ help:  ## list the targets
 train: setup  ## train on the synthetic streets; ARGS="experiment=fine_only" goes to src/train.py
 	$(VENV)/bin/python src/train.py $(ARGS)
 
-test: setup  ## run the tests; ARGS="-m slow" goes to pytest
-	$(VENV)/bin/python -m pytest $(ARGS)
+test: setup  ## run the tests, one process a core; ARGS="-m slow" goes to pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest $(ARGS)
 
 lint: setup  ## run the hooks of .pre-commit-config.yaml on every tracked file
 	PATH="$(abspath $(VENV))/bin:$$PATH" pre-commit run --all-files $(ARGS)
