@@ -63,5 +63,6 @@ def quiet() -> None:
         ".*Detected call of `lr_scheduler.step.*",
         ".*isinstance.treespec, LeafSpec.*",
         ".*`trainer.fit.` was called without.*",
+        ".*recommended to use `self.log.*sync_dist=True.*",  # what we log is the same on every device already
     ):
         warnings.filterwarnings("ignore", message)
