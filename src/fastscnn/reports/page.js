@@ -112,5 +112,9 @@ for (const button of document.querySelectorAll("[data-all], [data-shown]")) {
   button.addEventListener("click", () =>
     switchRuns(rows.flatMap((row, place) => (inFilter && row.hidden ? [] : [place])), on));
 }
+document.getElementById("finished").addEventListener("click", () => {
+  boxes.forEach((box, place) => { if (box) box.checked = data.runs[place].finished; });
+  redraw();
+});
 makeLegend();
 showSwitches();

@@ -2,6 +2,7 @@
 
 import html
 import json
+import math
 from collections.abc import Sequence
 from importlib import resources
 from itertools import pairwise
@@ -31,7 +32,6 @@ def write_page(comparison: Comparison, path: Path) -> None:
 
 def page(comparison: Comparison) -> str:
     """The whole page as HTML."""
-    first, *others = comparison.tables
     dashed = any(view.pretrained for view in comparison.runs)
     return Template(_file("page.html")).substitute(
         title=html.escape(comparison.title),
@@ -39,8 +39,8 @@ def page(comparison: Comparison) -> str:
         warnings=_warnings(comparison.warnings),
         metric=html.escape(comparison.metric),
         dashes="; dashed with ImageNet pre-training" if dashed else "",
-        first_table=_section(first),
-        other_tables="\n".join(_section(table) for table in others),
+        first_table="".join(_section(table) for table in comparison.tables[:1]),
+        other_tables="\n".join(_section(table) for table in comparison.tables[1:]),
         runs_table=_runs_table(comparison),
         gallery=gallery_html(comparison.gallery),
         data=json.dumps(_data(comparison), separators=(",", ":")).replace("<", "\\u003c"),
@@ -73,22 +73,27 @@ def _data(comparison: Comparison) -> dict[str, Any]:
         name: {"iou": dict(iou), "colour": colour, "on": "Fast-SCNN" in name}
         for (name, iou), colour in zip(comparison.paper_iou.items(), PAPER_COLOURS, strict=False)
     }
-    listed = [row[0] for row in comparison.tables[0].rows] + [view.group for view in comparison.runs]
+    listed = [row[0] for table in comparison.tables[:1] for row in table.rows]
+    listed += [view.group for view in comparison.runs]
     groups = list(dict.fromkeys(listed))
     return {"metric": comparison.metric, "groups": groups, "runs": [_run(v) for v in comparison.runs], "paper": paper}
 
 
 def _run(view: RunView) -> dict[str, Any]:
+    # JSON has no NaN: one would leave the page without its data
+    curve = zip(view.curve.steps, view.curve.epochs, view.curve.values, strict=True)
+    points = [point for point in curve if math.isfinite(point[2])]
     return {
         "label": html.escape(view.label),
         "group": view.group,
         "data": view.place,
         "counts": view.counts,
         "dashed": view.pretrained,
-        "steps": _series(view.curve.steps),
-        "epochs": _series(view.curve.epochs),
-        "values": [round(100 * value) for value in view.curve.values],
-        "iou": view.iou,
+        "finished": view.status == "finished",
+        "steps": _series([step for step, _, _ in points]),
+        "epochs": _series([epoch for _, epoch, _ in points]),
+        "values": [round(100 * value) for _, _, value in points],
+        "iou": {name: value for name, value in view.iou.items() if math.isfinite(value)},
     }
 
 
