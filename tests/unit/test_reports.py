@@ -6,15 +6,18 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 from scipy import stats
 
 from fastscnn.data.classes import CITYSCAPES
 from fastscnn.errors import RequestError
 from fastscnn.reports import paper, tables
 from fastscnn.reports.compare import build, choose_baselines, filtered
-from fastscnn.reports.groups import default_baselines, difference, group_runs
+from fastscnn.reports.groups import PLAIN_EXPERIMENTS, default_baselines, difference, group_runs
 from fastscnn.reports.records import read_all
 from fastscnn.reports.write import markdown, run_csv
+from fastscnn.runs.identity import GROUPS
+from fastscnn.runs.launch import CONF
 
 DEFAULTS = {"data": "fine", "model": "fast_scnn", "skip": "keep", "activation": "relu", "pretrain": "none"}
 DEFAULTS |= {"resolution": "full", "augment": "paper"}
@@ -196,6 +199,31 @@ def test_evaluation_of_an_older_form_is_found_by_its_checkpoints_folder(tmp_path
     assert evaluation.run == run
 
 
+def test_tables_compare_runs_of_equal_settings_only_and_say_which(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path, 0.6, seed, overrides={"trainer.max_epochs": "20"})
+    write_run(tmp_path, 0.9, 0, started=9)
+    write_run(tmp_path, 0.7, 0, pretrain="imagenet", overrides={"trainer.max_epochs": "40"})
+    groups = groups_of(tmp_path)
+    assert list(column(tables.table_8(groups), "ours, Cityscapes: val").values()) == ["60.00 ± 0.00 (2)", "", "", ""]
+    write_run(
+        tmp_path, 0.65, 0, pretrain="imagenet", overrides={"trainer.max_epochs": "20", "pretrain.checkpoint": "x.pth"}
+    )
+    table = tables.table_8(groups_of(tmp_path))
+    assert list(column(table, "ours, Cityscapes: val").values())[:2] == ["60.00 ± 0.00 (2)", "65.00"]
+    assert "Cityscapes: trainer.max_epochs=20" in table.note
+
+
+def test_experiments_that_only_choose_groups_are_those_that_say_nothing_else():
+    plain = set()
+    for path in (CONF / "experiment").glob("*.yaml"):
+        content = yaml.safe_load(path.read_text())
+        groups = {key.removeprefix("override /") for default in content.get("defaults", []) for key in default}
+        if set(content) == {"defaults"} and groups <= set(GROUPS):
+            plain.add(path.stem)
+    assert plain == PLAIN_EXPERIMENTS
+
+
 def test_published_numbers_are_consistent_with_each_other():
     assert tuple(CITYSCAPES.names) == paper.CLASSES
     for model in ("ContextNet", "Fast-SCNN"):
@@ -233,7 +261,7 @@ def test_filter_keeps_what_it_names_and_tells_what_there_is(tmp_path):
     runs = read_all([tmp_path])[0]
     assert len(filtered(runs, {"seed": [0, 2], "skip": "keep"})) == 2
     assert len(filtered(runs, {"optimizer.lr": 0.1})) == 1
-    with pytest.raises(RequestError, match=r"names skips, which no run has: use one of .*skip"):
+    with pytest.raises(RequestError, match=r"names skips, which no run has. Did you mean skip\?"):
         filtered(runs, {"skips": "keep"})
     with pytest.raises(RequestError, match="leaves no run: seed is one of 0, 1, 2"):
         filtered(runs, {"seed": 7})

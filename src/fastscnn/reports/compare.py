@@ -1,5 +1,6 @@
 """From run records to a comparison: a page, Markdown and CSV."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,7 +109,12 @@ def check_key(setting: str, key: str, runs: Sequence[Run]) -> None:
         if not name.startswith(("choices.", "metrics.", "overrides.", "versions."))
     }
     if not any(key in run.values for run in runs):
-        raise RequestError(f"{setting} names {key}, which no run has: use one of {', '.join(sorted(known))}.")
+        near = difflib.get_close_matches(key, known, n=1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        raise RequestError(
+            f"{setting} names {key}, which no run has.{meant} Groups and settings are keys; comparison.csv lists all: "
+            f"{', '.join(sorted(known)[:20])}, ..."
+        )
 
 
 def build(
@@ -139,7 +145,8 @@ def build(
         tables.imagenet_table(runs),
     ]
     count = f"{len(runs)} runs, {sum(run.finished for run in runs)} finished"
-    only = ", ".join(f"{key}={value}" for key, value in key_values("filter", settings["filter"]).items())
+    wanted = key_values("filter", settings["filter"])
+    only = " ".join(f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}" for k, v in wanted.items())
     comparison = Comparison(
         title="Runs compared",
         subtitle=f"{count}{'; only ' if only else ''}{only}. {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",

@@ -11,6 +11,20 @@ from fastscnn.reports.records import Run
 from fastscnn.runs.identity import GROUPS
 
 KEY_CHOICES = (*GROUPS, "experiment", "loss", "optimizer", "debug")
+PLAIN_EXPERIMENTS = frozenset(
+    {
+        "fine_only",
+        "fine_coarse",
+        "fine_imagenet",
+        "fine_coarse_imagenet",
+        "no_skip",
+        "relu6",
+        "half_resolution",
+        "quarter_resolution",
+        "camvid",
+    }
+)
+"""Experiments that choose options of groups and set nothing else: `experiment=fine_only` is `data=fine`."""
 IRRELEVANT = (
     "seed",
     "paths.",
@@ -49,6 +63,11 @@ class Group:
     def first(self) -> Run:
         """Any run of the group."""
         return next(iter(self.runs.values()))
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What the runs agree in besides the choices that the paper compares: only equals stand side by side."""
+        return {name: value for name, value in self.key.items() if name not in (*GROUPS, "pretrain.checkpoint")}
 
     def values(self, metric: str) -> dict[int, float]:
         """Seed to the metric of the best validation, percent; seeds without it are left out."""
@@ -122,6 +141,8 @@ def difference(ours: Mapping[int, float], baseline: Mapping[int, float]) -> Diff
 def group_key(run: Run) -> dict[str, str]:
     """What makes a run what it is, the seed aside."""
     choices = {name: run.choices[name] for name in KEY_CHOICES if name in run.choices}
+    if choices.get("experiment") in PLAIN_EXPERIMENTS:
+        del choices["experiment"]
     overrides = run.record.get("overrides", {})
     settings = {name: str(value) for name, value in overrides.items() if not name.startswith(IRRELEVANT)}
     return {**choices, "place": run.place, **settings}
@@ -151,13 +172,14 @@ def default_baselines(groups: Sequence[Group], metric: str) -> dict[str, Group]:
     """For each kind of data the group that the others are compared with.
 
     It is the one with the most choices at their default, fine labels before coarse ones; among equals the one with the
-    most seeds.
+    most seeds, then the one with whose settings the most other groups were run.
     """
 
-    def rank(group: Group) -> tuple[int, int]:
+    def rank(group: Group) -> tuple[int, int, int]:
         choices = group.first.choices
-        usual = sum(choices.get(name) == default for name, default in GROUPS.items() if name != "data")
-        return usual - (choices.get("data") == "fine_coarse"), len(group.runs)
+        usual = sum(choices.get(name, default) == default for name, default in GROUPS.items() if name != "data")
+        alike = sum(other.settings == group.settings for other in groups)
+        return usual - (choices.get("data") == "fine_coarse"), len(group.runs), alike
 
     best: dict[str, Group] = {}
     for group in groups:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from fastscnn.reports import paper
 from fastscnn.reports.content import Table
-from fastscnn.reports.groups import Group, Spread, difference
+from fastscnn.reports.groups import Group, Spread, default_baselines, difference
 from fastscnn.reports.records import Evaluation, Run
 from fastscnn.runs.identity import GROUPS
 
@@ -54,7 +54,7 @@ def table_4(groups: Sequence[Group]) -> Table:
     columns = ["model", "paper: class", "paper: category", "paper: parameters, M", "ours: parameters, M"]
     for place in places:
         columns += [f"ours, {place}, {place_split(place)}: class", "category"]
-    note = f"mIoU in percent. The paper's: Cityscapes test. {SEEDS} {_other_data(places)}"
+    note = f"mIoU in percent. The paper's: Cityscapes test. {SEEDS} {_other_data(places)}{_compared(groups)}"
     return Table("Table 4: class and category mIoU", columns, rows, note, frozenset(range(1, len(columns))))
 
 
@@ -68,7 +68,7 @@ def table_5(groups: Sequence[Group]) -> Table:
         rows.append(row)
     columns = ["class", *(f"paper: {name}" for name in paper.TABLE_5)]
     columns += [f"ours, {place}, {place_split(place)}" for place in places]
-    note = f"IoU in percent. The paper's: Cityscapes test. {SEEDS} {_other_data(places)}"
+    note = f"IoU in percent. The paper's: Cityscapes test. {SEEDS} {_other_data(places)}{_compared(groups)}"
     return Table("Table 5: class IoU", columns, rows, note, frozenset(range(1, len(columns))))
 
 
@@ -90,7 +90,7 @@ def table_7(groups: Sequence[Group], evaluations: Sequence[Evaluation]) -> Table
     note = (
         "Class mIoU in percent, judged at full label resolution. The paper's: Cityscapes test, one network. Trained at "
         "full: the network of the first row at the row's resolution (eval.py checkpoint=FILE resolution=…). "
-        f"{SEEDS} {_other_data(places)}"
+        f"{SEEDS} {_other_data(places)}{_compared(groups)}"
     )
     return Table("Table 7: input resolution", columns, rows, note, frozenset(range(1, len(columns))))
 
@@ -110,7 +110,7 @@ def table_8(groups: Sequence[Group]) -> Table:
         columns += [f"ours, {place}: val", "test"]
     note = (
         "Class mIoU in percent. The paper's: Cityscapes val. The paper calls its differences insignificant. "
-        f"{SEEDS} {_other_data(places)}"
+        f"{SEEDS} {_other_data(places)}{_compared(groups)}"
     )
     return Table("Table 8: pre-training and coarse labels", columns, rows, note, frozenset(range(1, len(columns))))
 
@@ -165,34 +165,34 @@ def _other_data(places: Sequence[str]) -> str:
     return f"Numbers on {' and '.join(others)} are not comparable with the paper's." if others else ""
 
 
+def _compared(groups: Sequence[Group]) -> str:
+    """Which settings the runs that are shown have, where they are not the plain ones."""
+    told = []
+    for place, baseline in default_baselines(groups, "val/miou").items():
+        settings = {k: v for k, v in baseline.settings.items() if k not in ("place", "loss", "optimizer")}
+        if settings:
+            told.append(f"{place}: {' '.join(f'{name}={value}' for name, value in settings.items())}")
+    return f" Only runs of the same settings are shown ({'; '.join(told)})." if told else ""
+
+
 def _choose(groups: Sequence[Group], place: str, choices: Mapping[str, str], *, coarse: bool = False) -> Group | None:
-    """The group with these choices and the defaults for all others.
+    """The group with these choices, the defaults for all others, and every other setting that of the place's baseline.
 
-    Of several, one whose settings are those of the place's default group; then the one with the most seeds, then the
-    newest.
+    None where there is none: a number from other settings would not answer the table's question.
     """
-
-    def fitting(choices: Mapping[str, str], coarse: bool) -> list[Group]:
-        wanted = {**{name: default for name, default in GROUPS.items() if name != "data"}, **choices}
-        return [
-            group
-            for group in groups
-            if group.first.place == place
-            and (group.first.choices.get("data") == "fine_coarse") == coarse
-            and all(group.first.choices.get(name, GROUPS[name]) == option for name, option in wanted.items())
-        ]
-
-    def best(found: Sequence[Group], settings: Mapping[str, str] | None) -> Group | None:
-        ranked = [(settings in (None, _settings(g)), len(g.runs), place, g) for place, g in enumerate(found)]
-        return max(ranked, key=lambda item: item[:3])[3] if ranked else None
-
-    default = best(fitting({}, False), None)
-    return best(fitting(choices, coarse), _settings(default) if default else None)
-
-
-def _settings(group: Group) -> dict[str, str]:
-    """What makes a group besides the choices that the paper compares."""
-    return {name: value for name, value in group.key.items() if name not in GROUPS}
+    baseline = default_baselines(groups, "val/miou").get(place)
+    wanted = {**{name: default for name, default in GROUPS.items() if name != "data"}, **choices}
+    fitting = [
+        group
+        for group in groups
+        if baseline
+        and group.first.place == place
+        and group.settings == baseline.settings
+        and (group.first.choices.get("data") == "fine_coarse") == coarse
+        and all(group.first.choices.get(name, GROUPS[name]) == option for name, option in wanted.items())
+    ]
+    ranked = [(len(group.runs), number) for number, group in enumerate(fitting)]
+    return fitting[max(ranked)[1]] if ranked else None
 
 
 def _applied(

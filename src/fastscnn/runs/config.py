@@ -31,7 +31,9 @@ def _number(holds: Callable[[float], bool], text: str) -> tuple[Callable[[Any], 
 
 
 def _one_of(*options: Any) -> tuple[Callable[[Any], bool], str]:
-    return lambda value: value in options, "one of " + ", ".join(str(option) for option in options)
+    return lambda value: value in options, "one of " + ", ".join(
+        "null" if option is None else str(option) for option in options
+    )
 
 
 def _is_size(value: Any) -> bool:
@@ -125,7 +127,11 @@ def explain(error: Exception, conf: Path, config_name: str) -> str:
     if unknown:
         key = unknown.group(1)
         known = [*_groups(conf), *_keys(_composed(conf, config_name))]
+        if key in known:
+            return f"{key} does not belong to what was chosen beside it, only to the defaults: leave {key} out."
         return f"{key}: there is no such setting.{_did_you_mean(key, known)} See --help for all of them."
+    if several := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        return f"{several.group(1)} names several values: add -m for one run with each of them, or name one."
     first_lines = " ".join(line.strip() for line in text.splitlines()[:3] if line.strip())
     cause = f" ({str(error.__cause__).splitlines()[0]})" if error.__cause__ and str(error.__cause__) else ""
     return (

@@ -90,6 +90,8 @@ def resumed_run(config: DictConfig, *, first_process: bool = True) -> Resumed | 
     """
     if OmegaConf.select(config, "resume") is None:
         return None
+    if not str(config.resume).strip():
+        raise RequestError("resume= is empty: give a run's folder, outputs/NAME/TIME-ID.")
     folder = _folder(Path(str(config.resume)))
     record = refuse_running(folder) if first_process else read_record(folder)
     before = run_config(folder)

@@ -38,9 +38,9 @@ class TopK:
         """Metric name to value, as they are logged: `val/top1`, `val/top5`."""
         return {f"{stage}/top1": self.top1, f"{stage}/top5": self.top5}
 
-    def table(self, title: str) -> Table:
+    def table(self) -> Table:
         """A table with both, percent."""
-        table = Table(title=title, title_justify="left", min_width=min(len(title), 80))
+        table = Table()
         table.add_column("accuracy")
         table.add_column("%", justify="right")
         table.add_row("top-1", percent(self.top1), style="bold")

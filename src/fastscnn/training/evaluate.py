@@ -69,7 +69,8 @@ def _evaluate_frames(plain: Mapping[str, Any]) -> Scores:
     scores = module.scores["test"]
     if scores.pixels:
         how = f"skip {module.config['model']['skip']}, resolution {_resolution(module)}"
-        Console().print(scores.table(f"{data.classes.name} {split}, {how}, {plain['checkpoint']}"))
+        print(f"{data.classes.name} {split}, {how}, {plain['checkpoint']}")
+        Console().print(scores.table())
     else:
         print(f"{split} has no labelled pixel: predicted, not judged.")
     make_folder(folder)
@@ -114,7 +115,8 @@ def _evaluate_images(plain: Mapping[str, Any]) -> Result:
     _trainer(plain["trainer"], module, folder, []).test(module, dataloaders=loader, verbose=False)
     scores = module.scores["test"]
     size = f"{data.crop_size[0]}x{data.crop_size[1]}"
-    Console().print(scores.table(f"{data.classes.name} {split}, {size}, {plain['checkpoint']}"))
+    print(f"{data.classes.name} {split}, {size}, {plain['checkpoint']}")
+    Console().print(scores.table())
     make_folder(folder)
     _write(folder, plain, module, data, scores, {"crop_size": list(data.crop_size)})
     print(f"The evaluation's folder: {folder}")

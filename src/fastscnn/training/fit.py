@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,6 +16,7 @@ from fastscnn.data.imagenet import NAME as IMAGENET
 from fastscnn.data.imagenet import ImageNetData
 from fastscnn.network.cost import network_cost
 from fastscnn.runs.multirun import keep_folder
+from fastscnn.runs.record import refuse_existing
 from fastscnn.runs.resume import LAST, resumed_run
 from fastscnn.runs.session import Session, open_run
 from fastscnn.training.callbacks import (
@@ -55,6 +57,8 @@ def fit(config: DictConfig) -> None:
             print(*resumed.told(), sep="\n")
             keep_folder(resumed.folder)
             return
+    elif config.paths.run_dir:
+        refuse_existing(Path(config.paths.run_dir))
     plain: Any = OmegaConf.to_container(config, resolve=True)
     plain["trainer"]["accelerator"] = choose_accelerator(plain["trainer"]["accelerator"], plain["trainer"]["devices"])
     check_settings(plain)
@@ -160,7 +164,9 @@ def _finish(trainer: pl.Trainer, module: Task, data: TrainingData, console: Cons
         stage = "test" if test else "val"
         scores = module.scores["test"] if test else module.best_scores
         assert scores is not None
-        console.print(scores.table(f"{data.classes.name} {stage}, best.ckpt"))
+        judged = "training images" if isinstance(data, ImageNetData) and data.judged_on_train else stage
+        console.print(f"{data.classes.name} {judged}, best.ckpt", highlight=False)
+        console.print(scores.table())
 
 
 def _dataset(data: TrainingData) -> dict[str, Any]:

@@ -44,9 +44,9 @@ class Scores:
         values |= {f"{stage}/iou/{name}": iou for name, iou in self.iou.items()}
         return values | {f"{stage}/category_iou/{name}": iou for name, iou in self.category_iou.items()}
 
-    def table(self, title: str) -> Table:
+    def table(self) -> Table:
         """A table with the IoU of every class and category, and the means; percent."""
-        table = Table(title=title, title_justify="left")
+        table = Table()
         table.add_column("class")
         table.add_column("IoU %", justify="right")
         for name, iou in self.iou.items():

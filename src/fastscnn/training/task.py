@@ -30,7 +30,7 @@ class Result(Protocol):
     def named(self, stage: str) -> dict[str, float]:
         """Metric name to value, as they are logged: `val/miou`."""
 
-    def table(self, title: str) -> Table:
+    def table(self) -> Table:
         """What a person sees of them at the end."""
 
 
