@@ -26,6 +26,7 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 def facts(run: Run) -> dict[str, object]:
     record = run.record
+    curve = run.curve("val/miou")
     return {
         "command": record["command"],
         "choices": {name: record["choices"].get(name) for name in ("data", "skip", "activation", "pretrain")}
@@ -36,6 +37,8 @@ def facts(run: Run) -> dict[str, object]:
         "device": record["device"],
         "minutes": round(run.minutes or 0, 1),
         "frames_seen": {k: v for k, v in record["metrics"]["last"].items() if k.startswith("train/frames/")},
+        "curve": {"step": list(curve.steps), "val/miou %": [round(value, 2) for value in curve.values]},
+        "last": {k: v for k, v in record["metrics"]["last"].items() if k.startswith(("val/top", "train/top"))},
         "best": {k: v for k, v in record["metrics"]["best"].items() if k.count("/") == 1},
     }
 
