@@ -58,7 +58,7 @@ def test_fine_and_coarse_are_joined_for_training_only(tmp_path):
 def test_the_test_split_needs_no_labels(tmp_path):
     frames = fine_frames(write_cityscapes(tmp_path, test=2), "test")
     assert [frame.label for frame in frames] == [None, None]
-    assert set(FrameDataset(frames, CITYSCAPES)[0]) == {"image", "index", "name"}
+    assert set(FrameDataset(frames, CITYSCAPES)[0]) == {"image", "index", "name", "source"}
 
 
 def test_the_test_split_uses_the_labels_that_are_there(tmp_path):
