@@ -123,7 +123,9 @@ def test_streets_layout_read_as_fine_is_the_same_job(run, tmp_path):
 
 def test_pictures_of_training_and_evaluation_show_the_same_frames(evaluated, trained):
     content = json.loads((evaluated[1] / "evaluation" / "eval.json").read_text())
-    assert content["run"] == json.loads((trained[1] / "run.json").read_text())["id"]
+    record = json.loads((trained[1] / "run.json").read_text())
+    assert content["run"] == record["id"]
+    assert content["dataset"] == record["dataset"] | {"frames": {"val": {"fine": 2}}}
     drawn = {path.name.partition("_epoch")[0] for path in (trained[1] / "images").glob("*.png")}
     assert {picture.removeprefix("images/").removesuffix(".png") for picture in content["pictures"]} == drawn
     for picture in content["pictures"]:

@@ -234,6 +234,7 @@ def test_two_devices_train_together_and_keep_one_record(run, cityscapes, tmp_pat
         "trainer.strategy=ddp",
         "trainer.max_epochs=1",
         "logger=csv",
+        "paths.run_dir=outputs/mine",
         *FAST,
         cwd=tmp_path,
     )

@@ -57,7 +57,9 @@ def write_run(root, miou, seed=0, *, status="finished", started=0, test=None, pl
     return run_id
 
 
-def write_evaluation(root, run, miou, *, split="val", skip="keep", resolution="full", checkpoint="/x/best.ckpt"):
+def write_evaluation(
+    root, run, miou, *, split="val", skip="keep", resolution="full", checkpoint="/x/best.ckpt", **content
+):
     folder = root / f"eval-{len(list(root.rglob('eval.json')))}" / "time"
     folder.mkdir(parents=True)
     content = {
@@ -67,7 +69,7 @@ def write_evaluation(root, run, miou, *, split="val", skip="keep", resolution="f
         "resolution": resolution,
         "metrics": {f"{split}/miou": miou},
         "finished": f"2026-01-01T00:00:0{len(list(root.rglob('eval.json')))}",
-    }
+    } | content
     (folder / "eval.json").write_text(json.dumps(content))
 
 
@@ -189,6 +191,15 @@ def test_table_7_tells_training_at_a_resolution_from_applying_a_network_to_it(tm
         ["62.8", "285.8", "63.00", "50.00"],
         ["51.9", "485.4", "", ""],
     ]
+
+
+@pytest.mark.parametrize("other", [{"dataset": {"name": "fine", "synthetic": True}}, {"data": "camvid"}])
+def test_evaluation_on_other_data_than_the_runs_own_is_not_its_number(tmp_path, other):
+    run = write_run(tmp_path, 0.69)
+    write_evaluation(tmp_path, run, 0.64, skip="zero", dataset={"name": "fine", "synthetic": False})
+    write_evaluation(tmp_path, run, 0.11, skip="zero", **other)
+    runs, evaluations, _ = read_all([tmp_path])
+    assert tables.skip_table(group_runs(runs), evaluations).rows[1][2] == "64.00"
 
 
 def test_evaluation_of_an_older_form_is_found_by_its_checkpoints_folder(tmp_path):

@@ -1,6 +1,8 @@
 """How batches reach a device, whatever is in them: which samples, in which order, read by how many processes."""
 
 import os
+from abc import abstractmethod
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -17,6 +19,10 @@ MOST_WORKERS = 8
 class EpochData(pl.LightningDataModule):
     """Loaders whose order and randomness come from (seed, epoch, index) alone.
 
+    Attributes:
+        dataset: Name of the data set.
+        root: The folder that holds it.
+
     Args:
         batch_size: Samples of one optimizer step, over all devices and accumulation steps.
         num_workers: Processes that read, for each loader; `auto` takes the usable cores, shared among the devices of
@@ -29,6 +35,9 @@ class EpochData(pl.LightningDataModule):
         DataError: A setting is wrong.
     """
 
+    dataset: str
+    root: str | Path | None
+
     def __init__(self, batch_size: int, num_workers: int | str, seed: int, devices: int, accumulate: int) -> None:
         super().__init__()
         self.batch_size = batch_size
@@ -38,6 +47,24 @@ class EpochData(pl.LightningDataModule):
         self.accumulate = accumulate
         per_device_batch(batch_size, devices, accumulate)
         _worker_count(num_workers, 1)
+
+    def described(self, *splits: str) -> dict[str, Any]:
+        """What a record says of the data: whose frames, from where, and how many of each source in these splits."""
+        return {
+            "name": self.dataset,
+            "root": None if self.root is None else str(self.root),
+            "synthetic": self.synthetic,
+            "frames": {split: self.source_counts(split) for split in splits},
+        }
+
+    @property
+    @abstractmethod
+    def synthetic(self) -> bool:
+        """Whether the samples are drawn, not photographed."""
+
+    @abstractmethod
+    def source_counts(self, split: str) -> dict[str, int]:
+        """How many samples of a split come from each source."""
 
     def shuffled(self, dataset: Dataset[dict[str, Any]], count: int) -> DataLoader[dict[str, Any]]:
         """All samples in a new order each epoch; the tail that fills no global batch is left out."""

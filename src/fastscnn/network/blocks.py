@@ -7,6 +7,31 @@ from torch import Tensor, nn
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6}
 
 
+def check_arguments(num_classes: int, in_channels: int, activation: str) -> None:
+    """Check the arguments that every network has.
+
+    Raises:
+        ValueError: One is outside what it may be.
+    """
+    if num_classes < 1 or in_channels < 1:
+        raise ValueError(f"num_classes={num_classes} and in_channels={in_channels} must be 1 or more")
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation={activation} is not one of {', '.join(ACTIVATIONS)}")
+
+
+def check_batch(images: Tensor, training: bool) -> None:
+    """Check that a training batch has the batch statistics that pyramid pooling needs.
+
+    Raises:
+        ValueError: It is a single image.
+    """
+    if training and images.shape[0] == 1:
+        raise ValueError(
+            "a training batch of 1 image has no batch statistics at the 1x1 pooled map: "
+            "use 2 or more images a device (data.batch_size)"
+        )
+
+
 def resize(features: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize [B, C, h, w] to [B, C, *size], bilinear with half-pixel centres."""
     if features.shape[-2:] == size:

@@ -11,6 +11,8 @@ from fastscnn.network.blocks import (
     DSConv,
     FeatureFusion,
     PyramidPooling,
+    check_arguments,
+    check_batch,
     resize,
 )
 
@@ -88,10 +90,7 @@ class FastSCNN(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        if num_classes < 1 or in_channels < 1:
-            raise ValueError(f"num_classes={num_classes} and in_channels={in_channels} must be 1 or more")
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation={activation} is not one of {', '.join(ACTIVATIONS)}")
+        check_arguments(num_classes, in_channels, activation)
         if skip not in SKIPS:
             raise ValueError(f"skip={skip} is not one of {', '.join(SKIPS)}")
         self.num_classes = num_classes
@@ -109,11 +108,7 @@ class FastSCNN(nn.Module):
         Raises:
             ValueError: Training with a single image: the 1x1 pooled map has no batch statistics.
         """
-        if self.training and images.shape[0] == 1:
-            raise ValueError(
-                "a training batch of 1 image has no batch statistics at the 1x1 pooled map: "
-                "use 2 or more images a device (data.batch_size)"
-            )
+        check_batch(images, self.training)
         detail = self.learning_to_downsample(images)
         context = self.global_feature_extractor(detail)
         return Features(detail, context, self.classifier(self.feature_fusion(detail, context)))

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from fastscnn.network.blocks import ACTIVATIONS
+from fastscnn.network.blocks import check_arguments, check_batch
 from fastscnn.network.fast_scnn import GlobalFeatureExtractor, LearningToDownsample
 
 SHARED = ("learning_to_downsample", "global_feature_extractor")
@@ -28,10 +28,7 @@ class ImageClassifier(nn.Module):
         self, num_classes: int = 1000, in_channels: int = 3, activation: str = "relu", dropout: float = 0.1
     ) -> None:
         super().__init__()
-        if num_classes < 1 or in_channels < 1:
-            raise ValueError(f"num_classes={num_classes} and in_channels={in_channels} must be 1 or more")
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation={activation} is not one of {', '.join(ACTIVATIONS)}")
+        check_arguments(num_classes, in_channels, activation)
         self.num_classes = num_classes
         self.learning_to_downsample = LearningToDownsample(in_channels, activation)
         self.global_feature_extractor = GlobalFeatureExtractor(activation)
@@ -45,11 +42,7 @@ class ImageClassifier(nn.Module):
         Raises:
             ValueError: Training with a single image: the 1x1 pooled map has no batch statistics.
         """
-        if self.training and images.shape[0] == 1:
-            raise ValueError(
-                "a training batch of 1 image has no batch statistics at the 1x1 pooled map: "
-                "use 2 or more images a device (data.batch_size)"
-            )
+        check_batch(images, self.training)
         context = self.global_feature_extractor(self.learning_to_downsample(images))
         logits: Tensor = self.fc(self.dropout(self.pool(context)))
         return logits

@@ -6,8 +6,9 @@ from typing import Literal
 
 from fastscnn.data.classes import CITYSCAPES
 from fastscnn.runs.identity import GROUPS
+from fastscnn.runs.record import STEP
 
-STEP, EPOCH = "trainer/global_step", "epoch"
+EPOCH = "epoch"
 BEST = "val/miou.max"
 """The summary of `val/miou`, of which the run declares the maximum."""
 PICTURES = "val/pictures/"

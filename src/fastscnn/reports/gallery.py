@@ -18,7 +18,7 @@ def gallery(runs: Sequence[tuple[str, Run]], evaluations: Sequence[Evaluation], 
     """
     shown = []
     for label, run in runs:
-        own = [e for e in evaluations if e.run == run.record["id"] and e.resolution == run.choices["resolution"]]
+        own = [e for e in evaluations if e.judged(run) and e.resolution == run.choices["resolution"]]
         cut = _pictures([e for e in own if e.skip == "zero"]) if run.choices.get("skip", "keep") == "keep" else {}
         kept = _pictures([e for e in own if e.skip == run.choices.get("skip", "keep")])
         frames = {**kept, **_training_pictures(run.folder), **kept}

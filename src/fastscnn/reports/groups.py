@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from scipy import stats
 
 from fastscnn.reports.records import Run
 from fastscnn.runs.identity import GROUPS
+from fastscnn.runs.multirun import CARRYING_OUT, within
 
 KEY_CHOICES = (*GROUPS, "experiment", "loss", "optimizer", "debug")
 PLAIN_EXPERIMENTS = frozenset(
@@ -25,22 +27,8 @@ PLAIN_EXPERIMENTS = frozenset(
     }
 )
 """Experiments that choose options of groups and set nothing else: `experiment=fine_only` is `data=fine`."""
-IRRELEVANT = (
-    "seed",
-    "paths.",
-    "logger",
-    "hydra",
-    "pictures",
-    "resume",
-    "rerun",
-    "data.root",
-    "data.num_workers",
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.strategy",
-    "trainer.log_every_n_steps",
-)
-"""Settings that say how a run was carried out, not what it is; by their beginnings."""
+IRRELEVANT = (*CARRYING_OUT, "seed", "data.root")
+"""Settings that say how a run was carried out, not what it is."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +132,7 @@ def group_key(run: Run) -> dict[str, str]:
     if choices.get("experiment") in PLAIN_EXPERIMENTS:
         del choices["experiment"]
     overrides = run.record.get("overrides", {})
-    settings = {name: str(value) for name, value in overrides.items() if not name.startswith(IRRELEVANT)}
+    settings = {name: str(value) for name, value in overrides.items() if not within(name, IRRELEVANT)}
     return {**choices, "place": run.place, **settings}
 
 
@@ -174,12 +162,13 @@ def default_baselines(groups: Sequence[Group], metric: str) -> dict[str, Group]:
     It is the one with the most choices at their default, fine labels before coarse ones; among equals the one with the
     most seeds, then the one with whose settings the most other groups were run.
     """
+    alike = Counter(frozenset(group.settings.items()) for group in groups)
 
     def rank(group: Group) -> tuple[int, int, int]:
         choices = group.first.choices
         usual = sum(choices.get(name, default) == default for name, default in GROUPS.items() if name != "data")
-        alike = sum(other.settings == group.settings for other in groups)
-        return usual - (choices.get("data") == "fine_coarse"), len(group.runs), alike
+        coarse = choices.get("data") == "fine_coarse"
+        return usual - coarse, len(group.runs), alike[frozenset(group.settings.items())]
 
     best: dict[str, Group] = {}
     for group in groups:

@@ -12,6 +12,7 @@ from typing import Any
 
 from fastscnn.reports.content import Comparison, RunView, Table
 from fastscnn.reports.panels import gallery_html
+from fastscnn.reports.write import write_text
 
 PAPER_COLOURS = ("#9aa0a6", "#5f6368")
 LONG = 20
@@ -25,9 +26,7 @@ def write_page(comparison: Comparison, path: Path) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(page(comparison), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, page(comparison))
 
 
 def page(comparison: Comparison) -> str:

@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from fastscnn.reports.content import Curve
-from fastscnn.runs.record import RECORD, read_record
+from fastscnn.runs.record import METRICS, RECORD, STEP, read_record
 
 EVALUATION = "eval.json"
-STEP = "trainer/global_step"
-"""The column of `metrics.csv`; its writer imports Lightning, which takes ten seconds."""
-METRICS = "metrics.csv"
 REQUIRED = ("id", "name", "status", "choices", "seed", "metrics")
 
 
@@ -40,14 +37,7 @@ class Run:
     @property
     def place(self) -> str:
         """What it was trained and judged on, for people: numbers of different places are never comparable."""
-        chosen = str(self.choices.get("data", "?"))
-        dataset = self.record.get("dataset") or {}
-        name = str(dataset.get("name", chosen))
-        if dataset.get("synthetic") or name == "streets":
-            return "synthetic streets"
-        if name in ("fine", "fine_coarse"):  # an older record does not tell Cityscapes from streets in its layout
-            return "Cityscapes" if dataset else f"{name} (unknown data)"
-        return {"camvid": "CamVid", "imagenet": "ImageNet"}.get(name, name)
+        return place_of(self.record.get("dataset"), str(self.choices.get("data", "?")))
 
     @property
     def minutes(self) -> float | None:
@@ -114,10 +104,29 @@ class Evaluation:
         """`full`, `half`, `quarter`."""
         return str(self.content.get("resolution", "full"))
 
+    def judged(self, run: Run) -> bool:
+        """Whether it judged this run, and on the data that the run was trained on."""
+        if self.run != run.record["id"]:
+            return False
+        if dataset := self.content.get("dataset"):
+            return place_of(dataset, "") == run.place
+        own = run.record.get("dataset") or {"name": run.choices.get("data")}
+        return bool(self.content.get("data", own["name"]) == own["name"])  # an older one tells the name alone
+
     def miou(self, split: str) -> float | None:
         """Class mIoU on a split, from 0 to 1; None where another was judged."""
         value = self.content["metrics"].get(f"{split}/miou")
         return None if value is None else float(value)
+
+
+def place_of(dataset: Mapping[str, Any] | None, chosen: str) -> str:
+    """A data set as people call it, from what a record says of it, or else from the option that was chosen."""
+    name = str((dataset or {}).get("name", chosen))
+    if (dataset or {}).get("synthetic") or name == "streets":
+        return "synthetic streets"
+    if name in ("fine", "fine_coarse"):  # an older record does not tell Cityscapes from streets in its layout
+        return "Cityscapes" if dataset else f"{name} (unknown data)"
+    return {"camvid": "CamVid", "imagenet": "ImageNet"}.get(name, name)
 
 
 def read_all(folders: Iterable[Path]) -> tuple[list[Run], list[Evaluation], list[str]]:

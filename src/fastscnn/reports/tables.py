@@ -208,17 +208,14 @@ def _applied(
     group = _choose(groups, place, {})
     if group is None:
         return ""
-    ids = {run.record["id"] for run in group.runs.values()}
-    newest: dict[str, float] = {}
+    newest: dict[int, float] = {}
     for evaluation in evaluations:  # oldest first
         value = evaluation.miou(split)
-        how = (evaluation.skip, evaluation.resolution)
-        if evaluation.run and evaluation.run in ids and value is not None and how == (skip, resolution):
-            newest[evaluation.run] = 100 * value
+        if value is not None and (evaluation.skip, evaluation.resolution) == (skip, resolution):
+            newest |= {seed: 100 * value for seed, run in group.runs.items() if evaluation.judged(run)}
     if not newest and (skip, resolution) == ("keep", "full"):
         return _metric(group, f"{split}/miou")
-    spread = Spread.of(newest.values())
-    return str(spread) if spread else ""
+    return _spread(newest)
 
 
 def _metric(group: Group | None, metric: str) -> str:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from fastscnn.reports.content import Curve, RunView
 from fastscnn.reports.groups import Group
-from fastscnn.reports.records import METRICS, Run
+from fastscnn.reports.records import Run
 from fastscnn.runs.identity import GROUPS
+from fastscnn.runs.record import METRICS
 
 NUMERIC = frozenset({"seed", "best %", "last %", "test %", "epochs", "minutes"})
 """Columns of the table of all runs that hold numbers."""

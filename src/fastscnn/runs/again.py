@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 from fastscnn.errors import RequestError
 from fastscnn.runs.identity import chosen_identity
 from fastscnn.runs.multirun import CARRYING_OUT, DONE, Job, current_multirun, within
-from fastscnn.runs.record import RECORD, read_record
-from fastscnn.runs.resume import LAST, resolved, run_config
+from fastscnn.runs.record import LAST, RECORD, read_record
+from fastscnn.runs.resume import resolved, run_config
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-STEP = "trainer/global_step"
+from fastscnn.runs.record import STEP
 
 
 class MetricsCSV(Logger):

@@ -21,6 +21,10 @@ from filelock import FileLock
 from fastscnn.errors import RequestError
 
 RECORD = "run.json"
+METRICS = "metrics.csv"
+STEP = "trainer/global_step"
+"""The x of every metric: a column of `metrics.csv`."""
+BEST, LAST = Path("checkpoints/best.ckpt"), Path("checkpoints/last.ckpt")
 HEARTBEAT_SECONDS = 20.0
 DEAD_AFTER_SECONDS = 120.0
 PACKAGES = (

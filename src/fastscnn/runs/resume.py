@@ -17,10 +17,9 @@ from fastscnn.errors import RequestError
 from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.runs.config import check_config
 from fastscnn.runs.multirun import within
-from fastscnn.runs.record import RECORD, read_record, refuse_running
+from fastscnn.runs.record import BEST, LAST, RECORD, read_record, refuse_running
 
 CONFIG = Path(".hydra/config.yaml")
-LAST = Path("checkpoints/last.ckpt")
 OF_THE_CALL = ("resume", "rerun", "paths")
 """Settings that belong to one call of the command, not to the run."""
 MAY_CHANGE = (
@@ -261,7 +260,7 @@ def _progress(folder: Path, record: Mapping[str, Any]) -> tuple[int, int]:
         epochs = content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
         step = content["global_step"]
     except (RequestError, KeyError):
-        best = path.with_name("best.ckpt")
+        best = folder / BEST
         there = f"{best} can still be evaluated" if best.exists() else "there is no best.ckpt either"
         raise RequestError(
             f"resume={folder}: {path} is broken, so the run cannot go on ({there}). Start again: {record['command']}"

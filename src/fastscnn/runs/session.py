@@ -18,11 +18,10 @@ from fastscnn.errors import RequestError
 from fastscnn.runs.identity import Identity, chosen_identity, recorded_identity
 from fastscnn.runs.metrics_csv import MetricsCSV
 from fastscnn.runs.multirun import keep_folder
-from fastscnn.runs.record import RunRecord, new_run_id, recorded, run_folder
+from fastscnn.runs.record import METRICS, RunRecord, new_run_id, recorded, run_folder
 from fastscnn.runs.resume import Resumed, cut_back, resume_command, write_config
 from fastscnn.runs.tracking import tracked, wandb_config
 
-METRICS = "metrics.csv"
 RUN_DIR_VARIABLE = "FASTSCNN_RUN_DIR"
 """Tells the processes of a distributed run, which start from the same command line, the folder of the first."""
 

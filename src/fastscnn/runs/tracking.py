@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastscnn.errors import RequestError
+from fastscnn.runs.record import STEP
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -82,10 +83,10 @@ def tracked(
     sync_dir = shlex.quote(run.sync_dir)
     exit_code = 1
     try:
-        run.define_metric("trainer/global_step")
-        run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        run.define_metric(STEP)
+        run.define_metric("*", step_metric=STEP, step_sync=True)
         for best in ("val/miou", "val/top1"):
-            run.define_metric(best, step_metric="trainer/global_step", summary="max")
+            run.define_metric(best, step_metric=STEP, summary="max")
         yield run
         exit_code = 0
     finally:

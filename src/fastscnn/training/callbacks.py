@@ -12,11 +12,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 
-from fastscnn.runs.record import RunRecord
+from fastscnn.runs.record import BEST, LAST, RunRecord
 from fastscnn.training.task import NonFiniteLoss, Task
-
-BEST = Path("checkpoints/best.ckpt")
-LAST = Path("checkpoints/last.ckpt")
 
 
 def checkpoints(folder: Path, monitor: str) -> list[ModelCheckpoint]:

@@ -228,6 +228,7 @@ def _write(
         "run": _run_of(checkpoint),
         "data": data.dataset,
         "split": split,
+        "dataset": data.described(split),
         "frames": len(data.frames(split)),
         "model": module.config["model"],
         "metrics": scores.named(split),

@@ -16,8 +16,8 @@ from fastscnn.data.imagenet import NAME as IMAGENET
 from fastscnn.data.imagenet import ImageNetData
 from fastscnn.network.cost import network_cost
 from fastscnn.runs.multirun import keep_folder
-from fastscnn.runs.record import refuse_existing
-from fastscnn.runs.resume import LAST, resumed_run
+from fastscnn.runs.record import LAST, refuse_existing
+from fastscnn.runs.resume import resumed_run
 from fastscnn.runs.session import Session, open_run
 from fastscnn.training.callbacks import (
     EpochSeed,
@@ -50,14 +50,15 @@ def fit(config: DictConfig) -> None:
     """
     quiet()
     keep_freed_memory()
-    resumed = resumed_run(config, first_process=getattr(rank_zero_only, "rank", 0) == 0)
+    first_process = getattr(rank_zero_only, "rank", 0) == 0
+    resumed = resumed_run(config, first_process=first_process)
     if resumed:
         config = resumed.config
         if resumed.finished:
             print(*resumed.told(), sep="\n")
             keep_folder(resumed.folder)
             return
-    elif config.paths.run_dir:
+    elif config.paths.run_dir and first_process:
         refuse_existing(Path(config.paths.run_dir))
     plain: Any = OmegaConf.to_container(config, resolve=True)
     plain["trainer"]["accelerator"] = choose_accelerator(plain["trainer"]["accelerator"], plain["trainer"]["devices"])
@@ -72,7 +73,7 @@ def fit(config: DictConfig) -> None:
     console = Console()
     with open_run(config, resumed) as session:
         if session.record:
-            session.record.update(dataset=_dataset(data))
+            session.record.update(dataset=data.described("train", "val"))
             _summary(module, data, session, console)
             if transfer:
                 session.record.update(pretrain=transfer.record())
@@ -167,16 +168,6 @@ def _finish(trainer: pl.Trainer, module: Task, data: TrainingData, console: Cons
         judged = "training images" if isinstance(data, ImageNetData) and data.judged_on_train else stage
         console.print(f"{data.classes.name} {judged}, best.ckpt", highlight=False)
         console.print(scores.table())
-
-
-def _dataset(data: TrainingData) -> dict[str, Any]:
-    """What the record says of the data: whose frames, and how many from each source."""
-    return {
-        "name": data.dataset,
-        "root": None if data.root is None else str(data.root),
-        "synthetic": data.synthetic,
-        "frames": {split: data.source_counts(split) for split in ("train", "val")},
-    }
 
 
 def _summary(module: Task, data: TrainingData, session: Session, console: Console) -> None:
