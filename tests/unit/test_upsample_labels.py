@@ -85,6 +85,21 @@ def test_probabilities_are_within_a_millionth_and_fill_the_buffer(shape, spread,
     assert ours <= max(1e-6, 2 * torchs), "no worse than torch's own float32"
 
 
+@pytest.mark.parametrize("offset", [0, 1, 8])
+def test_probabilities_go_into_a_buffer_wherever_it_begins(offset):
+    logits = random(1, 5, 6, 7)
+    out = torch.full((5 * 48 * 56 + offset,), torch.nan)[offset:].view(1, 5, 48, 56)
+    expected = F.interpolate(logits, (48, 56), mode="bilinear", align_corners=False).softmax(1)
+    torch.testing.assert_close(upsample_probabilities(logits, (48, 56), out), expected, rtol=0, atol=1e-6)
+
+
+def test_classes_out_of_float32s_reach_have_no_probability():
+    logits = torch.zeros(1, 3, 4, 4)
+    logits[:, 1, :, 2:], logits[:, 2, :, :2] = 500, 500
+    expected = F.interpolate(logits, (32, 32), mode="bilinear", align_corners=False).softmax(1)
+    torch.testing.assert_close(upsample_probabilities(logits, (32, 32)), expected, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64, torch.float16])
 def test_other_types_are_computed_in_float32_or_by_torch(dtype):
     logits = random(1, 5, 6, 7).to(dtype)

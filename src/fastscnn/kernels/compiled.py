@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 ONE, ZERO, HALF, SMALLEST = np.float32(1), np.float32(0), np.float32(0.5), np.float32(-126)
 LOG2_E = np.float32(1.4426950408889634)
-# Taylor coefficients of 2**f: ln(2)**n / n!; on -0.5 to 0.5 the rest is below 2e-7.
-C1, C2, C3, C4, C5, C6 = (
-    np.float32(c) for c in (0.6931471806, 0.2402265070, 0.0555041087, 0.0096181291, 0.0013333558, 0.0001540353)
+# 2**f on -0.5 to 0.5, interpolated at Chebyshev's nodes: a relative error of 1e-7.
+C0, C1, C2, C3, C4, C5 = (
+    np.float32(c) for c in (1.00000008, 0.69314721, 0.24022107, 0.05550327, 0.00967604, 0.00134004)
 )
 
 
@@ -26,6 +29,46 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     except RuntimeError:  # no folder that can be written to keep the machine code in
         machine_code = njit(**options)(function)
     return machine_code
+
+
+@intrinsic
+def _two_to_the(typing: Any, exponent: Any) -> Any:
+    """2 to a whole power from -126 to 127, set as the exponent's bits: int32 to float32."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        integer = ir.IntType(32)
+        bits = builder.shl(builder.add(arguments[0], ir.Constant(integer, 127)), ir.Constant(integer, 23))
+        return builder.bitcast(bits, ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+@compiled
+def exp2(power: np.float32) -> Any:
+    """2 to a power from -126 to 127, float32; a loop over it vectorises."""
+    whole = np.rint(power)
+    f = power - whole
+    return (C0 + f * (C1 + f * (C2 + f * (C3 + f * (C4 + f * C5))))) * _two_to_the(np.int32(whole))  # type: ignore[call-arg]
+
+
+@intrinsic
+def stream_product(typing: Any, first: Any, second: Any, out: Any, eights: Any) -> Any:
+    """Products of two rows of float32, past the caches: a row of a large output is not read before it is written.
+
+    Args: the addresses of the rows, that of the output a multiple of 32; and how many times eight values there are.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector = ir.VectorType(ir.FloatType(), 8)
+        one, other, target = (builder.inttoptr(address, vector.as_pointer()) for address in arguments[:3])
+        past_caches = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
+        with cgutils.for_range(builder, arguments[3]) as loop:
+            values = [builder.load(builder.gep(row, [loop.index]), align=4) for row in (one, other)]
+            store = builder.store(builder.fmul(*values), builder.gep(target, [loop.index]), align=32)
+            store.set_metadata("nontemporal", past_caches)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp, types.intp), generate
 
 
 def parallel(function: Callable[..., Any], jobs: Iterable[Any]) -> list[Any]:

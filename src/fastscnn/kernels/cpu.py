@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fastscnn.kernels.compiled import C1, C2, C3, C4, C5, C6, HALF, LOG2_E, ONE, SMALLEST, compiled, parallel
+from fastscnn.kernels.compiled import LOG2_E, ONE, SMALLEST, compiled, exp2, parallel
 
 Floats = npt.NDArray[np.float32]
 
@@ -43,8 +43,6 @@ def _image_loss(
     row = np.empty((classes, width + 2), np.float32)
     row_gradient = np.empty((classes, width + 2), np.float32)
     pixels = np.empty((classes, out_width), np.float32)
-    pixel_bits = pixels.view(np.int32)
-    exponent = np.empty(out_width, np.int32)
     highest = np.empty(out_width, np.float32)
     total = np.empty(out_width, np.float32)
     picked = np.empty(out_width, np.float32)
@@ -87,14 +85,7 @@ def _image_loss(
                 picked[x] = pixels[target[x], x] - highest[x]
         for c in range(classes):
             for x in range(out_width):
-                power = max((pixels[c, x] - highest[x]) * LOG2_E, SMALLEST)
-                whole = np.floor(power + HALF)
-                f = power - whole
-                pixels[c, x] = ONE + f * (C1 + f * (C2 + f * (C3 + f * (C4 + f * (C5 + f * C6)))))
-                exponent[x] = np.int32(whole)
-            for x in range(out_width):
-                pixel_bits[c, x] += exponent[x] << 23
-            for x in range(out_width):
+                pixels[c, x] = exp2(max((pixels[c, x] - highest[x]) * LOG2_E, SMALLEST))
                 total[x] += pixels[c, x]
         for x in range(out_width):
             if target[x] != ignore_index:
