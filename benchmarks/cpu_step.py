@@ -17,9 +17,9 @@ import torch
 from machine import measured
 
 from fastscnn.kernels import reference, upsample_cross_entropy
+from fastscnn.memory import keep_freed_memory
 from fastscnn.network.blocks import AuxiliaryHead
 from fastscnn.network.fast_scnn import FastSCNN
-from fastscnn.training.hardware import keep_freed_memory
 from fastscnn.training.optim import sgd
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

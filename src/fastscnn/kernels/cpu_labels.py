@@ -24,6 +24,8 @@ Columns = tuple[Indices, Indices, Floats, int]
 
 TILE = 1024
 """Columns of a tile: its rows of 19 classes stay in the second cache, and a row of output is written in one go."""
+LABEL_TILE = 512
+"""The same for the labels: the fewer columns, the fewer classes can win in them."""
 MOST_POWERS = 100
 """How far below the highest logit of its place one may lie, in powers of two, for the blends to stay in float32."""
 
@@ -42,30 +44,54 @@ def source_positions(size: int, target: int) -> Rows:
 
 
 @compiled
-def _expand(logits: Floats, row: int, start: int, stop: int, columns: Columns, line: Floats, out: Floats) -> None:
-    """One row of the logits, float32 [C, h, w], at the output columns from start to stop; into out, [C, TILE].
+def _expand(
+    logits: Floats, row: int, c: int, start: int, stop: int, columns: Columns, line: Floats, out: Floats
+) -> None:
+    """One class of one row of the logits, float32 [C, h, w], at the output columns from start to stop; into out[c].
 
     At a whole scale the outputs are computed phase by phase, each from neighbours that lie side by side.
     """
     before, after, share, scale = columns
     width = logits.shape[2]
     if scale == 0:
-        for c in range(logits.shape[0]):
-            for x in range(start, stop):
-                left, right = logits[c, row, before[x]], logits[c, row, after[x]]
-                out[c, x - start] = left + share[x] * (right - left)
+        for x in range(start, stop):
+            left, right = logits[c, row, before[x]], logits[c, row, after[x]]
+            out[c, x - start] = left + share[x] * (right - left)
         return
     origin, count = start // scale, (stop - start) // scale
-    for c in range(logits.shape[0]):
-        for k in range(count + 2):
-            line[k] = logits[c, row, min(max(origin + k - 1, 0), width - 1)]
-        for phase in range(scale):
-            offset = (phase + HALF) / np.float32(scale) - HALF
-            first = 0 if offset < 0 else 1
-            right_share = np.float32(offset + ONE if offset < 0 else offset)
-            left_share = ONE - right_share
-            for k in range(count):
-                out[c, k * scale + phase] = left_share * line[k + first] + right_share * line[k + first + 1]
+    for k in range(count + 2):
+        line[k] = logits[c, row, min(max(origin + k - 1, 0), width - 1)]
+    for phase in range(scale):
+        offset = (phase + HALF) / np.float32(scale) - HALF
+        first = 0 if offset < 0 else 1
+        right_share = np.float32(offset + ONE if offset < 0 else offset)
+        left_share = ONE - right_share
+        for k in range(count):
+            out[c, k * scale + phase] = left_share * line[k + first] + right_share * line[k + first + 1]
+
+
+@compiled
+def _candidates(logits: Floats, above: int, below: int, left: int, right: int, found: Indices) -> int:
+    """Classes that can win between two rows and two columns of the logits, ascending; returns how many.
+
+    A blend lies between the values that it blends: a class whose highest is below another's lowest never wins.
+    """
+    floor = np.float32(-np.inf)
+    classes = logits.shape[0]
+    for c in range(classes):
+        lowest = np.float32(np.inf)
+        for x in range(left, right + 1):
+            lowest = min(lowest, min(logits[c, above, x], logits[c, below, x]))
+        floor = max(floor, lowest)
+    count = 0
+    for c in range(classes):
+        highest = np.float32(-np.inf)
+        for x in range(left, right + 1):
+            highest = max(highest, max(logits[c, above, x], logits[c, below, x]))
+        if highest >= floor:
+            found[count] = c
+            count += 1
+    return count
 
 
 @compiled
@@ -74,48 +100,57 @@ def _labels(logits: Floats, rows: Rows, columns: Columns, first: int, last: int,
     classes = logits.shape[0]
     above, below, low = rows
     width = out.shape[1]
-    tile = TILE if columns[3] == 0 else TILE // columns[3] * columns[3]
-    line = np.empty(TILE + 2, np.float32)
-    upper = np.empty((classes, TILE), np.float32)
-    lower = np.empty((classes, TILE), np.float32)
-    highest = np.empty(TILE, np.float32)
-    label = np.empty(TILE, np.int32)
+    tile = LABEL_TILE if columns[3] == 0 else LABEL_TILE // columns[3] * columns[3]
+    line = np.empty(LABEL_TILE + 2, np.float32)
+    upper = np.empty((classes, LABEL_TILE), np.float32)
+    lower = np.empty((classes, LABEL_TILE), np.float32)
+    in_upper = np.full(classes, -1)
+    in_lower = np.full(classes, -1)
+    found = np.empty(classes, np.int64)
+    highest = np.empty(LABEL_TILE, np.float32)
+    label = np.empty(LABEL_TILE, np.int32)
     for start in range(0, width, tile):
         stop = min(start + tile, width)
         span = stop - start
-        upper_row, lower_row = -1, -1
+        in_upper[:] = -1
+        in_lower[:] = -1
+        count, upper_row, lower_row = 0, -1, -1
         for y in range(first, last):
-            # Written out in both kernels: as a function of its own it made them a third slower.
-            if above[y] != upper_row:
+            if above[y] != upper_row or below[y] != lower_row:
                 if above[y] == lower_row:
                     upper, lower = lower, upper
-                    upper_row, lower_row = lower_row, -1
-                else:
-                    _expand(logits, above[y], start, stop, columns, line, upper)
-                    upper_row = above[y]
-            if below[y] != lower_row:
-                _expand(logits, below[y], start, stop, columns, line, lower)
-                lower_row = below[y]
+                    in_upper, in_lower = in_lower, in_upper
+                upper_row, lower_row = above[y], below[y]
+                count = _candidates(logits, upper_row, lower_row, columns[0][start], columns[1][stop - 1], found)
+                for i in range(count):
+                    c = found[i]
+                    if in_upper[c] != upper_row:
+                        _expand(logits, upper_row, c, start, stop, columns, line, upper)
+                        in_upper[c] = upper_row
+                    if in_lower[c] != lower_row:
+                        _expand(logits, lower_row, c, start, stop, columns, line, lower)
+                        in_lower[c] = lower_row
             share_low = low[y]
             share_high = ONE - share_low
+            c = found[0]
             for x in range(span):
-                highest[x] = share_high * upper[0, x] + share_low * lower[0, x]
-                label[x] = 0
+                highest[x] = share_high * upper[c, x] + share_low * lower[c, x]
+                label[x] = c
             # Two classes at a time and without a branch: one at a time compiles to masked stores, four times slower.
-            for c in range(1, classes - 1, 2):
-                first_class, second_class = np.int32(c), np.int32(c + 1)
+            for i in range(1, count - 1, 2):
+                c, d = found[i], found[i + 1]
                 for x in range(span):
                     value = share_high * upper[c, x] + share_low * lower[c, x]
-                    other = share_high * upper[c + 1, x] + share_low * lower[c + 1, x]
+                    other = share_high * upper[d, x] + share_low * lower[d, x]
                     larger = max(value, other)
-                    index = second_class if other > value else first_class
+                    index = np.int32(d) if other > value else np.int32(c)
                     label[x] = max(label[x], index if larger > highest[x] else np.int32(0))
                     highest[x] = max(larger, highest[x])
-            if classes % 2 == 0:
-                last_class = np.int32(classes - 1)
+            if count % 2 == 0:
+                c = found[count - 1]
                 for x in range(span):
-                    value = share_high * upper[last_class, x] + share_low * lower[last_class, x]
-                    label[x] = max(label[x], last_class if value > highest[x] else np.int32(0))
+                    value = share_high * upper[c, x] + share_low * lower[c, x]
+                    label[x] = max(label[x], np.int32(c) if value > highest[x] else np.int32(0))
             for x in range(span):
                 out[y, start + x] = label[x]
 
@@ -152,16 +187,17 @@ def _probabilities(
         span = stop - start
         upper_row, lower_row = -1, -1
         for y in range(first, last):
-            # Written out in both kernels: as a function of its own it made them a third slower.
             if above[y] != upper_row:
                 if above[y] == lower_row:
                     upper, lower = lower, upper
                     upper_row, lower_row = lower_row, -1
                 else:
-                    _expand(powers, above[y], start, stop, columns, line, upper)
+                    for c in range(classes):
+                        _expand(powers, above[y], c, start, stop, columns, line, upper)
                     upper_row = above[y]
             if below[y] != lower_row:
-                _expand(powers, below[y], start, stop, columns, line, lower)
+                for c in range(classes):
+                    _expand(powers, below[y], c, start, stop, columns, line, lower)
                 lower_row = below[y]
             share_low = low[y]
             share_high = ONE - share_low

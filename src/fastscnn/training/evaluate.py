@@ -16,6 +16,7 @@ from rich.console import Console
 from fastscnn.data.build import TrainingData, build_data, build_image_data
 from fastscnn.data.imagenet import NAME as IMAGENET
 from fastscnn.errors import RequestError
+from fastscnn.memory import keep_freed_memory
 from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.runs.record import (
     describe_process,
@@ -27,7 +28,7 @@ from fastscnn.runs.record import (
     run_folder,
 )
 from fastscnn.training.checks import check_labelled
-from fastscnn.training.hardware import choose_accelerator, choose_precision, keep_freed_memory, quiet
+from fastscnn.training.hardware import choose_accelerator, choose_precision, quiet
 from fastscnn.training.metrics import Scores
 from fastscnn.training.pictures import DrawFrames
 from fastscnn.training.segmentation import Segmentation
@@ -68,7 +69,7 @@ def _evaluate_frames(plain: Mapping[str, Any]) -> Scores:
     trainer.test(module, dataloaders=data.whole_frames(split), verbose=False)
     scores = module.scores["test"]
     if scores.pixels:
-        how = f"skip {module.config['model']['skip']}, resolution {_resolution(module)}"
+        how = f"{_network(module)}, resolution {_resolution(module)}"
         print(f"{data.classes.name} {split}, {how}, {plain['checkpoint']}")
         Console().print(scores.table())
     else:
@@ -199,6 +200,11 @@ def _folder(plain: Mapping[str, Any], name: str) -> Path:
     folder = Path(given) if given else run_folder(Path(plain["paths"]["output_dir"]), name, new_run_id())
     refuse_existing(folder)
     return folder
+
+
+def _network(module: Segmentation) -> str:
+    model = module.config["model"]
+    return f"skip {model['skip']}" if "skip" in model else str(model["name"])
 
 
 def _resolution(module: Segmentation) -> str:

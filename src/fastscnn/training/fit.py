@@ -14,6 +14,7 @@ from rich.console import Console
 from fastscnn.data.build import TrainingData, build_data, build_image_data
 from fastscnn.data.imagenet import NAME as IMAGENET
 from fastscnn.data.imagenet import ImageNetData
+from fastscnn.memory import keep_freed_memory
 from fastscnn.network.cost import network_cost
 from fastscnn.runs.multirun import keep_folder
 from fastscnn.runs.record import LAST, refuse_existing
@@ -28,7 +29,7 @@ from fastscnn.training.callbacks import (
     checkpoints,
 )
 from fastscnn.training.checks import check_data, check_settings
-from fastscnn.training.hardware import choose_accelerator, choose_precision, keep_freed_memory, quiet
+from fastscnn.training.hardware import choose_accelerator, choose_precision, quiet
 from fastscnn.training.pictures import Pictures
 from fastscnn.training.pretrained import find_weights, load_pretrained
 from fastscnn.training.progress import ProgressLine

@@ -1,15 +1,11 @@
-"""What a run takes of its machine: precision, memory, and silence about it."""
+"""What a run takes of its machine: accelerator, precision, and silence about it."""
 
-import ctypes
 import logging
-import sys
 import warnings
 
 import torch
 
 from fastscnn.errors import RequestError
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
 def choose_accelerator(accelerator: str, devices: int = 1) -> str:
@@ -36,20 +32,6 @@ def choose_precision(precision: str, accelerator: str) -> str:
         return precision
     on_gpu = accelerator in ("gpu", "cuda")
     return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-
-
-def keep_freed_memory() -> None:
-    """Keep freed memory in the process on Linux, instead of giving it back and faulting it in at every step.
-
-    A training step on a CPU frees and takes the same hundreds of megabytes each time; the page faults of that took
-    37% of an eager step, and 6% of one with the fused loss (`results/cpu_step.json`). Nothing happens where the C
-    library is not glibc.
-    """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(_M_MMAP_THRESHOLD, 2**31 - 1)
-            mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def quiet() -> None:

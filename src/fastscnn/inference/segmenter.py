@@ -1,0 +1,158 @@
+"""Labels and probabilities of images from a trained network, as fast as the machine allows."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fastscnn.data.classes import ClassTable
+from fastscnn.data.frames import read_image
+from fastscnn.errors import RequestError
+from fastscnn.inference.backends import BACKENDS, Backend, TorchBackend, torch_threads
+from fastscnn.inference.pixels import normalized
+from fastscnn.inference.trained import Trained, load_trained
+from fastscnn.kernels import upsample_labels, upsample_probabilities
+from fastscnn.network.blocks import downscale
+
+Array = npt.NDArray[Any]
+Images = Array | str | Path | Sequence[Array | str | Path]
+
+
+class Segmenter:
+    """A trained network that takes images as they are and gives labels.
+
+    Safe to call from several threads: its buffers are shared, so that calls wait for one another.
+
+    Attributes:
+        classes: What the labels mean; `classes.names[label]`.
+        device: Where it computes.
+        threads: Threads of a call on the CPU; None for torch's own number.
+    """
+
+    def __init__(
+        self, backend: Backend, classes: ClassTable, *, scale: float = 1.0, threads: int | None = None
+    ) -> None:
+        self.classes = classes
+        self.device = torch.device("cpu")
+        self.threads = threads
+        self._backend = backend
+        self._scale = scale
+        self._buffer = torch.empty(0)
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | Path,
+        *,
+        backend: str = "torch",
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+        compile: bool = False,
+    ) -> "Segmenter":
+        """Load a trained network.
+
+        Args:
+            path: A checkpoint that `train.py` wrote.
+            backend: `torch`, or `onnx` (ONNX Runtime) or `openvino`, which are faster on a CPU.
+            device: `auto` (a CUDA GPU where there is one and the backend is torch), `cpu` or `cuda`.
+            precision: `auto` is float32 on the CPU and float16 on a GPU; `float32`, `bfloat16`, `float16`.
+            threads: Threads of a call on the CPU; None for torch's own number.
+            compile: Compile the network with `torch.compile`; only for backend torch.
+
+        Raises:
+            RequestError: The file is no checkpoint, a package is missing, or the choices do not go together.
+        """
+        if backend not in BACKENDS:
+            raise RequestError(f"backend={backend} is unknown: it is one of {', '.join(BACKENDS)}.")
+        trained = load_trained(path)
+        return cls(
+            _backend(trained, backend, precision, threads, compile),
+            trained.classes,
+            scale=trained.scale,
+            threads=threads,
+        )
+
+    def __call__(self, images: Images) -> Any:
+        """Train ids of each pixel.
+
+        Args:
+            images: RGB, uint8 [H, W, 3], or a batch [B, H, W, 3]; a file; or a list of such images and files, of any
+                sizes.
+
+        Returns:
+            uint8 [H, W] of one image, [B, H, W] of a batch, a list of [H, W] of a list.
+
+        Raises:
+            RequestError: A file cannot be read.
+            ValueError: An array is no RGB image of uint8.
+        """
+        if isinstance(images, list | tuple):
+            return [self(image) for image in images]
+        batch, one = _batch(images)
+        with self._lock, torch_threads(self.threads), torch.inference_mode():
+            labels = upsample_labels(self._logits(batch), _size(batch)).numpy()
+        return labels[0] if one else labels
+
+    def probabilities(self, images: Images, out: Array | None = None) -> Any:
+        """Probability of each class at each pixel.
+
+        Args:
+            images: As `__call__` takes them.
+            out: float32 of the result's shape to write into, which saves the page faults of a fresh one (159 MB at
+                1024x2048 with 19 classes); not for a list.
+
+        Returns:
+            float32 [C, H, W] of one image, [B, C, H, W] of a batch, a list of [C, H, W] of a list.
+
+        Raises:
+            RequestError: A file cannot be read.
+            ValueError: An array is no RGB image of uint8, or `out` does not fit.
+        """
+        if isinstance(images, list | tuple):
+            if out is not None:
+                raise ValueError("out is for one image or one batch, not for a list")
+            return [self.probabilities(image) for image in images]
+        batch, one = _batch(images)
+        with self._lock, torch_threads(self.threads), torch.inference_mode():
+            target = None if out is None else torch.from_numpy(out[None] if one else out)
+            probabilities = upsample_probabilities(self._logits(batch), _size(batch), target).numpy()
+        if out is not None:
+            return out
+        return probabilities[0] if one else probabilities
+
+    def _logits(self, batch: Array) -> Tensor:
+        """Images uint8 [B, H, W, 3] to coarse logits."""
+        shape = (len(batch), 3, *_size(batch))
+        if tuple(self._buffer.shape) != shape:
+            self._buffer = torch.empty(shape, memory_format=self._backend.memory_format)
+        return self._backend.coarse_logits(downscale(normalized(batch, self._buffer), self._scale))
+
+
+def _backend(trained: Trained, backend: str, precision: str, threads: int | None, compile: bool) -> Backend:
+    precision = "float32" if precision == "auto" else precision
+    return TorchBackend(trained, precision, compile=compile)
+
+
+def _batch(images: Any) -> tuple[Array, bool]:
+    """An image or a batch as a batch; and whether it was one image."""
+    if isinstance(images, str | Path):
+        images = read_image(Path(images))
+    array = images.numpy(force=True) if isinstance(images, Tensor) else np.asarray(images)
+    if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-1] != 3 or 0 in array.shape:
+        raise ValueError(
+            f"an image is RGB, uint8 [H, W, 3] of 0 to 255 (a batch [B, H, W, 3]), and this is {array.dtype} "
+            f"{list(array.shape)}: convert it first"
+        )
+    return (array[None], True) if array.ndim == 3 else (array, False)
+
+
+def _size(batch: Array) -> tuple[int, int]:
+    height, width = batch.shape[1:3]
+    return height, width
