@@ -40,8 +40,8 @@ class TorchBackend:
 
     def __init__(self, trained: Trained, precision: str = "float32", *, compile: bool = False) -> None:
         self.dtype = getattr(torch, precision)
-        self.network: Any = fused(trained.network).to(self.dtype)
-        self._run = torch.compile(self.network.coarse_logits) if compile else self.network.coarse_logits
+        network: Any = fused(trained.network).to(self.dtype)
+        self._run = torch.compile(network.coarse_logits) if compile else network.coarse_logits
 
     def coarse_logits(self, images: Tensor) -> Tensor:
         """See `Backend`."""

@@ -23,7 +23,8 @@ ATTRIBUTES: dict[type[nn.Module] | None, tuple[str, list[float]]] = {
 
 def available() -> bool:
     """Whether this build of torch has the operators."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    has_library: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return has_library and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
 
 
 def fused(network: nn.Module) -> nn.Module:
@@ -96,25 +97,20 @@ class FusedFusion(nn.Module):
         self.high = FusedConv(fusion.high, None)
         self.low = fusion.low
         self.activation = fusion.activation
-        self.attribute, self.scalars = ATTRIBUTES[type(fusion.activation)]
+        self.takes_activation = isinstance(
+            fusion.activation, nn.ReLU
+        )  # the only one that is taken in after an addition
 
     def forward(self, high: Tensor, low: Tensor) -> Tensor:
         """See `FeatureFusion.forward`."""
         height, width = high.shape[-2:]
         context: Tensor = self.low(resize(low, (height, width)))
-        if self.skip == "zero":
-            output: Tensor = self.activation(context)
-        else:
-            output = torch.ops.mkldnn._convolution_pointwise.binary(
-                high,
-                context,
-                self.high.weight,
-                self.high.bias,
-                *self.high.geometry,
-                "add",
-                1.0,
-                self.attribute,
-                self.scalars,
-                "",
+        if self.skip != "zero":
+            detail = (self.high.weight, self.high.bias, *self.high.geometry)
+            context = torch.ops.mkldnn._convolution_pointwise.binary(
+                high, context, *detail, "add", 1.0, "relu" if self.takes_activation else None, [], ""
             )
+            if self.takes_activation:
+                return context
+        output: Tensor = self.activation(context)
         return output
