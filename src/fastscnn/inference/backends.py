@@ -1,17 +1,30 @@
 """What runs the network up to its coarse logits: torch, ONNX Runtime or OpenVINO, each behind one method."""
 
-from collections.abc import Iterator
+import importlib
+import tempfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastscnn.errors import RequestError
 from fastscnn.inference.fusing import fused
+from fastscnn.inference.graph import ExportGraph, write_onnx
 from fastscnn.inference.trained import Trained
 
 BACKENDS = ("torch", "onnx", "openvino")
+PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
+"""The package that runs a backend."""
+KEPT_SIZES = 4
+"""Image sizes for which a program of their own is kept."""
+
+Shape = tuple[int, ...]
+Program = Callable[[Tensor], Tensor]
 
 
 class Backend(Protocol):
@@ -28,20 +41,20 @@ class Backend(Protocol):
 
 
 class TorchBackend:
-    """The network in torch: BatchNorm folded, channels_last.
+    """The network in torch: BatchNorm folded, channels_last, activations fused.
 
     Args:
-        trained: The network.
+        network: The network.
         precision: `float32`, or `bfloat16` for processors that have it.
         compile: Compile it with `torch.compile`: the first image of each size takes about a minute.
     """
 
     memory_format = torch.channels_last
 
-    def __init__(self, trained: Trained, precision: str = "float32", *, compile: bool = False) -> None:
+    def __init__(self, network: nn.Module, precision: str = "float32", *, compile: bool = False) -> None:
         self.dtype = getattr(torch, precision)
-        network: Any = fused(trained.network).to(self.dtype)
-        self._run = torch.compile(network.coarse_logits) if compile else network.coarse_logits
+        ready: Any = fused(network).to(self.dtype)
+        self._run = torch.compile(ready.coarse_logits, dynamic=False) if compile else ready.coarse_logits
 
     def coarse_logits(self, images: Tensor) -> Tensor:
         """See `Backend`."""
@@ -49,18 +62,147 @@ class TorchBackend:
         return logits
 
 
-def needed(module: str, package: str) -> Any:
-    """Import a package that not everyone has.
+class _BySize:
+    """A program for images of any size, and one of its own for each size that keeps coming, which is faster.
+
+    Args:
+        build: Makes the program for one shape, or for all.
+    """
+
+    def __init__(self, build: Callable[[Shape | None], Program]) -> None:
+        self._build = build
+        self._any = build(None)
+        self._own: OrderedDict[Shape, Program] = OrderedDict()
+        self._last: Shape = ()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        shape = tuple(images.shape)
+        if shape in self._own:
+            self._own.move_to_end(shape)
+        elif shape == self._last:
+            self._own[shape] = self._build(shape)
+            if len(self._own) > KEPT_SIZES:
+                self._own.popitem(last=False)
+        self._last = shape
+        return self._own.get(shape, self._any)(images)
+
+
+class OnnxBackend:
+    """The network in ONNX Runtime, float32.
+
+    Args:
+        file: An ONNX file from normalised images (`images`, [B, 3, H, W]) to coarse logits, of any size.
+        threads: Threads of a call; None for torch's own number.
+    """
+
+    memory_format = torch.contiguous_format
+
+    def __init__(self, file: str | Path, threads: int | None = None) -> None:
+        self._runtime = needed("onnx")
+        self._model = Path(file).read_bytes()
+        self._threads = threads or torch.get_num_threads()
+        self._dimensions: list[str | int] = []
+        self.coarse_logits = _BySize(self._program)
+
+    def _program(self, shape: Shape | None) -> Program:
+        options = self._runtime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.log_severity_level = 3
+        for name, length in zip(self._dimensions, shape or (), strict=False):
+            if isinstance(name, str):
+                options.add_free_dimension_override_by_name(name, length)
+        session = self._runtime.InferenceSession(self._model, options, providers=["CPUExecutionProvider"])
+        self._dimensions = session.get_inputs()[0].shape
+
+        def run(images: Tensor) -> Tensor:
+            return torch.from_numpy(session.run(None, {"images": images.contiguous().numpy()})[0])
+
+        return run
+
+
+class OpenVinoBackend:
+    """The network in OpenVINO, on the CPU.
+
+    Args:
+        file: An ONNX file as `OnnxBackend` takes it, or OpenVINO's own `.xml`.
+        precision: `float32`, or `bfloat16` for processors that have it.
+        threads: Threads of a call; None for torch's own number.
+
+    Raises:
+        RequestError: This processor has no bfloat16.
+    """
+
+    memory_format = torch.contiguous_format
+
+    def __init__(self, file: str | Path, precision: str = "float32", threads: int | None = None) -> None:
+        openvino = needed("openvino")
+        self._core = openvino.Core()
+        if precision == "bfloat16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise RequestError("precision=bfloat16, but this processor has none that OpenVINO uses: set float32.")
+        self._file = Path(file).read_bytes() if Path(file).suffix == ".onnx" else str(file)
+        self._settings = {
+            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
+            "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        self.coarse_logits = _BySize(self._program)
+
+    def _program(self, shape: Shape | None) -> Program:
+        model = self._core.read_model(self._file)
+        if shape:
+            model.reshape(list(shape))
+        request = self._core.compile_model(model, "CPU", self._settings).create_infer_request()
+
+        def run(images: Tensor) -> Tensor:
+            return torch.from_numpy(np.array(request.infer([images.contiguous().numpy()], share_inputs=True)[0]))
+
+        return run
+
+
+def build_backend(
+    trained: Trained, backend: str, *, precision: str = "float32", threads: int | None = None, compile: bool = False
+) -> Backend:
+    """Make a network ready on the CPU.
+
+    Args:
+        trained: The network.
+        backend: `torch`, `onnx` or `openvino`.
+        precision: `float32` or `bfloat16`.
+        threads: Threads of a call; None for torch's own number.
+        compile: As `TorchBackend` takes it.
+
+    Raises:
+        RequestError: A package is missing, or the choices do not go together.
+    """
+    if backend not in BACKENDS:
+        raise RequestError(f"backend={backend} is unknown: it is one of {', '.join(BACKENDS)}.")
+    if precision not in ("float32", "bfloat16") or (backend == "onnx" and precision != "float32"):
+        known = "float32" if backend == "onnx" else "float32 or bfloat16"
+        raise RequestError(f"precision={precision} is not for backend={backend} on the CPU: set {known}.")
+    if backend == "torch":
+        return TorchBackend(trained.network, precision, compile=compile)
+    if compile:
+        raise RequestError(f"compile is for backend=torch, and this is backend={backend}: leave one of them out.")
+    needed(backend)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "network.onnx")
+        write_onnx(ExportGraph(trained, input="normalized", output="logits"), file)
+        return OnnxBackend(file, threads) if backend == "onnx" else OpenVinoBackend(file, precision, threads)
+
+
+def needed(backend: str) -> Any:
+    """The package that runs a backend.
 
     Raises:
         RequestError: It is not installed; says how it is.
     """
-    import importlib
-
+    package = PACKAGES[backend]
     try:
-        return importlib.import_module(module)
+        return importlib.import_module(package)
     except ImportError:
-        raise RequestError(f"backend={module} needs a package that is not installed: pip install {package}.") from None
+        raise RequestError(
+            f"backend={backend} needs {package}, which is not installed: pip install {package}."
+        ) from None
 
 
 @contextmanager

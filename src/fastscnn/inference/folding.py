@@ -18,5 +18,6 @@ def folded(network: nn.Module) -> nn.Module:
         for name, child in module.named_children():
             if isinstance(child, ConvBN):
                 convolution, norm = child
+                assert isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
                 setattr(module, name, fuse_conv_bn_eval(convolution, norm))
     return network

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from fastscnn.data.classes import ClassTable
 from fastscnn.data.frames import read_image
-from fastscnn.errors import RequestError
-from fastscnn.inference.backends import BACKENDS, Backend, TorchBackend, torch_threads
+from fastscnn.inference.backends import Backend, build_backend, torch_threads
 from fastscnn.inference.pixels import normalized
-from fastscnn.inference.trained import Trained, load_trained
+from fastscnn.inference.trained import load_trained
 from fastscnn.kernels import upsample_labels, upsample_probabilities
+from fastscnn.memory import keep_freed_memory
 from fastscnn.network.blocks import downscale
 
 Array = npt.NDArray[Any]
@@ -69,15 +69,11 @@ class Segmenter:
         Raises:
             RequestError: The file is no checkpoint, a package is missing, or the choices do not go together.
         """
-        if backend not in BACKENDS:
-            raise RequestError(f"backend={backend} is unknown: it is one of {', '.join(BACKENDS)}.")
         trained = load_trained(path)
-        return cls(
-            _backend(trained, backend, precision, threads, compile),
-            trained.classes,
-            scale=trained.scale,
-            threads=threads,
-        )
+        keep_freed_memory()
+        precision = "float32" if precision == "auto" else precision
+        ready = build_backend(trained, backend, precision=precision, threads=threads, compile=compile)
+        return cls(ready, trained.classes, scale=trained.scale, threads=threads)
 
     def __call__(self, images: Images) -> Any:
         """Train ids of each pixel.
@@ -133,11 +129,6 @@ class Segmenter:
         if tuple(self._buffer.shape) != shape:
             self._buffer = torch.empty(shape, memory_format=self._backend.memory_format)
         return self._backend.coarse_logits(downscale(normalized(batch, self._buffer), self._scale))
-
-
-def _backend(trained: Trained, backend: str, precision: str, threads: int | None, compile: bool) -> Backend:
-    precision = "float32" if precision == "auto" else precision
-    return TorchBackend(trained, precision, compile=compile)
 
 
 def _batch(images: Any) -> tuple[Array, bool]:

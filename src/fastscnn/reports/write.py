@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -20,12 +20,12 @@ def markdown(comparison: Comparison) -> str:
     for warning in comparison.warnings:
         lines += [f"> {warning}", ""]
     for table in comparison.tables:
-        lines += [f"## {table.title}", "", *_markdown_table(table), ""]
+        lines += [f"## {table.title}", "", *markdown_table(table.columns, table.rows, table.numeric), ""]
         lines += [table.note, ""] if table.note else []
     numeric = frozenset(i for i, column in enumerate(comparison.columns) if column in comparison.numeric)
     rows = [[view.cells.get(column, "") for column in comparison.columns] for view in comparison.runs]
     runs = Table("All runs", comparison.columns, rows, numeric=numeric)
-    return "\n".join([*lines, f"## {runs.title}", "", *_markdown_table(runs), ""])
+    return "\n".join([*lines, f"## {runs.title}", "", *markdown_table(runs.columns, runs.rows, runs.numeric), ""])
 
 
 def run_csv(runs: Sequence[Run], groups: Sequence[Group]) -> str:
@@ -41,12 +41,14 @@ def run_csv(runs: Sequence[Run], groups: Sequence[Group]) -> str:
     return text.getvalue()
 
 
-def _markdown_table(table: Table) -> list[str]:
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numeric: Container[int] = ()) -> list[str]:
+    """Lines of a Markdown table; the columns at the places `numeric` are aligned to the right."""
+
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
-    rule = ["---:" if i in table.numeric else "---" for i in range(len(table.columns))]
-    return [line(table.columns), line(rule), *(line(row) for row in table.rows)]
+    rule = ["---:" if place in numeric else "---" for place in range(len(columns))]
+    return [line(columns), line(rule), *(line(row) for row in rows)]
 
 
 def show(comparison: Comparison) -> None:

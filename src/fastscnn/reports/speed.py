@@ -1,0 +1,170 @@
+"""Table 6 from measurements: a table beside the paper's numbers, and a plot."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fastscnn.reports.paper import TABLE_4, TABLE_6
+from fastscnn.reports.write import markdown_table
+
+Row = Mapping[str, Any]
+"""A measurement: `model`, `runtime`, `precision`, `step` (`none`, `own`, `ours`), `answer` (`logits`, `cls`, `prob`,
+`files`), `height`, `width`, `threads`, `ms`, `fps`, `ms_quartiles`."""
+
+OURS = "fast_scnn"
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """Everything that was measured, as Markdown: for each number of threads the peers' table, then every runtime."""
+    rows: Sequence[Row] = result["rows"]
+    lines = [f"# {result['title']}", "", result["subtitle"], ""]
+    for threads in _distinct(rows, "threads"):
+        here = [row for row in rows if row["threads"] == threads]
+        name = "1 thread" if threads == 1 else f"{threads} threads"
+        lines += [f"## Frames a second to labels, {name}", "", *peers_table(here, result["models"]), ""]
+        lines += [*_notes(result["models"], {row["model"] for row in here}), ""]
+        for size in _sizes(here):
+            lines += [f"## {_shown(size)}, {name}: every way, milliseconds", "", *ways_table(here, size), ""]
+    return "\n".join(lines)
+
+
+def peers_table(rows: Sequence[Row], models: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """One row a model: its best way as its users run it, with our step, and the paper's number."""
+    sizes = _sizes(rows)
+    columns = ["model", "parameters, M (paper)"]
+    for size in sizes:
+        columns += [f"{_shown(size)}: fps", "best as", "with our step", "paper"]
+    cells = []
+    for model in _distinct(rows, "model"):
+        info = models[model]
+        paper = f" ({info['paper_parameters']:.2f})" if info.get("paper_parameters") else ""
+        line = [info["name"], f"{info['parameters'] / 1e6:.2f}{paper}" if info.get("parameters") else ""]
+        for size in sizes:
+            own = best(rows, model, size, steps=("own", "ours") if model == OURS else ("own",))
+            given = best(rows, model, size, steps=("ours",))
+            line += [
+                f"{own['fps']:.2f}" if own else "",
+                _way(own) if own else "",
+                f"{given['fps']:.2f}" if given else "",
+                _published(info["name"], sizes.index(size), size),
+            ]
+        cells.append(line)
+    return markdown_table(columns, cells, numeric=[i for i, name in enumerate(columns) if name != "best as" and i])
+
+
+def ways_table(rows: Sequence[Row], size: tuple[int, int]) -> list[str]:
+    """One row for each model, runtime and precision at one size; medians in milliseconds."""
+    here = [row for row in rows if (row["height"], row["width"]) == size]
+    answers = [("none", "logits"), ("own", "cls"), ("ours", "cls"), ("own", "prob"), ("ours", "prob")]
+    answers += [("own", "files"), ("ours", "files")]
+    names = [
+        "network alone",
+        "cls",
+        "cls, our step",
+        "prob",
+        "prob, our step",
+        "file to file",
+        "file to file, our step",
+    ]
+    cells = []
+    for key in dict.fromkeys((row["model"], row["runtime"], row["precision"]) for row in here):
+        found = {(row["step"], row["answer"]): row for row in here if _key(row) == key}
+        cells.append([*key, *(_milliseconds(found.get(answer)) for answer in answers)])
+    return markdown_table(["model", "runtime", "precision", *names], cells, numeric=range(3, 3 + len(names)))
+
+
+def best(
+    rows: Sequence[Row], model: str, size: tuple[int, int], *, steps: Sequence[str], precision: str = "float32"
+) -> Row | None:
+    """The fastest way of a model to labels at one size; None where none was measured."""
+    found = [
+        row
+        for row in rows
+        if row["model"] == model
+        and (row["height"], row["width"]) == size
+        and row["answer"] == "cls"
+        and row["step"] in steps
+        and row["precision"] == precision
+    ]
+    return min(found, key=lambda row: row["ms"], default=None)
+
+
+def plot(result: Mapping[str, Any], path: Path) -> None:
+    """Frames a second over parameters and over the paper's mIoU, at the largest size and one thread; a PNG.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    from matplotlib.figure import Figure
+
+    rows = [row for row in result["rows"] if row["threads"] == 1] or result["rows"]
+    size = _sizes(rows)[0]
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    known = {model.name: model.class_miou for model in TABLE_4}
+    for model in _distinct(rows, "model"):
+        info = result["models"][model]
+        way = best(rows, model, size, steps=("own", "ours") if model == OURS else ("own",))
+        if way is None:
+            continue
+        look: dict[str, Any] = {"color": "tab:red" if model == OURS else "tab:blue", "s": 45, "zorder": 3}
+        places = (
+            (left, info["parameters"] / 1e6 if info.get("parameters") else None),
+            (right, known.get(info["name"])),
+        )
+        for axes, place in places:
+            if place is not None:
+                axes.scatter([place], [way["fps"]], **look)
+                axes.annotate(info["name"], (place, way["fps"]), xytext=(6, 5), textcoords="offset points", fontsize=9)
+    left.set(xscale="log", yscale="log", xlabel="parameters, millions", ylabel="frames a second to labels")
+    right.set(xlabel="class mIoU on the Cityscapes test set, as the paper gives it, %")
+    for axes in (left, right):
+        axes.grid(True, which="both", alpha=0.25)
+        axes.margins(x=0.15)
+    figure.suptitle(f"{_shown(size)}, {result['subtitle']}", fontsize=10)
+    figure.savefig(path, dpi=130)
+
+
+def _published(name: str, place: int, size: tuple[int, int]) -> str:
+    """The paper's frames a second at a size: `75.3 (Titan X)`."""
+    sizes = [(1024, 2048), (512, 1024), (256, 512)]
+    if size not in sizes:
+        return ""
+    shown = []
+    for card, table in TABLE_6.items():
+        for row, values in table.items():
+            value = values[sizes.index(size)]
+            if value is not None and row in (name, f"{name} cls"):
+                shown.append(f"{value} ({card.partition(' (')[0]})")
+    return ", ".join(shown)
+
+
+def _notes(models: Mapping[str, Mapping[str, Any]], shown: set[str]) -> list[str]:
+    return [f"- {models[model]['name']}: {models[model]['note']}" for model in models if model in shown]
+
+
+def _way(row: Row) -> str:
+    return f"{row['runtime']} + our step" if row["step"] == "ours" else str(row["runtime"])
+
+
+def _key(row: Row) -> tuple[str, str, str]:
+    return row["model"], row["runtime"], row["precision"]
+
+
+def _milliseconds(row: Row | None) -> str:
+    if row is None:
+        return ""
+    low, high = row["ms_quartiles"]
+    return f"{row['ms']:.1f} ({low:.1f} to {high:.1f})"
+
+
+def _sizes(rows: Sequence[Row]) -> list[tuple[int, int]]:
+    return sorted({(row["height"], row["width"]) for row in rows}, reverse=True)
+
+
+def _shown(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _distinct(rows: Sequence[Row], key: str) -> list[Any]:
+    return list(dict.fromkeys(row[key] for row in rows))
