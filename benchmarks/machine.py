@@ -1,34 +1,11 @@
 """What a result was measured on."""
 
-import os
-import platform
-from pathlib import Path
 from typing import Any
 
+from fastscnn.runs.machine import describe_machine
 from fastscnn.runs.record import describe_process
-
-
-def machine() -> dict[str, Any]:
-    """Processor, cores, memory and operating system of this machine."""
-    return {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "system": platform.system(),
-    }
 
 
 def measured() -> dict[str, Any]:
     """The machine, the command, the versions and the commit: goes into every file of results/."""
-    return {"machine": machine(), **describe_process()}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    info = dict(line.split(":", 1) for line in lines if ":" in line)
-    values = {key.strip(): value.strip() for key, value in info.items()}
-    vectors = [flag for flag in ("avx2", "avx512f", "amx_tile") if flag in values.get("flags", "").split()]
-    return f"{values.get('model name', platform.processor())} ({', '.join(vectors)})"
+    return {"machine": describe_machine(), **describe_process()}

@@ -12,13 +12,13 @@ import tempfile
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
-from machine import machine
 from playwright.sync_api import sync_playwright
 
 from fastscnn.reports.compare import compare
 from fastscnn.reports.groups import group_runs
 from fastscnn.reports.records import Run, read_all
 from fastscnn.runs.launch import CONF
+from fastscnn.runs.machine import describe_machine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -64,7 +64,7 @@ def main() -> None:
     versions = kept[0].record["versions"]
     content = {
         "command": f"python benchmarks/publish_comparison.py {name} RUNS_DIR...",
-        "machine": machine(),
+        "machine": describe_machine(),
         "versions": versions,
         "runs": [facts(run) for run in kept],
     }

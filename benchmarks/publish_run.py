@@ -16,8 +16,9 @@ import numpy as np
 from fastscnn.runs.record import read_record
 
 matplotlib.use("Agg")
-from machine import machine
 from matplotlib import pyplot as plt
+
+from fastscnn.runs.machine import describe_machine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
@@ -29,7 +30,7 @@ def numbers(folder: Path) -> dict[str, object]:
     started, finished = (datetime.fromisoformat(record[key]) for key in ("started", "finished"))
     return {
         "command": record["command"],
-        "machine": machine(),
+        "machine": describe_machine(),
         "device": record["device"],
         "versions": record["versions"],
         "git": record["git"],

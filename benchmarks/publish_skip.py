@@ -11,7 +11,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from machine import machine
+
+from fastscnn.runs.machine import describe_machine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 PANEL_WIDTH = 240  # pixels in the gallery
@@ -49,7 +50,7 @@ def main() -> None:
     if (keep["checkpoint"], keep["split"]) != (zero["checkpoint"], zero["split"]):
         raise SystemExit("the two evaluations are of different checkpoints or splits")
     content = {
-        "machine": machine(),
+        "machine": describe_machine(),
         "versions": keep["versions"],
         "run": keep["run"],
         "data": keep["data"],

@@ -36,7 +36,7 @@ class Backend(Protocol):
 
     memory_format: torch.memory_format
 
-    def coarse_logits(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor) -> Tensor:
         """Normalised images, float32 [B, 3, H, W], to the logits before the last upsampling, [B, C, h, w]."""
 
 
@@ -56,7 +56,7 @@ class TorchBackend:
         ready: Any = fused(network).to(self.dtype)
         self._run = torch.compile(ready.coarse_logits, dynamic=False) if compile else ready.coarse_logits
 
-    def coarse_logits(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor) -> Tensor:
         """See `Backend`."""
         logits: Tensor = self._run(images.to(self.dtype))
         return logits
@@ -66,12 +66,14 @@ class _BySize:
     """A program for images of any size, and one of its own for each size that keeps coming, which is faster.
 
     Args:
-        build: Makes the program for one shape, or for all.
+        build: Makes the program for one shape, or for all that the file takes.
+        fixed: Whether the file takes one size alone; asked after the first program is built.
     """
 
-    def __init__(self, build: Callable[[Shape | None], Program]) -> None:
+    def __init__(self, build: Callable[[Shape | None], Program], fixed: Callable[[], bool]) -> None:
         self._build = build
         self._any = build(None)
+        self._fixed = fixed()
         self._own: OrderedDict[Shape, Program] = OrderedDict()
         self._last: Shape = ()
 
@@ -79,7 +81,7 @@ class _BySize:
         shape = tuple(images.shape)
         if shape in self._own:
             self._own.move_to_end(shape)
-        elif shape == self._last:
+        elif shape == self._last and not self._fixed:
             self._own[shape] = self._build(shape)
             if len(self._own) > KEPT_SIZES:
                 self._own.popitem(last=False)
@@ -91,7 +93,7 @@ class OnnxBackend:
     """The network in ONNX Runtime, float32.
 
     Args:
-        file: An ONNX file from normalised images (`images`, [B, 3, H, W]) to coarse logits, of any size.
+        file: An ONNX file from normalised images, [B, 3, H, W], to coarse logits.
         threads: Threads of a call; None for torch's own number.
     """
 
@@ -102,7 +104,11 @@ class OnnxBackend:
         self._model = Path(file).read_bytes()
         self._threads = threads or torch.get_num_threads()
         self._dimensions: list[str | int] = []
-        self.coarse_logits = _BySize(self._program)
+        self._run = _BySize(self._program, lambda: all(isinstance(side, int) for side in self._dimensions))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """See `Backend`."""
+        return self._run(images)
 
     def _program(self, shape: Shape | None) -> Program:
         options = self._runtime.SessionOptions()
@@ -112,10 +118,11 @@ class OnnxBackend:
             if isinstance(name, str):
                 options.add_free_dimension_override_by_name(name, length)
         session = self._runtime.InferenceSession(self._model, options, providers=["CPUExecutionProvider"])
-        self._dimensions = session.get_inputs()[0].shape
+        image = session.get_inputs()[0]
+        self._dimensions = image.shape
 
         def run(images: Tensor) -> Tensor:
-            return torch.from_numpy(session.run(None, {"images": images.contiguous().numpy()})[0])
+            return torch.from_numpy(session.run(None, {image.name: images.contiguous().numpy()})[0])
 
         return run
 
@@ -145,7 +152,11 @@ class OpenVinoBackend:
             "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
-        self.coarse_logits = _BySize(self._program)
+        self._run = _BySize(self._program, lambda: not self._core.read_model(self._file).is_dynamic())
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """See `Backend`."""
+        return self._run(images)
 
     def _program(self, shape: Shape | None) -> Program:
         model = self._core.read_model(self._file)

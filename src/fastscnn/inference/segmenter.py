@@ -128,7 +128,7 @@ class Segmenter:
         shape = (len(batch), 3, *_size(batch))
         if tuple(self._buffer.shape) != shape:
             self._buffer = torch.empty(shape, memory_format=self._backend.memory_format)
-        return self._backend.coarse_logits(downscale(normalized(batch, self._buffer), self._scale))
+        return self._backend(downscale(normalized(batch, self._buffer), self._scale))
 
 
 def _batch(images: Any) -> tuple[Array, bool]:

@@ -43,24 +43,31 @@ def interleave(
     Args:
         contenders: Their `seconds` are filled.
         frames: Frames of each that are measured, over all rounds.
-        burn_in: Frames of each that are not, before the first round; each turn begins with one more.
+        burn_in: Frames of each that are not, before the first round; a turn begins with one more, unless one alone
+            takes a tenth of `seconds`.
         rounds: Turns of each.
-        seconds: A contender for which `frames` would take longer than this gets as many as fit, at least one a round.
+        seconds: A contender for which `frames` would take longer than this gets as many as fit, two at least.
     """
-    turns = {}
-    for contender in contenders:
-        started = time.perf_counter()
-        done = 0
-        while done == 0 or (done < burn_in and time.perf_counter() - started < seconds):
-            contender.run()
-            done += 1
-        each = (time.perf_counter() - started) / done
-        turns[id(contender)] = max(1, min(-(-frames // rounds), int(seconds / each / rounds)))
+    plans = [_plan(contender, frames, burn_in, rounds, seconds) for contender in contenders]
     for number in range(rounds):
-        ordered = contenders if number % 2 == 0 else contenders[::-1]
-        for contender in ordered:
-            contender.run()
-            for _ in range(turns[id(contender)]):
+        order = range(len(contenders)) if number % 2 == 0 else reversed(range(len(contenders)))
+        for place in order:
+            turns, warms = plans[place]
+            if warms and turns[number]:
+                contenders[place].run()
+            for _ in range(turns[number]):
                 started = time.perf_counter()
-                contender.run()
-                contender.seconds.append(time.perf_counter() - started)
+                contenders[place].run()
+                contenders[place].seconds.append(time.perf_counter() - started)
+
+
+def _plan(contender: Contender, frames: int, burn_in: int, rounds: int, seconds: float) -> tuple[list[int], bool]:
+    """Burn a contender in; returns its frames in each round, and whether a turn begins with one more."""
+    started = time.perf_counter()
+    done = 0
+    while done == 0 or (done < burn_in and time.perf_counter() - started < seconds):
+        contender.run()
+        done += 1
+    each = (time.perf_counter() - started) / done
+    count = max(min(2, frames), int(min(frames, seconds / each)))
+    return [count // rounds + (number < count % rounds) for number in range(rounds)], each < seconds / 10

@@ -53,7 +53,7 @@ def peers_table(rows: Sequence[Row], models: Mapping[str, Mapping[str, Any]]) ->
 
 
 def ways_table(rows: Sequence[Row], size: tuple[int, int]) -> list[str]:
-    """One row for each model, runtime and precision at one size; medians in milliseconds."""
+    """One row for each model, runtime and precision at one size: medians, milliseconds."""
     here = [row for row in rows if (row["height"], row["width"]) == size]
     answers = [("none", "logits"), ("own", "cls"), ("ours", "cls"), ("own", "prob"), ("ours", "prob")]
     answers += [("own", "files"), ("ours", "files")]
@@ -154,8 +154,7 @@ def _key(row: Row) -> tuple[str, str, str]:
 def _milliseconds(row: Row | None) -> str:
     if row is None:
         return ""
-    low, high = row["ms_quartiles"]
-    return f"{row['ms']:.1f} ({low:.1f} to {high:.1f})"
+    return f"{row['ms']:.1f}"
 
 
 def _sizes(rows: Sequence[Row]) -> list[tuple[int, int]]:

@@ -1,0 +1,34 @@
+"""The machine that a result was measured on."""
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+VECTORS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_tile")
+"""Instructions that decide how fast a processor multiplies, of those that Linux names."""
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores, memory and operating system of this machine."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": platform.system(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    info = dict(line.split(":", 1) for line in lines if ":" in line)
+    values = {key.strip(): value.strip() for key, value in info.items()}
+    vectors = [
+        flag
+        for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile")
+        if flag in values.get("flags", "").split()
+    ]
+    return f"{values.get('model name', platform.processor())} ({', '.join(vectors)})"

@@ -1,0 +1,148 @@
+"""Timing side by side, and the tables of what was timed."""
+
+import itertools
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from fastscnn.errors import RequestError
+from fastscnn.inference import timing
+from fastscnn.inference.benchmark import labels_that_differ, measure
+from fastscnn.inference.timing import Contender, interleave
+from fastscnn.reports import speed
+
+SETTINGS = {
+    "checkpoint": None,
+    "models": ["fast_scnn"],
+    "onnx": None,
+    "int8": None,
+    "runtimes": ["torch"],
+    "compiled_models": [],
+    "answers": ["cls", "prob", "files"],
+    "sizes": [[64, 96]],
+    "threads": [1],
+    "frames": 4,
+    "burn_in": 1,
+    "rounds": 2,
+    "seconds": 5,
+    "keep_memory": False,
+    "image": None,
+}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only the contenders move."""
+    now = [0.0]
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    return now
+
+
+def contender(clock, seconds, calls, name):
+    durations = itertools.cycle(seconds)
+
+    def run():
+        calls.append(name)
+        clock[0] += next(durations)
+
+    return Contender({"name": name}, run)
+
+
+def test_contenders_take_turns_and_each_is_measured_as_often_as_asked(clock):
+    calls = []
+    both = [contender(clock, [0.001], calls, "a"), contender(clock, [0.002], calls, "b")]
+    interleave(both, frames=6, burn_in=2, rounds=3)
+    assert [len(one.seconds) for one in both] == [6, 6]
+    turns = [name for name, _ in itertools.groupby(calls)]
+    assert turns == ["a", "b", "a", "b", "a", "b"], "the second round goes backwards, so that b has two turns in a row"
+    assert both[0].summary()["ms"] == pytest.approx(1)
+    assert both[1].summary()["fps"] == pytest.approx(500)
+
+
+def test_slow_contender_gets_as_many_frames_as_fit(clock):
+    calls = []
+    slow, quick = contender(clock, [30.0], calls, "slow"), contender(clock, [0.1], calls, "quick")
+    interleave([slow, quick], frames=100, burn_in=100, rounds=5, seconds=20)
+    assert len(slow.seconds) == 2
+    assert calls.count("slow") == 3, "one more, to see how slow it is"
+    assert len(quick.seconds) == 100
+
+
+def test_median_and_spread_are_those_of_the_calls(clock):
+    one = contender(clock, [0.001, 0.002, 0.003, 0.004, 0.010], [], "a")
+    interleave([one], frames=20, burn_in=1, rounds=1)
+    summary = one.summary()
+    assert summary["ms"] == pytest.approx(np.median(one.seconds) * 1e3)
+    assert (summary["ms_min"], summary["ms_max"]) == pytest.approx((1, 10))
+    assert summary["frames"] == 20
+
+
+def test_every_way_that_is_asked_for_is_measured_and_tabled(tmp_path):
+    result = measure(SETTINGS)
+    found = {(row["runtime"], row["step"], row["answer"]) for row in result["rows"]}
+    answers = {"cls", "prob", "files"}
+    assert found == {
+        *(("torch eager", "own", answer) for answer in answers),
+        *((runtime, "ours", answer) for runtime in ("torch eager", "torch, ours") for answer in answers),
+        *((runtime, "none", "logits") for runtime in ("torch eager", "torch, ours")),
+    }
+    assert all(row["ms"] > 0 and row["frames"] == 4 for row in result["rows"])
+    text = speed.markdown(result | {"title": "Table 6", "subtitle": "here"})
+    ours = speed.best(result["rows"], "fast_scnn", (64, 96), steps=("own", "ours"))
+    assert f"| Fast-SCNN | 1.14 (1.11) | {ours['fps']:.2f} |" in text
+    pytest.importorskip("matplotlib")
+    speed.plot(result | {"title": "Table 6", "subtitle": "here"}, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+def test_papers_number_stands_beside_its_size_and_card():
+    row = {"model": "contextnet", "runtime": "torch eager", "precision": "float32", "step": "own", "answer": "cls"}
+    row |= {"height": 512, "width": 1024, "threads": 1, "ms": 50.0, "fps": 20.0, "ms_quartiles": [49, 51]}
+    models = {"contextnet": {"name": "ContextNet", "parameters": 876_000, "paper_parameters": 0.85, "note": "n."}}
+    text = speed.markdown({"title": "t", "subtitle": "s", "rows": [row], "models": models})
+    assert "| ContextNet | 0.88 (0.85) | 20.00 | torch eager |  | 136.2 (Titan X) |" in text
+
+
+def test_any_onnx_file_is_one_more_model(tmp_path):
+    """A file that gives each pixel's mean colour at half the size as logits of three classes."""
+    nodes = [helper.make_node("AveragePool", ["x"], ["y"], kernel_shape=[2, 2], strides=[2, 2])]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, height, width])
+        for name, height, width in (("x", 64, 96), ("y", 32, 48))
+    ]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:])
+    file = tmp_path / "other.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), file)
+    result = measure(SETTINGS | {"models": [], "onnx": str(file)})
+    assert {(row["model"], row["answer"]) for row in result["rows"]} == {("other", "logits"), ("other", "cls")}
+    with pytest.raises(RequestError, match=r"onnx=.*does not run on images of 32x32"):
+        measure(SETTINGS | {"models": [], "onnx": str(file), "sizes": [[32, 32]]})
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "sentence"),
+    [
+        ("models", ["unet"], r"models=unet is unknown: it is one of fast_scnn, segnet"),
+        ("runtimes", ["tflite"], r"runtimes=tflite is unknown"),
+        ("onnx", "none.onnx", r"onnx=none.onnx: there is no such file"),
+    ],
+)
+def test_wrong_settings_are_one_sentence(setting, value, sentence):
+    with pytest.raises(RequestError, match=sentence):
+        measure(SETTINGS | {setting: value})
+
+
+@pytest.mark.slow
+def test_labels_of_every_way_are_counted_against_torch():
+    pytest.importorskip("openvino")
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    differ = labels_that_differ(None, (64, 96), None)
+    assert set(differ) == {
+        *(f"{runtime}, {step}" for runtime in ("torch eager", "ONNX Runtime", "OpenVINO") for step in ("own", "ours")),
+        "torch, ours",
+    } - {"torch eager, own"}
+    assert max(differ.values()) < 0.01 * 64 * 96

@@ -1,0 +1,155 @@
+"""The segmenter against plain torch, in every backend."""
+
+import threading
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from test_fusing import used
+
+from fastscnn.data.classes import CITYSCAPES
+from fastscnn.data.normalize import normalize
+from fastscnn.errors import RequestError
+from fastscnn.inference.backends import TorchBackend, build_backend
+from fastscnn.inference.pixels import normalized
+from fastscnn.inference.segmenter import Segmenter
+from fastscnn.inference.trained import Trained
+from fastscnn.network.fast_scnn import FastSCNN
+
+
+@pytest.fixture(scope="module")
+def trained():
+    torch.manual_seed(0)
+    return Trained(used(FastSCNN(5)).requires_grad_(False), CITYSCAPES, {})
+
+
+@pytest.fixture(scope="module")
+def segmenter(trained):
+    return Segmenter(TorchBackend(trained.network), trained.classes, threads=1)
+
+
+def pictures(*shape):
+    return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+
+
+def expected(trained, batch):
+    with torch.inference_mode():
+        return trained.network(normalize(torch.from_numpy(batch).permute(0, 3, 1, 2)))
+
+
+def assert_agrees(labels, logits):
+    """Labels are torch's, but where the two highest logits are within rounding."""
+    highest = logits.topk(2, dim=1).values
+    close = (highest[:, 0] - highest[:, 1]).numpy() < 1e-4
+    assert ((labels == logits.argmax(1).numpy()) | close).all()
+    assert close.mean() < 0.01
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [(1, 1), (65, 3), (130, 71)])
+def test_pixels_are_normalised_to_the_bit(layout, size):
+    images = pictures(2, *size)
+    out = torch.empty(2, 3, *size, memory_format=layout)
+    assert normalized(images, out) is out
+    assert torch.equal(out, normalize(torch.from_numpy(images).permute(0, 3, 1, 2)))
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnx", "openvino"])
+def test_labels_are_those_of_the_network_at_every_size(trained, backend):
+    if backend != "torch":
+        pytest.importorskip("onnxscript", reason="writes the file that other runtimes read")
+        pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
+    segmenter = Segmenter(build_backend(trained, backend, threads=1), trained.classes)
+    for batch in (
+        pictures(1, 64, 96),
+        pictures(2, 33, 75),
+        pictures(2, 33, 75),
+        pictures(2, 33, 75),
+        pictures(1, 8, 9),
+    ):
+        labels = segmenter(batch)
+        assert labels.dtype == np.uint8
+        assert labels.shape == batch.shape[:3]
+        assert_agrees(labels, expected(trained, batch))
+
+
+def test_probabilities_are_those_of_the_network(trained, segmenter):
+    batch = pictures(2, 40, 56)
+    out = np.full((2, 5, 40, 56), np.nan, np.float32)
+    assert segmenter.probabilities(batch, out) is out
+    np.testing.assert_allclose(out, expected(trained, batch).softmax(1).numpy(), atol=1e-5)
+    one = np.empty((5, 40, 56), np.float32)
+    assert segmenter.probabilities(batch[1], one) is one
+    np.testing.assert_allclose(one, out[1], atol=1e-6)
+    np.testing.assert_allclose(segmenter.probabilities(batch[0]), out[0], atol=1e-6)
+    with pytest.raises(ValueError, match="not float32"):
+        segmenter.probabilities(batch, np.empty((2, 5, 40, 55), np.float32))
+
+
+def test_one_image_a_list_files_and_tensors_are_taken(segmenter, tmp_path):
+    one, other = pictures(40, 56), pictures(24, 32)
+    cv2.imwrite(str(tmp_path / "a.png"), one[:, :, ::-1])
+    labels = segmenter(one)
+    assert labels.shape == (40, 56)
+    several = segmenter([one, other, tmp_path / "a.png", str(tmp_path / "a.png"), torch.from_numpy(one)])
+    assert [found.shape for found in several] == [(40, 56), (24, 32), (40, 56), (40, 56), (40, 56)]
+    for found in (several[0], *several[2:]):
+        assert (found == labels).all()
+    assert (segmenter(one[:, ::-1]) == segmenter(one[:, ::-1].copy())).all(), "a view that is not contiguous"
+
+
+def test_results_stay_when_the_next_image_comes(segmenter):
+    first = segmenter(pictures(40, 56))
+    kept = first.copy()
+    segmenter(255 - pictures(40, 56))
+    assert (first == kept).all()
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((4, 4, 3), "f4"), ((4, 4), "u1"), ((4, 4, 4), "u1"), ((0, 4, 3), "u1")])
+def test_what_is_no_image_is_refused_with_what_it_is(segmenter, shape, dtype):
+    with pytest.raises(ValueError, match=r"uint8 \[H, W, 3\].*this is"):
+        segmenter(np.zeros(shape, dtype))
+
+
+def test_missing_file_and_wrong_choices_are_one_sentence(trained, segmenter, tmp_path):
+    with pytest.raises(RequestError, match="cannot be read"):
+        segmenter(tmp_path / "none.png")
+    with pytest.raises(RequestError, match="backend=tensorrt is unknown"):
+        build_backend(trained, "tensorrt")
+    with pytest.raises(RequestError, match="precision=float16 is not for backend=torch"):
+        build_backend(trained, "torch", precision="float16")
+
+
+def test_a_missing_package_is_named_with_its_command(trained, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    with pytest.raises(RequestError, match="pip install onnxruntime"):
+        build_backend(trained, "onnx")
+
+
+def test_several_threads_may_call_it_at_once(trained, segmenter):
+    batches = [pictures(40 + 8 * n, 56) for n in range(4)]
+    alone = [segmenter(batch) for batch in batches]
+    together = {}
+
+    def work(number):
+        for _ in range(5):
+            together.setdefault(number, []).append(segmenter(batches[number]))
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for number, labels in enumerate(alone):
+        assert all((found == labels).all() for found in together[number])
+
+
+def test_the_number_of_torch_threads_is_given_back(segmenter):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        segmenter(pictures(16, 16))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
