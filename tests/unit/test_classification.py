@@ -59,7 +59,7 @@ def test_wrong_arguments_are_refused():
         ImageClassifier(0)
     with pytest.raises(ValueError, match="activation=swish"):
         ImageClassifier(activation="swish")
-    with pytest.raises(ValueError, match=r"model\.name=other"):
+    with pytest.raises(RequestError, match=r"^model=other has no image classifier"):
         build_classifier({"name": "other"}, 10)
     with pytest.raises(ValueError, match="batch of 1 image"):
         ImageClassifier()(torch.zeros(1, 3, 32, 32))

@@ -6,8 +6,10 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import OmegaConf
 
 from fastscnn.errors import RequestError
+from fastscnn.network.build import MODELS
 from fastscnn.runs.config import REQUIREMENTS, check_config, explain
 from fastscnn.runs.launch import CONF
+from fastscnn.training.checks import check_settings
 from fastscnn.training.fit import validation_interval
 
 GROUPS = {folder.name: sorted(f.stem for f in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()}
@@ -46,6 +48,40 @@ def test_eval_takes_data_settings_and_skip_with_and_without_a_data_option():
     assert config.data.root == "/a"
     assert config.model.skip == "zero"
     assert composed("checkpoint=x", "data=camvid", "data.root=/a", name="eval").data.dataset == "camvid"
+
+
+def test_peer_comes_without_what_belongs_to_fast_scnn():
+    for name in GROUPS["model"]:
+        model = composed(f"model={name}").model
+        assert model.name == name
+        assert ("skip" in model, "activation" in model) == ((True, True) if name == "fast_scnn" else (False, False))
+    assert set(GROUPS["model"]) <= set(MODELS)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["skip=zero"], "skip=zero is a choice of model=fast_scnn alone, and this is erfnet: leave skip out."),
+        (["skip=keep"], "skip=keep is a choice of model=fast_scnn alone, and this is erfnet: leave skip out."),
+        (["activation=relu6"], "activation=relu6 is a choice of model=fast_scnn alone, and this is erfnet: leave "),
+        (["experiment=no_skip"], "skip=zero is a choice of model=fast_scnn alone"),
+        (
+            ["pretrain=imagenet"],
+            "pretrain=imagenet fills parts of fast_scnn, and model=erfnet has none of them: leave ",
+        ),
+        (
+            ["experiment=imagenet_pretrain"],
+            "data=imagenet pre-trains fast_scnn, and model=erfnet is not it: leave model ",
+        ),
+        (["model.name=lenet"], "model.name=lenet is unknown: it is one of fast_scnn, segnet, "),
+    ],
+)
+def test_what_a_peer_cannot_have_is_refused_before_anything_is_read(overrides, sentence):
+    pytest.importorskip("pytorchcv", reason="the peers come from the library pytorchcv, which is not installed")
+    plain = OmegaConf.to_container(composed("model=erfnet", *overrides), resolve=True)
+    with pytest.raises(RequestError) as raised:
+        check_settings(plain)
+    assert str(raised.value).startswith(sentence)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def imported_rooms(file):
         names = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
         names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         rooms |= {name.split(".")[1] for name in names if name.startswith("fastscnn.")}
-    return rooms - {"errors"}
+    return rooms - {"errors", "memory"}
 
 
 @pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE)))

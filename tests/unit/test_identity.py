@@ -61,6 +61,14 @@ def test_value_set_past_its_group_is_labelled_like_the_group(group, option):
     assert identity(f"{group}={option}", f"model.{group}={GROUPS[group]}") == identity()
 
 
+def test_run_of_a_peer_carries_its_model_and_nothing_of_fast_scnns_choices():
+    contextnet = identity("data=fine", "model=contextnet")
+    assert contextnet.name == "fine-model_contextnet"
+    assert contextnet.overrides == {}
+    assert not {"skip", "activation"} & set(contextnet.choices)
+    assert identity("model.name=contextnet").choices["model"] == "contextnet"
+
+
 @pytest.mark.parametrize(("option", "scale"), [("full", 1.0), ("half", 0.5), ("quarter", 0.25)])
 def test_resolution_is_labelled_by_the_scale_it_came_to(option, scale):
     assert identity(f"resolution={option}").choices["resolution"] == option

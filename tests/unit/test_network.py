@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fastscnn.errors import RequestError
 from fastscnn.network.blocks import AuxiliaryHead
 from fastscnn.network.build import build_network
 from fastscnn.network.cost import count_parameters, network_cost
@@ -181,5 +182,17 @@ def test_wrong_arguments_are_named(arguments, message):
 
 
 def test_unknown_model_name_is_refused():
-    with pytest.raises(ValueError, match="fast_scnn"):
+    with pytest.raises(RequestError, match=r"model\.name=os\.system is unknown: it is one of fast_scnn, segnet"):
         build_network({"name": "os.system"}, 19)
+
+
+def test_setting_that_the_network_has_not_is_refused():
+    with pytest.raises(RequestError, match=r"^model\.depth=3 is no setting of model=fast_scnn"):
+        build_network({"name": "fast_scnn", "depth": 3}, 19)
+
+
+def test_features_hold_what_the_auxiliary_heads_need():
+    network = FastSCNN(5).eval()
+    features = network.features(torch.randn(1, 3, 64, 64))
+    assert [feature.shape[1] for feature in features.inner] == list(network.auxiliary_channels) == [64, 128]
+    assert features.inner == (features.detail, features.context)

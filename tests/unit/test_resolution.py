@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from fastscnn.data.classes import CITYSCAPES
 from fastscnn.data.normalize import normalize
-from fastscnn.training.segmentation import Segmentation, downscale
+from fastscnn.network.blocks import downscale
+from fastscnn.training.segmentation import Segmentation
 
 MODEL = {"name": "fast_scnn", "in_channels": 3, "activation": "relu", "skip": "keep", "dropout": 0.0}
 

@@ -43,6 +43,11 @@ def fine_coarse_frames(root: str | Path | None, split: str) -> list[Frame]:
     return sorted(fine + coarse, key=lambda frame: frame.name)
 
 
+def prediction_name(frame: str) -> str:
+    """Name of the file that holds a frame's predicted label ids, as the official evaluation and its server find it."""
+    return f"{frame}_pred_labelIds.png"
+
+
 def _checked(root: str | Path | None) -> Path:
     if root is None or str(root) == "":
         raise DataError(

@@ -42,11 +42,12 @@ def network_cost(network: nn.Module, size: tuple[int, int] = (1024, 2048), in_ch
     macs: dict[nn.Module, int] = {}
 
     def count(conv: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(conv, nn.Conv2d)
-        macs[conv] = output.numel() * conv.weight[0].numel()
+        assert isinstance(conv, nn.Conv2d | nn.ConvTranspose2d)
+        places = inputs[0] if isinstance(conv, nn.ConvTranspose2d) else output
+        macs[conv] = places.numel() * conv.weight[0].numel()
 
     for module in shadow.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             module.register_forward_hook(count)
     with torch.no_grad():
         shadow(torch.empty(1, in_channels, *size, device="meta"))

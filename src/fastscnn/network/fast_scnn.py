@@ -13,8 +13,8 @@ from fastscnn.network.blocks import (
     PyramidPooling,
     check_arguments,
     check_batch,
-    resize,
 )
+from fastscnn.network.contract import SegmentationNetwork
 
 SKIPS = ("keep", "zero")
 
@@ -25,6 +25,11 @@ class Features(NamedTuple):
     detail: Tensor  # learning to downsample, [B, 64, H/8, W/8]
     context: Tensor  # global feature extractor, [B, 128, H/32, W/32]
     logits: Tensor  # classifier, [B, num_classes, H/8, W/8]
+
+    @property
+    def inner(self) -> tuple[Tensor, ...]:
+        """Where the auxiliary heads stand."""
+        return self.detail, self.context
 
 
 class LearningToDownsample(nn.Sequential):
@@ -67,7 +72,7 @@ class Classifier(nn.Sequential):
         )
 
 
-class FastSCNN(nn.Module):
+class FastSCNN(SegmentationNetwork):
     """Fast-SCNN: 1,137,795 parameters with 19 classes, 1,114,115 of them outside BatchNorm.
 
     Args:
@@ -80,6 +85,8 @@ class FastSCNN(nn.Module):
     Raises:
         ValueError: An argument is outside these.
     """
+
+    auxiliary_channels = (64, 128)
 
     def __init__(
         self,
@@ -100,7 +107,7 @@ class FastSCNN(nn.Module):
         self.classifier = Classifier(num_classes, dropout, activation)
 
     def features(self, images: Tensor) -> Features:
-        """Run the network up to its 1/8-resolution logits and keep the two inner feature maps.
+        """Run the network up to its logits at 1/8 and keep the two inner feature maps.
 
         Args:
             images: Float [B, in_channels, H, W], normalised; any H and W from 1 up.
@@ -112,12 +119,3 @@ class FastSCNN(nn.Module):
         detail = self.learning_to_downsample(images)
         context = self.global_feature_extractor(detail)
         return Features(detail, context, self.classifier(self.feature_fusion(detail, context)))
-
-    def coarse_logits(self, images: Tensor) -> Tensor:
-        """[B, in_channels, H, W] to logits at 1/8 of the size, [B, num_classes, ceil(H / 8), ceil(W / 8)]."""
-        return self.features(images).logits
-
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, in_channels, H, W] to logits [B, num_classes, H, W]; see `features`."""
-        height, width = images.shape[-2:]
-        return resize(self.coarse_logits(images), (height, width))

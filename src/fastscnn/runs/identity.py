@@ -21,6 +21,8 @@ GROUPS = {
     "augment": "paper",
 }
 """The groups that make a run what it is, with their defaults."""
+VALUES = {"model": "model.name", "skip": "model.skip", "activation": "model.activation"}
+"""Groups that are one setting."""
 RESOLUTIONS = {1.0: "full", 0.5: "half", 0.25: "quarter"}
 
 
@@ -63,8 +65,8 @@ class Identity:
 def chosen_identity(config: DictConfig) -> Identity:
     """The identity of the job that Hydra is running, whose config this is.
 
-    `skip`, `activation` and `resolution` are named by their values, so that `model.skip=zero` is labelled like
-    `skip=zero`.
+    `model`, `skip`, `activation` and `resolution` are named by their values, so that `model.skip=zero` is labelled
+    like `skip=zero`.
     """
     hydra = HydraConfig.get()
     choices = {
@@ -72,13 +74,13 @@ def chosen_identity(config: DictConfig) -> Identity:
         for group, option in hydra.runtime.choices.items()
         if "/" not in group and option is not None and str(option) != "null"
     }
-    for group in ("skip", "activation"):
-        if value := OmegaConf.select(config, f"model.{group}"):
+    for group, key in VALUES.items():
+        if value := OmegaConf.select(config, key):
             choices[group] = value
     if scale := OmegaConf.select(config, "resolution.scale"):
         choices["resolution"] = RESOLUTIONS.get(scale, f"{scale:g}")
     pairs = (override.lstrip("+~").partition("=") for override in hydra.overrides.task)
-    labelled = {*hydra.runtime.choices, "model.skip", "model.activation", "resolution.scale"}
+    labelled = {*hydra.runtime.choices, *VALUES.values(), "resolution.scale"}
     overrides = {key: value for key, _, value in pairs if key not in labelled}
     identity = Identity(choices, overrides=overrides)
     if hydra.mode != RunMode.MULTIRUN:

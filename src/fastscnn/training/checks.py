@@ -10,6 +10,7 @@ from fastscnn.data.build import TrainingData
 from fastscnn.data.imagenet import NAME
 from fastscnn.data.module import SegmentationData
 from fastscnn.errors import RequestError
+from fastscnn.network.build import FAST_SCNN, check_model
 
 OURS = {"compile"}
 """Settings of the `trainer` group that are not Lightning's."""
@@ -25,7 +26,9 @@ def check_settings(plain: Mapping[str, Any]) -> None:
     unknown = sorted(set(trainer) - OURS - set(inspect.signature(pl.Trainer).parameters))
     if unknown:
         raise RequestError(f"trainer.{unknown[0]} is no setting of Lightning's Trainer: leave it out.")
+    check_model(plain["model"])
     _check_task(plain)
+    _check_peer(plain)
     _check_smallest_batch(plain, frames=plain["data"]["batch_size"])
 
 
@@ -73,8 +76,12 @@ def _check_task(plain: Mapping[str, Any]) -> None:
         )
     if not classification:
         return
+    if plain["model"]["name"] != FAST_SCNN:
+        raise RequestError(
+            f"data=imagenet pre-trains {FAST_SCNN}, and model={plain['model']['name']} is not it: leave model out."
+        )
     for setting, value, default in (
-        ("skip", plain["model"]["skip"], "keep"),
+        ("skip", plain["model"].get("skip", "keep"), "keep"),
         ("resolution", plain["resolution"]["name"], "full"),
         ("pretrain", plain["pretrain"]["name"], "none"),
     ):
@@ -87,6 +94,15 @@ def _check_task(plain: Mapping[str, Any]) -> None:
         raise RequestError(
             f"augment.mixup and augment.cutmix mix pairs of images: data.batch_size={plain['data']['batch_size']} must "
             f"be a multiple of {2 * parts}."
+        )
+
+
+def _check_peer(plain: Mapping[str, Any]) -> None:
+    """The pre-training fills parts that other networks do not have."""
+    name, pretrain = plain["model"]["name"], plain["pretrain"]["name"]
+    if name != FAST_SCNN and pretrain != "none":
+        raise RequestError(
+            f"pretrain={pretrain} fills parts of {FAST_SCNN}, and model={name} has none of them: leave pretrain out."
         )
 
 

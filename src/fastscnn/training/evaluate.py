@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from fastscnn.data.build import TrainingData, build_data, build_image_data
+from fastscnn.data.cityscapes import prediction_name
 from fastscnn.data.imagenet import NAME as IMAGENET
 from fastscnn.errors import RequestError
 from fastscnn.memory import keep_freed_memory
@@ -156,11 +157,12 @@ class SavePredictions(pl.Callback):
     ) -> None:
         """Write the frames of one batch."""
         assert isinstance(pl_module, Segmentation)
-        suffix = "_pred_labelIds.png" if pl_module.classes.categories else ".png"
+        official = bool(pl_module.classes.categories)
         for name, prediction in zip(batch["name"], outputs["predictions"].cpu().numpy(), strict=True):
             label = pl_module.classes.decode(prediction.astype(np.uint8))
-            if not cv2.imwrite(str(self.folder / f"{name}{suffix}"), label):
-                raise OSError(f"{self.folder / name}{suffix} cannot be written")
+            path = self.folder / (prediction_name(name) if official else f"{name}.png")
+            if not cv2.imwrite(str(path), label):
+                raise OSError(f"{path} cannot be written")
 
 
 def _data_config(chosen: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:

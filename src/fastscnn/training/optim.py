@@ -21,7 +21,8 @@ def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]
     for prefix, layer in module.named_modules():
         for name, parameter in layer.named_parameters(recurse=False):
             depthwise = isinstance(layer, nn.Conv2d) and layer.groups > 1
-            decays = isinstance(layer, nn.Conv2d | nn.Linear) and name == "weight" and not depthwise
+            dense = isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and not depthwise
+            decays = dense and name == "weight"
             (decayed if decays else plain)[f"{prefix}.{name}" if prefix else name] = parameter
     return [
         {"params": list(group.values()), "names": list(group), "weight_decay": decay}

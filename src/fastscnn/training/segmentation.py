@@ -6,15 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fastscnn.data.classes import ClassTable
 from fastscnn.data.imagenet import NAME
 from fastscnn.errors import RequestError
 from fastscnn.kernels import upsample_labels
-from fastscnn.network.blocks import AuxiliaryHead, resize
+from fastscnn.network.blocks import AuxiliaryHead, downscale, resize
 from fastscnn.network.build import build_network
-from fastscnn.network.fast_scnn import FastSCNN
+from fastscnn.network.contract import SegmentationNetwork
 from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.training.losses import SegmentationLoss
 from fastscnn.training.metrics import ConfusionMatrix, Scores, score
@@ -26,8 +25,7 @@ class Segmentation(Task):
 
     Attributes:
         network: Maps normalised images [B, 3, H, W] to logits [B, C, H, W].
-        auxiliary: Heads on the learning to downsample and the global feature extractor; training only, none where
-            their weight is 0.
+        auxiliary: Heads on the network's inner feature maps; training only, none where their weight is 0.
         loss: Cross-entropy over all heads.
         confusion: Counts of the evaluation that is going on.
         scale: Height and width of what the network sees, as a share of the image's (section 3.3).
@@ -39,7 +37,7 @@ class Segmentation(Task):
 
     monitor = "val/miou"
     result = Scores
-    network: FastSCNN
+    network: SegmentationNetwork
     classes: ClassTable
     scores: dict[str, Scores]  # type: ignore[assignment]
     best_scores: Scores | None
@@ -51,7 +49,7 @@ class Segmentation(Task):
         self.loss = SegmentationLoss(**self.config["loss"], ignore_index=classes.ignore_index)
         self.auxiliary = nn.ModuleList(
             AuxiliaryHead(channels, classes.num_classes, dropout=model["dropout"], activation=model["activation"])
-            for channels in (64, 128)
+            for channels in self.network.auxiliary_channels
             if self.loss.auxiliary_weight > 0
         )
         self.confusion = ConfusionMatrix(classes)
@@ -108,8 +106,7 @@ class Segmentation(Task):
             NonFiniteLoss: The loss is NaN or infinite; names the step and the frames.
         """
         features = self.network.features(self._input(batch["image"]))
-        inner = (features.detail, features.context)
-        heads = [head(feature) for head, feature in zip(self.auxiliary, inner, strict=False)]
+        heads = [head(feature) for head, feature in zip(self.auxiliary, features.inner, strict=False)]
         loss: Tensor = self.loss(features.logits, heads, batch["label"])
         self._log_loss(loss, len(batch["image"]), batch["name"])
         return loss
@@ -137,14 +134,3 @@ class Segmentation(Task):
         if scores.pixels == 0 and self.trainer.validating:
             raise RequestError("val has no labelled pixel, so nothing can be judged: look at its label files.")
         return scores
-
-
-def downscale(images: Tensor, scale: float) -> Tensor:
-    """Shrink images to a share of their height and width, each pixel the mean of those that it replaces.
-
-    Float [B, C, H, W] to [B, C, round(H * scale), round(W * scale)], both at least 1; as they are at scale 1.
-    """
-    if scale == 1:
-        return images
-    height, width = (max(1, round(side * scale)) for side in images.shape[-2:])
-    return F.interpolate(images, (height, width), mode="area").contiguous(memory_format=torch.channels_last)
