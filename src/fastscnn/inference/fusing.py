@@ -48,7 +48,7 @@ def fused(network: nn.Module) -> nn.Module:
 def _fuse(layers: nn.Sequential) -> None:
     """Replace each convolution of a sequence, with the activation after it where there is one."""
     names = list(layers._modules)
-    for name, following in zip(names, [*names[1:], None], strict=True):
+    for name, following in zip(names, [*names, None][1:], strict=True):
         layer = layers._modules[name]
         if isinstance(layer, nn.Conv2d):
             activation = layers._modules[following] if following else None
