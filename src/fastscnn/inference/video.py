@@ -130,15 +130,20 @@ class _Writer:
         self.pictures = source.streams.video[0]
         self.sounds = {stream: sink.add_stream_from_template(stream) for stream in source.streams.audio}
         self.encoder: Any = None
+        self.early: list[Any] = []  # a stream cannot be added once something is written
 
     def write(self, event: Any) -> None:
         """Write a frame or a packet of sound."""
         if not isinstance(event, _Shot):
             event.stream = self.sounds[event.stream]
-            self.sink.mux(event)
+            if self.encoder is None:
+                self.early.append(event)
+            else:
+                self.sink.mux(event)
             return
         if self.encoder is None:
             self.encoder = _encoder(self.sink, self.pictures, event.picture)
+            self.sink.mux(self.early)
         frame = need_av().VideoFrame.from_ndarray(event.picture, format="rgb24")
         frame.pts, frame.time_base = event.pts, event.time_base
         self.sink.mux(self.encoder.encode(frame))

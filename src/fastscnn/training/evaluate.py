@@ -57,7 +57,7 @@ def _evaluate_frames(plain: Mapping[str, Any]) -> Scores:
     module = Segmentation.from_checkpoint(
         plain["checkpoint"], skip=plain.get("model", {}).get("skip"), resolution=plain.get("resolution")
     )
-    data = build_data(_data_config(plain["data"], module.config["data"]))
+    data = build_data(data_config(plain["data"], module.config["data"]))
     _check_classes(module, data, plain["checkpoint"])
     data.prepare_data()
     predictions = _predictions_folder(plain["save_predictions"])
@@ -104,7 +104,7 @@ def _evaluate_images(plain: Mapping[str, Any]) -> Result:
             )
     split = plain["split"]
     module = Classification.from_checkpoint(plain["checkpoint"])
-    settings = _data_config(plain["data"], module.config["data"])
+    settings = data_config(plain["data"], module.config["data"])
     if settings["dataset"] != IMAGENET:
         raise RequestError(
             f"checkpoint={plain['checkpoint']} is an image classifier, which data={settings['dataset']} cannot judge: "
@@ -165,7 +165,7 @@ class SavePredictions(pl.Callback):
                 raise OSError(f"{path} cannot be written")
 
 
-def _data_config(chosen: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
+def data_config(chosen: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
     """The checkpoint's data, or the option that was chosen; root and workers as set on the command line.
 
     A root that training had and that is not here, as on another machine, is taken from the environment.
