@@ -113,11 +113,13 @@ def test_any_onnx_file_is_one_more_model(tmp_path):
         helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, height, width])
         for name, height, width in (("x", 64, 96), ("y", 32, 48))
     ]
-    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:])
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [5], [0.0] * 5)
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [weights])
     file = tmp_path / "other.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), file)
     result = measure(SETTINGS | {"models": [], "onnx": str(file)})
     assert {(row["model"], row["answer"]) for row in result["rows"]} == {("other", "logits"), ("other", "cls")}
+    assert result["models"]["other"]["parameters"] == 5
     with pytest.raises(RequestError, match=r"onnx=.*does not run on images of 32x32"):
         measure(SETTINGS | {"models": [], "onnx": str(file), "sizes": [[32, 32]]})
 

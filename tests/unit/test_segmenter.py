@@ -12,8 +12,9 @@ from fastscnn.data.classes import CITYSCAPES
 from fastscnn.data.normalize import normalize
 from fastscnn.errors import RequestError
 from fastscnn.inference.backends import TorchBackend, build_backend
+from fastscnn.inference.cuda_graph import GraphRunner
 from fastscnn.inference.pixels import normalized
-from fastscnn.inference.segmenter import Segmenter
+from fastscnn.inference.segmenter import Segmenter, choose_device
 from fastscnn.inference.trained import Trained
 from fastscnn.network.fast_scnn import FastSCNN
 
@@ -87,6 +88,17 @@ def test_probabilities_are_those_of_the_network(trained, segmenter):
         segmenter.probabilities(batch, np.empty((2, 5, 40, 55), np.float32))
 
 
+def test_what_runs_as_a_graph_on_a_gpu_gives_the_same(trained):
+    """On the CPU the runner computes without a graph."""
+    segmenter = Segmenter(GraphRunner(trained.network, dtype=torch.float32, device="cpu"), trained.classes)
+    batch = pictures(2, 40, 56)
+    assert_agrees(segmenter(batch), expected(trained, batch))
+    out = np.empty((2, 5, 40, 56), np.float32)
+    assert segmenter.probabilities(batch, out) is out
+    np.testing.assert_allclose(out, expected(trained, batch).softmax(1).numpy(), atol=1e-5)
+    np.testing.assert_allclose(segmenter.probabilities(batch[0]), out[0], atol=1e-6)
+
+
 def test_one_image_a_list_files_and_tensors_are_taken(segmenter, tmp_path):
     one, other = pictures(40, 56), pictures(24, 32)
     cv2.imwrite(str(tmp_path / "a.png"), one[:, :, ::-1])
@@ -117,6 +129,11 @@ def test_missing_file_and_wrong_choices_are_one_sentence(trained, segmenter, tmp
         segmenter(tmp_path / "none.png")
     with pytest.raises(RequestError, match="backend=tensorrt is unknown"):
         build_backend(trained, "tensorrt")
+    with pytest.raises(RequestError, match="device=cuda is for backend=torch"):
+        choose_device("cuda", "onnx")
+    if not torch.cuda.is_available():
+        with pytest.raises(RequestError, match="there is no GPU here"):
+            choose_device("cuda", "torch")
     with pytest.raises(RequestError, match="precision=float16 is not for backend=torch"):
         build_backend(trained, "torch", precision="float16")
 

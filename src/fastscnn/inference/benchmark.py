@@ -1,6 +1,7 @@
 """Table 6 on this machine: models, runtimes, sizes and endings, timed in interleaved rounds."""
 
 import gc
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -71,7 +72,8 @@ def measure(settings: Mapping[str, Any]) -> dict[str, Any]:
     described = {name: _described(name, models.get(name) or _peer(name)) for name in settings["models"]}
     if settings["onnx"]:
         name = Path(settings["onnx"]).stem
-        described[name] = {"name": name, "parameters": None, "note": "An ONNX file, labelled by our step."}
+        note = "An ONNX file; its output is scaled to the frame and labelled by our step."
+        described[name] = {"name": name, "parameters": _stored_values(Path(settings["onnx"])), "note": note}
     return {"rows": rows, "models": described}
 
 
@@ -169,6 +171,17 @@ def _described(name: str, trained: Trained) -> dict[str, Any]:
         "paper_parameters": info.parameters,
         "note": info.note,
     }
+
+
+def _stored_values(file: Path) -> int | None:
+    """Floating-point values in an ONNX file, its parameters; None where onnx is not installed."""
+    try:
+        import onnx
+    except ImportError:
+        return None
+    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+    stored = onnx.load(file).graph.initializer
+    return sum(math.prod(tensor.dims) for tensor in stored if tensor.data_type in floats)
 
 
 def _frame(image: str | None, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
