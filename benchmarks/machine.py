@@ -1,11 +1,31 @@
 """What a result was measured on."""
 
+import subprocess
 from typing import Any
+
+import torch
 
 from fastscnn.runs.machine import describe_machine
 from fastscnn.runs.record import describe_process
 
 
 def measured() -> dict[str, Any]:
-    """The machine, the command, the versions and the commit: goes into every file of results/."""
-    return {"machine": describe_machine(), **describe_process()}
+    """The machine with its GPU, the command, the versions and the commit: goes into every file of results/."""
+    gpu = {"gpu": _gpu()} if torch.cuda.is_available() else {}
+    return {"machine": describe_machine() | gpu, **describe_process()}
+
+
+def _gpu() -> dict[str, Any]:
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        driver = subprocess.run(query, capture_output=True, text=True, check=True, timeout=20).stdout.split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        driver = None
+    properties = torch.cuda.get_device_properties(0)
+    return {
+        "name": properties.name,
+        "memory_gib": round(properties.total_memory / 2**30, 1),
+        "multiprocessors": properties.multi_processor_count,
+        "driver": driver,
+        "cuda": torch.version.cuda,
+    }

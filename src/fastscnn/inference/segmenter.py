@@ -12,7 +12,9 @@ from torch import Tensor
 
 from fastscnn.data.classes import ClassTable
 from fastscnn.data.frames import read_image
+from fastscnn.errors import RequestError
 from fastscnn.inference.backends import Backend, build_backend, torch_threads
+from fastscnn.inference.cuda_graph import GraphRunner
 from fastscnn.inference.pixels import normalized
 from fastscnn.inference.trained import load_trained
 from fastscnn.kernels import upsample_labels, upsample_probabilities
@@ -35,10 +37,15 @@ class Segmenter:
     """
 
     def __init__(
-        self, backend: Backend, classes: ClassTable, *, scale: float = 1.0, threads: int | None = None
+        self,
+        backend: "Backend | GraphRunner",
+        classes: ClassTable,
+        *,
+        scale: float = 1.0,
+        threads: int | None = None,
     ) -> None:
         self.classes = classes
-        self.device = torch.device("cpu")
+        self.device = backend.device if isinstance(backend, GraphRunner) else torch.device("cpu")
         self.threads = threads
         self._backend = backend
         self._scale = scale
@@ -69,7 +76,13 @@ class Segmenter:
         Raises:
             RequestError: The file is no checkpoint, a package is missing, or the choices do not go together.
         """
+        on_gpu = choose_device(device, backend) == "cuda"
         trained = load_trained(path)
+        if on_gpu:
+            dtype = getattr(torch, "float16" if precision == "auto" else precision)
+            engine = "compile" if compile else "torch"
+            runner = GraphRunner(trained.network, dtype=dtype, scale=trained.scale, engine=engine)
+            return cls(runner, trained.classes)
         keep_freed_memory()
         precision = "float32" if precision == "auto" else precision
         ready = build_backend(trained, backend, precision=precision, threads=threads, compile=compile)
@@ -93,7 +106,10 @@ class Segmenter:
             return [self(image) for image in images]
         batch, one = _batch(images)
         with self._lock, torch_threads(self.threads), torch.inference_mode():
-            labels = upsample_labels(self._logits(batch), _size(batch)).numpy()
+            if isinstance(self._backend, GraphRunner):
+                labels = self._backend(torch.from_numpy(batch)).cpu().numpy()
+            else:
+                labels = upsample_labels(self._logits(self._backend, batch), _size(batch)).numpy()
         return labels[0] if one else labels
 
     def probabilities(self, images: Images, out: Array | None = None) -> Any:
@@ -118,17 +134,36 @@ class Segmenter:
         batch, one = _batch(images)
         with self._lock, torch_threads(self.threads), torch.inference_mode():
             target = None if out is None else torch.from_numpy(out[None] if one else out)
-            probabilities = upsample_probabilities(self._logits(batch), _size(batch), target).numpy()
+            if isinstance(self._backend, GraphRunner):
+                found = self._backend.probabilities(torch.from_numpy(batch))
+                probabilities = found.cpu() if target is None else target.copy_(found)
+            else:
+                probabilities = upsample_probabilities(self._logits(self._backend, batch), _size(batch), target)
         if out is not None:
             return out
-        return probabilities[0] if one else probabilities
+        return probabilities[0].numpy() if one else probabilities.numpy()
 
-    def _logits(self, batch: Array) -> Tensor:
-        """Images uint8 [B, H, W, 3] to coarse logits."""
+    def _logits(self, backend: Backend, batch: Array) -> Tensor:
+        """Images uint8 [B, H, W, 3] to coarse logits on the CPU."""
         shape = (len(batch), 3, *_size(batch))
         if tuple(self._buffer.shape) != shape:
-            self._buffer = torch.empty(shape, memory_format=self._backend.memory_format)
-        return self._backend(downscale(normalized(batch, self._buffer), self._scale))
+            self._buffer = torch.empty(shape, memory_format=backend.memory_format)
+        return backend(downscale(normalized(batch, self._buffer), self._scale))
+
+
+def choose_device(device: str, backend: str) -> str:
+    """`cpu` or `cuda`; `auto` is a CUDA GPU where there is one and the backend is torch.
+
+    Raises:
+        RequestError: There is no GPU, or the backend runs on the CPU alone.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise RequestError(f"device={device} is unknown: it is auto, cpu or cuda.")
+    if device == "cuda" and backend != "torch":
+        raise RequestError(f"device=cuda is for backend=torch, and this is backend={backend}: leave one of them out.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RequestError("device=cuda, but there is no GPU here: leave it out, or set cpu.")
+    return "cuda" if device != "cpu" and backend == "torch" and torch.cuda.is_available() else "cpu"
 
 
 def _batch(images: Any) -> tuple[Array, bool]:

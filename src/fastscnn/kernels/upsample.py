@@ -3,18 +3,18 @@
 import torch
 from torch import Tensor
 
-from fastscnn.kernels import cpu, cpu_labels, reference
+from fastscnn.kernels import cpu, cpu_labels, cuda, reference
 
 
 def upsample_labels(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Class of each pixel of logits that are upsampled to a size.
 
-    On the CPU one fused pass computes them and the full-size logits are never built; else plain torch does the same.
-    They are torch's `interpolate(...).argmax(1)` but for ties within float32's rounding.
+    On the CPU, and on a GPU with Triton, one fused pass computes them and the full-size logits are never built; else
+    plain torch does the same. They are torch's `interpolate(...).argmax(1)` but for ties within float32's rounding.
 
     Args:
-        logits: float32 or bfloat16 [B, C, h, w], of any resolution, C up to 256; scaled bilinearly, half-pixel
-            centres.
+        logits: float32, bfloat16 or, on a GPU, float16 [B, C, h, w], of any resolution, C up to 256; scaled
+            bilinearly, half-pixel centres.
         size: Height and width of the labels, of any size.
 
     Returns:
@@ -27,6 +27,8 @@ def upsample_labels(logits: Tensor, size: tuple[int, int]) -> Tensor:
         raise ValueError(f"{logits.shape[1]} classes do not fit into uint8 labels: 256 do")
     if cpu_labels.applies(logits):
         return cpu_labels.upsample_labels(logits, size)
+    if cuda.applies(logits):
+        return cuda.upsample_labels(logits, size)
     return reference.upsample_labels(logits, size)
 
 
@@ -49,8 +51,12 @@ def upsample_probabilities(logits: Tensor, size: tuple[int, int], out: Tensor | 
         raise ValueError(
             f"out is {out.dtype} {tuple(out.shape)} on {out.device}, not float32 {shape} on {logits.device}"
         )
-    if cpu_labels.applies(logits) and (out is None or out.is_contiguous()):
-        return cpu_labels.upsample_probabilities(logits, size, torch.empty(shape) if out is None else out)
+    if out is None or out.is_contiguous():
+        if cpu_labels.applies(logits):
+            return cpu_labels.upsample_probabilities(logits, size, torch.empty(shape) if out is None else out)
+        if cuda.applies(logits):
+            out = torch.empty(shape, device=logits.device) if out is None else out
+            return cuda.upsample_probabilities(logits, size, out)
     probabilities = reference.upsample_probabilities(logits, size)
     return probabilities if out is None else out.copy_(probabilities)
 

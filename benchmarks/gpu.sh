@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# What is to be shown on a GPU, made for a machine that is lent for half an hour: steps of at most ten minutes.
+#
+#   bash benchmarks/gpu.sh [CHECKPOINT] [STEP ...]
+#
+# Steps: tests (the programs against torch), inference (ours and eager torch at three sizes), peers (all in one
+# interleaved run at 1024x2048, with the paper's peers and the compiled variants). All of them without a name.
+# CHECKPOINT is a trained Fast-SCNN, or - for random weights. Results are saved as they come: results/gpu_*.json, copied
+# to $OUT where that is set. Training on a GPU has its own script: benchmarks/camvid_ablations.sh.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+checkpoint=${1:--}
+shift || true
+steps=${*:-tests inference peers}
+python=${PYTHON:-python}
+limit=${LIMIT:-560}
+export PYTHONPATH=src PYTHONUNBUFFERED=1
+weights=()
+[ "$checkpoint" = - ] || weights=(--checkpoint "$checkpoint")
+status=0
+
+keep() { if [ -n "${OUT:-}" ]; then cp results/gpu_* "$OUT"/ 2> /dev/null || true; fi; }
+
+for step in $steps; do
+  case $step in
+    tests)
+      timeout "$limit" "$python" -m pytest -q -n 0 -x tests/unit/test_kernels_cuda.py || status=1 ;;
+    inference)
+      timeout "$limit" "$python" benchmarks/gpu_inference.py "${weights[@]}" --seconds $((limit - 120)) --peers \
+        --output results/gpu_sizes.json || status=1 ;;
+    peers)
+      timeout "$limit" "$python" benchmarks/gpu_inference.py "${weights[@]}" --seconds $((limit - 120)) \
+        --sizes 1024x2048 || status=1 ;;
+    *)
+      echo "$step is no step: tests, inference, peers" >&2; status=2 ;;
+  esac
+  keep
+done
+exit "$status"

@@ -1,0 +1,168 @@
+"""The network's layers as Triton programs, on images whose channels lie side by side (NHWC).
+
+Each program makes one tile of outputs with all that belongs to it: normalisation, bias, addition, activation. Sums are
+kept in float32. Import this only where Triton is installed.
+"""
+
+# mypy: ignore-errors
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _activate(values, HIGHEST: tl.constexpr):
+    """The activation that ends at HIGHEST: none at 0, ReLU at infinity, ReLU6 at 6."""
+    if HIGHEST > 0:
+        values = tl.maximum(values, 0.0)
+        if float("inf") > HIGHEST:
+            values = tl.minimum(values, HIGHEST)
+    return values
+
+
+@triton.jit
+def _pixels(columns, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr):
+    """Rows and columns of the outputs of this program's tile, and its image."""
+    tiles = tl.cdiv(columns, TILE_COLUMNS)
+    pixel = tl.arange(0, TILE_ROWS * TILE_COLUMNS)
+    y = tl.program_id(0) // tiles * TILE_ROWS + pixel // TILE_COLUMNS
+    x = tl.program_id(0) % tiles * TILE_COLUMNS + pixel % TILE_COLUMNS
+    return y, x, tl.program_id(1).to(tl.int64)
+
+
+@triton.jit
+def stem_program(
+    images,
+    factor,
+    offset,
+    weight,
+    bias,
+    out,
+    height,
+    width,
+    out_height,
+    out_width,
+    outputs,
+    OUTPUTS: tl.constexpr,
+    TILE_ROWS: tl.constexpr,
+    TILE_COLUMNS: tl.constexpr,
+    HIGHEST: tl.constexpr,
+):
+    """RGB [B, H, W, 3], normalised by factor and offset, and a 3x3 convolution of stride 2, weight [27, outputs]."""
+    y, x, image = _pixels(out_width, TILE_ROWS, TILE_COLUMNS)
+    tap = tl.arange(0, 32)
+    source_y = 2 * y[:, None] - 1 + (tap // 9)[None, :]
+    source_x = 2 * x[:, None] - 1 + (tap // 3 % 3)[None, :]
+    inside = (source_y >= 0) & (source_y < height) & (source_x >= 0) & (source_x < width) & (tap < 27)[None, :]
+    address = image * height * width * 3 + ((source_y * width + source_x) * 3 + (tap % 3)[None, :])
+    values = tl.load(images + address, mask=inside, other=0).to(tl.float32)
+    values = values * tl.load(factor + tap % 3)[None, :] + tl.load(offset + tap % 3)[None, :]
+    values = tl.where(inside, values, 0.0).to(out.dtype.element_ty)
+    n = tl.arange(0, OUTPUTS)
+    weights = tl.load(
+        weight + tap[:, None] * outputs + n[None, :], mask=(tap < 27)[:, None] & (n < outputs)[None, :], other=0.0
+    )
+    total = tl.dot(values, weights) + tl.load(bias + n, mask=n < outputs, other=0.0)[None, :]
+    total = _activate(total, HIGHEST)
+    target = (image * out_height * out_width + y * out_width + x)[:, None] * outputs + n[None, :]
+    wanted = ((y < out_height) & (x < out_width))[:, None] & (n < outputs)[None, :]
+    tl.store(out + target, total.to(out.dtype.element_ty), mask=wanted)
+
+
+@triton.jit
+def pointwise_program(
+    features,
+    weight,
+    bias,
+    addend,
+    out,
+    pixels,
+    inputs,
+    outputs,
+    PIXELS: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    INPUTS: tl.constexpr,
+    ADDS: tl.constexpr,
+    HIGHEST: tl.constexpr,
+):
+    """[pixels, inputs] times weight [inputs, outputs], with an addend [pixels, outputs] or none."""
+    pixel = tl.program_id(0).to(tl.int64) * PIXELS + tl.arange(0, PIXELS)
+    n = tl.program_id(1) * OUTPUTS + tl.arange(0, OUTPUTS)
+    total = tl.zeros([PIXELS, OUTPUTS], tl.float32)
+    for first in range(0, inputs, INPUTS):
+        k = first + tl.arange(0, INPUTS)
+        values = tl.load(
+            features + pixel[:, None] * inputs + k[None, :],
+            mask=(pixel < pixels)[:, None] & (k < inputs)[None, :],
+            other=0.0,
+        )
+        weights = tl.load(
+            weight + k[:, None] * outputs + n[None, :], mask=(k < inputs)[:, None] & (n < outputs)[None, :], other=0.0
+        )
+        total = tl.dot(values, weights, total)
+    total += tl.load(bias + n, mask=n < outputs, other=0.0)[None, :]
+    target = pixel[:, None] * outputs + n[None, :]
+    wanted = (pixel < pixels)[:, None] & (n < outputs)[None, :]
+    if ADDS:
+        total += tl.load(addend + target, mask=wanted, other=0.0).to(tl.float32)
+    tl.store(out + target, _activate(total, HIGHEST).to(out.dtype.element_ty), mask=wanted)
+
+
+@triton.jit
+def depthwise_pointwise_program(
+    features,
+    taps,
+    taps_bias,
+    weight,
+    bias,
+    addend,
+    out,
+    height,
+    width,
+    out_height,
+    out_width,
+    inputs,
+    outputs,
+    STRIDE: tl.constexpr,
+    DILATION: tl.constexpr,
+    TILE_ROWS: tl.constexpr,
+    TILE_COLUMNS: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    INPUTS: tl.constexpr,
+    ADDS: tl.constexpr,
+    HIGHEST_BETWEEN: tl.constexpr,
+    HIGHEST: tl.constexpr,
+):
+    """A depthwise 3x3 convolution, taps [9, inputs], and the 1x1 after it, weight [inputs, outputs].
+
+    The block computes all outputs of its pixels, so that what is between the two stays on the multiprocessor.
+    """
+    y, x, image = _pixels(out_width, TILE_ROWS, TILE_COLUMNS)
+    n = tl.arange(0, OUTPUTS)
+    features += image * height * width * inputs
+    total = tl.zeros([TILE_ROWS * TILE_COLUMNS, OUTPUTS], tl.float32)
+    for first in range(0, inputs, INPUTS):
+        k = first + tl.arange(0, INPUTS)
+        named = k < inputs
+        filtered = tl.zeros([TILE_ROWS * TILE_COLUMNS, INPUTS], tl.float32)
+        filtered += tl.load(taps_bias + k, mask=named, other=0.0)[None, :]
+        for tap in tl.static_range(9):
+            source_y = y * STRIDE + (tap // 3 - 1) * DILATION
+            source_x = x * STRIDE + (tap % 3 - 1) * DILATION
+            inside = (source_y >= 0) & (source_y < height) & (source_x >= 0) & (source_x < width)
+            values = tl.load(
+                features + ((source_y * width + source_x) * inputs)[:, None] + k[None, :],
+                mask=inside[:, None] & named[None, :],
+                other=0.0,
+            )
+            filtered += values.to(tl.float32) * tl.load(taps + tap * inputs + k, mask=named, other=0.0)[None, :]
+        weights = tl.load(
+            weight + k[:, None] * outputs + n[None, :], mask=named[:, None] & (n < outputs)[None, :], other=0.0
+        )
+        total = tl.dot(_activate(filtered, HIGHEST_BETWEEN).to(weight.dtype.element_ty), weights, total)
+    total += tl.load(bias + n, mask=n < outputs, other=0.0)[None, :]
+    target = (image * out_height * out_width + y * out_width + x)[:, None] * outputs + n[None, :]
+    wanted = ((y < out_height) & (x < out_width))[:, None] & (n < outputs)[None, :]
+    if ADDS:
+        total += tl.load(addend + target, mask=wanted, other=0.0).to(tl.float32)
+    tl.store(out + target, _activate(total, HIGHEST).to(out.dtype.element_ty), mask=wanted)

@@ -1,0 +1,166 @@
+"""The Triton programs: in Triton's interpreter on any machine that has Triton, and as they are on a GPU."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fastscnn.data.normalize import normalize
+from fastscnn.inference.cuda_graph import GraphRunner
+from fastscnn.kernels import cuda, reference, upsample_labels, upsample_probabilities
+from fastscnn.kernels.cpu_labels import source_positions
+from fastscnn.network.fast_scnn import FastSCNN
+
+HERE = Path(__file__).parent
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+
+
+def run(script, **environment):
+    """Run a script of this folder by itself: Triton reads its settings at import, for the whole process."""
+    pytest.importorskip("triton")
+    path = os.pathsep.join([str(HERE.parents[1] / "src"), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": path, **environment}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(HERE / script)], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def random_network():
+    torch.manual_seed(0)
+    network = FastSCNN(7).eval().requires_grad_(False)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.3)
+            module.weight.data.uniform_(0.5, 1.5)
+    return network
+
+
+def frames(*size):
+    return torch.randint(0, 256, (*size, 3), dtype=torch.uint8)
+
+
+def expected_logits(network, images):
+    return network.coarse_logits(normalize(images.permute(0, 3, 1, 2)))
+
+
+def test_upsampling_in_the_interpreter():
+    run("interpreted_upsampling.py", TRITON_INTERPRET="1")
+
+
+def test_layers_in_the_interpreter():
+    run("interpreted_network.py", TRITON_INTERPRET="1")
+
+
+def test_programs_compile_for_an_h100():
+    run("compiled_programs.py")
+
+
+def test_tensors_on_the_cpu_are_not_for_the_gpu_and_triton_stays_unimported():
+    code = (
+        "import sys, torch, fastscnn.kernels as k\n"
+        "k.upsample_labels(torch.zeros(1, 2, 3, 4), (6, 8))\n"
+        "from fastscnn.kernels import cuda\n"
+        "assert not cuda.applies(torch.zeros(1, 2, 3, 4))\n"
+        "assert 'fastscnn.kernels.cuda_programs' not in sys.modules"
+    )
+    path = os.pathsep.join([str(HERE.parents[1] / "src"), *sys.path])
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, check=True)
+
+
+@pytest.mark.parametrize("tile", [8, 128])
+def test_labels_look_through_every_logit_that_a_tile_reaches(tile):
+    for side, target in [
+        (128, 1024),
+        (256, 2048),
+        (7, 333),
+        (45, 135),
+        (30, 30),
+        (13, 5),
+        (101, 805),
+        (1, 300),
+        (90, 6),
+    ]:
+        before, after, _ = source_positions(side, target)
+        for start in range(0, target, tile):
+            reached = after[min(start + tile, target) - 1] - before[start] + 1
+            assert reached <= cuda._reached(tile, side, target), (side, target, start)
+
+
+@pytest.mark.parametrize("layout", ["rows", "planes"])
+def test_runner_computes_what_its_graph_captures(layout):
+    network, images = random_network(), frames(2, 40, 72)
+    probabilities = reference.upsample_probabilities(expected_logits(network, images), (40, 72))
+    runner = GraphRunner(network, dtype=torch.float32, device="cpu")
+    given = images if layout == "rows" else images.permute(0, 3, 1, 2).contiguous()
+    assert (runner(given) != probabilities.argmax(1)).sum() <= 2
+    torch.testing.assert_close(runner.probabilities(given), probabilities, rtol=0, atol=1e-5)
+
+
+def test_runner_refuses_what_it_cannot_run():
+    network = random_network()
+    with pytest.raises(ValueError, match="torch, compile, triton"):
+        GraphRunner(network, engine="onnx", device="cpu")
+    with pytest.raises(ValueError, match="half precision"):
+        GraphRunner(network, engine="triton", dtype=torch.float32, device="cpu")
+    with pytest.raises(ValueError, match="uint8"):
+        GraphRunner(network, dtype=torch.float32, device="cpu")(torch.zeros(1, 3, 8, 8))
+
+
+SHAPES = [
+    (1, 19, 128, 256, (1024, 2048)),
+    (2, 1, 3, 5, (7, 9)),
+    (2, 64, 130, 170, (50, 60)),
+    (1, 19, 11, 7, (333, 1)),
+    (1, 11, 45, 60, (360, 480)),
+    (3, 256, 9, 9, (100, 77)),
+    (2, 19, 101, 203, (805, 1619)),
+]
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_upsampling_on_the_gpu(shape, memory_format, dtype):
+    *dimensions, size = shape
+    logits = torch.randn(*dimensions, device="cuda").to(dtype).contiguous(memory_format=memory_format)
+    assert cuda.applies(logits)
+    full = F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
+    assert (upsample_labels(logits, size) != full.argmax(1)).sum() <= max(2, 2e-6 * full[:, 0].numel())
+    out = torch.full_like(full, torch.nan, memory_format=torch.contiguous_format)
+    assert upsample_probabilities(logits, size, out) is out
+    assert (out - full.softmax(1)).abs().max() <= 1e-6
+
+
+@on_gpu
+def test_logits_that_are_not_finite_on_the_gpu():
+    logits = torch.randn(1, 19, 32, 64, device="cuda")
+    logits[0, 3, 5, 6], logits[0, 2, 0, 0], logits[0, 7, 31, 63] = torch.nan, torch.inf, -torch.inf
+    full = F.interpolate(logits, (256, 512), mode="bilinear", align_corners=False)
+    assert (upsample_labels(logits, (256, 512)) != full.argmax(1)).sum() <= 2
+
+
+@on_gpu
+@pytest.mark.parametrize("engine", ["torch", "triton", "compile"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_graphs_replay_each_size_and_keep_to_their_number(engine, dtype):
+    if engine == "compile" and dtype == torch.bfloat16:
+        pytest.skip("compiling takes minutes, and float16 shows it")
+    network = random_network().cuda()
+    runner = GraphRunner(network, dtype=dtype, engine=engine, max_graphs=2)
+    sizes = [(1, 128, 256), (2, 97, 133), (1, 64, 64), (1, 128, 256)]
+    for size in sizes[:1] if engine == "compile" else sizes:
+        for _ in range(2):
+            images = frames(*size).cuda()
+            labels = runner(images).clone()
+            full = reference.upsample_probabilities(expected_logits(network, images), size[1:])
+            chosen = full.gather(1, labels[:, None].long())[:, 0]
+            assert (full.amax(1) - chosen).max() < (0.02 if dtype == torch.float16 else 0.15)
+    assert len(runner._graphs) <= 2
+    torch.testing.assert_close(runner.probabilities(images), full, rtol=0, atol=0.02 if dtype == torch.float16 else 0.1)
