@@ -27,6 +27,8 @@ from fastscnn.network.cost import count_parameters
 from fastscnn.network.peers import PEERS
 
 OURS = "fast_scnn"
+GIVEN_OUR_STEP = ("onnx", "openvino")
+"""Runtimes in which a peer is given our step as well."""
 PEERS_ANSWERS = ("cls",)
 """The endings of a peer; the paper gives `prob` for Fast-SCNN alone."""
 
@@ -85,7 +87,11 @@ def _measured(
     runtimes = [
         runtime for runtime in settings["runtimes"] if runtime != "compiled" or name in settings["compiled_models"]
     ]
-    contenders = list(ways(name, trained, stage, runtimes, answers))
+    own_upsampling = name == OURS or PEERS[name].stride > 1
+    if not own_upsampling:
+        answers.remove("logits")  # they are of full size: labels are one step more
+    step = RUNTIMES if name == OURS else GIVEN_OUR_STEP if own_upsampling else ("onnx",)
+    contenders = list(ways(name, trained, stage, runtimes, answers, step))
     if name == OURS:
         contenders += torch_alone(name, trained, stage, answers)
         if settings["int8"]:
@@ -140,6 +146,8 @@ def _check(settings: Mapping[str, Any]) -> None:
         for value in values:
             if value not in options:
                 raise RequestError(f"{key}={value} is unknown: it is one of {', '.join(options)}.")
+    if "cls" not in settings["answers"]:
+        raise RequestError(f"answers={settings['answers']} has no cls, which all else is compared with: add it.")
     for key in ("onnx", "image", "int8"):
         if settings[key] and not Path(settings[key]).is_file():
             raise RequestError(f"{key}={settings[key]}: there is no such file. Name one, or leave {key} out.")

@@ -46,7 +46,8 @@ def interleave(
         burn_in: Frames of each that are not, before the first round; a turn begins with one more, unless one alone
             takes a tenth of `seconds`.
         rounds: Turns of each.
-        seconds: A contender for which `frames` would take longer than this gets as many as fit, two at least.
+        seconds: A contender for which `frames` would take longer than this gets as many as fit, but one a round where
+            one takes less than that, and two in any case.
     """
     plans = [_plan(contender, frames, burn_in, rounds, seconds) for contender in contenders]
     for number in range(rounds):
@@ -69,5 +70,6 @@ def _plan(contender: Contender, frames: int, burn_in: int, rounds: int, seconds:
         contender.run()
         done += 1
     each = (time.perf_counter() - started) / done
-    count = max(min(2, frames), int(min(frames, seconds / each)))
+    least = rounds if each < seconds else 2
+    count = min(frames, max(least, int(min(frames, seconds / each))))
     return [count // rounds + (number < count % rounds) for number in range(rounds)], each < seconds / 10

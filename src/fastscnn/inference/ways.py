@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -83,7 +83,12 @@ class WholeNetwork(nn.Module):
 
 
 def ways(
-    name: str, trained: Trained, stage: Stage, runtimes: Sequence[str], answers: Sequence[str]
+    name: str,
+    trained: Trained,
+    stage: Stage,
+    runtimes: Sequence[str],
+    answers: Sequence[str],
+    with_our_step: Container[str] = RUNTIMES,
 ) -> Iterator[Contender]:
     """Each way of one network; `step` of its key is `own` (all in its own graph), `ours` (our fused step) or `none`.
 
@@ -92,17 +97,23 @@ def ways(
         trained: Its network.
         stage: The frame and what else is common to all.
         runtimes: Of `RUNTIMES`.
-        answers: Of `ANSWERS`.
+        answers: Of `ANSWERS`; with `files` goes `cls`.
+        with_our_step: Runtimes whose logits are labelled by us as well.
     """
     for runtime in runtimes:
         label, precision = NAMES[runtime]
         key = _key(name, label, precision, stage)
-        for answer in answers:
-            if answer in ("cls", "prob", "files"):
-                run = _own(trained.network, runtime, "cls" if answer == "files" else answer, stage)
-                whole = partial(_through_files, run, stage) if answer == "files" else partial(run, _planar(stage.frame))
-                yield Contender({**key, "step": "own", "answer": answer}, whole)
-        yield from _with_our_step(key, _to_logits(trained, runtime, stage), stage, answers)
+        # Compiling takes minutes for each graph: the labels stand for the rest.
+        wanted = [answer for answer in answers if runtime != "compiled" or answer in ("logits", "cls")]
+        own = {answer: _own(trained.network, runtime, answer, stage) for answer in wanted if answer in ("cls", "prob")}
+        for answer in wanted:
+            if answer in own:
+                yield Contender({**key, "step": "own", "answer": answer}, partial(own[answer], _planar(stage.frame)))
+            elif answer == "files":
+                through = partial(_through_files, own["cls"], stage)
+                yield Contender({**key, "step": "own", "answer": answer}, through)
+        if runtime in with_our_step:
+            yield from _with_our_step(key, _to_logits(trained, runtime, stage), stage, wanted)
 
 
 def torch_alone(name: str, trained: Trained, stage: Stage, answers: Sequence[str]) -> Iterator[Contender]:
