@@ -189,7 +189,7 @@ def _stored_values(file: Path) -> int | None:
         return None
     floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
     stored = onnx.load(file).graph.initializer
-    return sum(math.prod(tensor.dims) for tensor in stored if tensor.data_type in floats)
+    return sum(int(math.prod(tensor.dims)) for tensor in stored if tensor.data_type in floats)
 
 
 def _frame(image: str | None, size: tuple[int, int]) -> npt.NDArray[np.uint8]:

@@ -1,0 +1,57 @@
+"""`python src/export.py` as a user calls it."""
+
+import json
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="module")
+def checkpoint(trained):
+    return f"checkpoint='{trained[1] / 'checkpoints' / 'best.ckpt'}'"
+
+
+def test_onnx_file_is_compared_and_explained(run, checkpoint, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    done = run("export.py", checkpoint, "format=onnx", "output=files/net.onnx", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "labels differ" in done.stdout
+    assert 'InferenceSession("files/net.onnx")' in done.stdout
+    session = runtime.InferenceSession(str(tmp_path / "files" / "net.onnx"))
+    images = np.zeros((2, 3, 41, 67), np.uint8)
+    (labels,) = session.run(None, {"images": images})
+    assert (labels.dtype, labels.shape) == (np.uint8, (2, 41, 67))
+    metrics = session.get_modelmeta().custom_metadata_map["metrics"]
+    assert "val/miou" in json.loads(metrics)
+    again = run("export.py", checkpoint, "format=onnx", "output=files/net.onnx", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "overwrite=true" in again.stderr
+
+
+def test_int8_says_what_it_costs_and_is_refused_where_that_is_too_much(run, checkpoint, tmp_path):
+    pytest.importorskip("nncf")
+    arguments = [checkpoint, "format=openvino", "precision=int8", "calibration.frames=3"]
+    done = run("export.py", *arguments, "output=net.xml", "max_miou_drop=50", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "before" in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.bin", "net.xml"]
+    wrong = run("export.py", *arguments, "data=camvid", "data.root=x", "output=other.xml", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "leave data= out" in wrong.stderr
+
+
+def test_safetensors_folder_is_a_checkpoint_for_the_next_export(run, checkpoint, trained, tmp_path):
+    pytest.importorskip("onnxruntime")
+    done = run("export.py", checkpoint, "format=safetensors", "output=net", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    best = json.loads((trained[1] / "run.json").read_text())["metrics"]["best"]
+    assert json.loads((tmp_path / "net" / "config.json").read_text())["metrics"] == best
+    done = run("export.py", "checkpoint=net", "output=net.onnx", "ends_with=logits", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "largest difference" in done.stdout
+
+
+def test_wrong_choice_is_one_sentence(run, checkpoint, tmp_path):
+    done = run("export.py", checkpoint, "format=openvino", "output=net.onnx", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip() == "output=net.onnx: format=openvino writes a .xml file. Set output=net.xml."

@@ -1,0 +1,209 @@
+"""Exported files in their own runtimes against the network, at sizes that no bin divides."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from test_fusing import used
+
+from fastscnn.data.classes import CAMVID
+from fastscnn.data.normalize import normalize
+from fastscnn.errors import RequestError
+from fastscnn.inference.export import check_request, export
+from fastscnn.inference.formats import SUFFIXES
+from fastscnn.inference.graph import BinAverages, ExportGraph, shrink, write_onnx
+from fastscnn.inference.trained import Trained
+from fastscnn.inference.verify import SIZES, compare, load
+from fastscnn.network.blocks import downscale
+from fastscnn.network.fast_scnn import FastSCNN
+
+MODEL = {"name": "fast_scnn", "in_channels": 3, "activation": "relu", "skip": "keep", "dropout": 0.1}
+PACKAGE = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
+FORMATS = list(PACKAGE)
+
+
+def trained(scale=1.0, **settings):
+    network = used(FastSCNN(CAMVID.num_classes, **settings)).requires_grad_(False)
+    return Trained(network, CAMVID, {"model": MODEL | settings, "resolution": {"scale": scale}})
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A network; and for each runtime that is installed a file that ends with logits, and what runs it."""
+    network = trained()
+    files = {}
+    for format in FORMATS:
+        try:
+            file = tmp_path_factory.mktemp(format) / f"net{SUFFIXES[format]}"
+            export(network, file, format=format, ends_with="logits")
+            files[format] = file, load(file, format)
+        except RequestError as error:
+            assert "not installed" in str(error)
+    return network, files
+
+
+def file_of(exported, format):
+    pytest.importorskip(PACKAGE[format])
+    return exported[0], exported[1][format]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    ("batch", "height", "width"), [(1, 1, 1), (2, 8, 8), (1, 97, 203), (3, 33, 65), (1, 224, 32), (2, 161, 7)]
+)
+def test_one_file_gives_the_networks_logits_at_every_size(exported, format, batch, height, width):
+    network, (_, run) = file_of(exported, format)
+    images = torch.randint(0, 256, (batch, 3, height, width), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected = network.network.coarse_logits(normalize(images))
+    logits = torch.from_numpy(run(images.numpy()))
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_labels_and_probabilities_are_at_the_images_size(tmp_path):
+    pytest.importorskip("onnxruntime")
+    network = trained(skip="zero", activation="relu6")
+    images = torch.randint(0, 256, (2, 3, 75, 50), dtype=torch.uint8)
+    with torch.inference_mode():
+        full = F.interpolate(network.network.coarse_logits(normalize(images)), (75, 50), mode="bilinear")
+    for ends_with, expected in (("labels", full.argmax(1).to(torch.uint8)), ("probabilities", full.softmax(1))):
+        file = tmp_path / f"{ends_with}.onnx"
+        export(network, file, ends_with=ends_with)
+        answer = torch.from_numpy(load(file, "onnx")(images.numpy()))
+        assert answer.dtype == expected.dtype
+        if ends_with == "labels":
+            assert (answer != expected).sum() <= 1
+        else:
+            torch.testing.assert_close(answer, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 6, 7, 12, 32, 33])
+def test_bin_averages_are_adaptive_pooling(length):
+    features = torch.randn(2, 3, length, 17)
+    averages = BinAverages((1, 2, 3, 6))(features)
+    start = 0
+    for bins in (1, 2, 3, 6):
+        here = slice(start, start + bins)
+        torch.testing.assert_close(averages[:, :, here, here], F.adaptive_avg_pool2d(features, bins))
+        start += bins
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.25, 0.3, 0.75])
+def test_shrinking_inside_the_graph_is_the_networks_own(scale):
+    graph = ExportGraph(trained(scale))
+    for height, width in ((1, 1), (2, 3), (5, 6), (9, 10), (33, 65), (50, 97), (64, 128)):
+        images = torch.randn(1, 3, height, width)
+        shrunk = shrink(shrink(images, 2, graph.scale), 3, graph.scale)
+        torch.testing.assert_close(shrunk, downscale(images, scale).contiguous())
+
+
+def test_file_of_a_network_at_half_resolution_takes_whole_images(tmp_path):
+    pytest.importorskip("onnxruntime")
+    network = trained(0.5)
+    comparison = export(network, tmp_path / "net.onnx", ends_with="logits").comparison
+    assert comparison.shapes == SIZES
+    with pytest.raises(RequestError, match="input=uint8"):
+        export(network, tmp_path / "other.onnx", input="normalized")
+
+
+@pytest.mark.parametrize("ends_with", ["labels", "logits", "probabilities"])
+def test_graph_that_disagrees_is_refused_and_leaves_nothing(tmp_path, monkeypatch, ends_with):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(
+        BinAverages,
+        "matrix",
+        lambda self, length: torch.ones(len(self.number), length) / length,  # one bin, whatever was asked
+    )
+    with pytest.raises(RequestError, match=r"net\.onnx is not left.*image"):
+        export(trained(), tmp_path / "net.onnx", ends_with=ends_with)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_that_knows_one_size_only_is_refused(tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    network = trained()
+    graph = ExportGraph(network, output="logits")
+    write_onnx(graph, tmp_path / "fixed.onnx", size=(97, 203))
+    run = load(tmp_path / "fixed.onnx", "onnx")
+    compare(run, graph, network, [(1, 97, 203)])
+    with pytest.raises(RequestError, match="2 images of 97x203"):
+        compare(run, graph, network, [(2, 97, 203)])
+
+
+def test_labels_may_differ_at_ties_alone():
+    network = trained()
+    graph = ExportGraph(network)
+
+    def run(images):
+        with torch.inference_mode():
+            return graph(torch.from_numpy(images)).numpy()
+
+    assert compare(run, graph, network).changed <= 1
+    with pytest.raises(RequestError, match="1 of 16 labels"):
+        compare(lambda images: one_changed(run(images)), graph, network, [(1, 4, 4)])
+    with pytest.raises(RequestError, match="labels"):
+        compare(lambda images: run(images) + np.uint8(100), graph, network, [(1, 4, 4)])
+
+
+def one_changed(labels):
+    labels[0, 1, 1] = (labels[0, 1, 1] + 5) % CAMVID.num_classes
+    return labels
+
+
+def test_one_onnx_file_has_everything_in_it(exported):
+    onnx = pytest.importorskip("onnx")
+    _, (file, _) = file_of(exported, "onnx")
+    assert [path.name for path in file.parent.iterdir()] == ["net.onnx"]
+    model = onnx.load(file)
+    onnx.checker.check_model(model, full_check=True)
+    described = {entry.key: entry.value for entry in model.metadata_props}
+    assert [entry["name"] for entry in json.loads(described["classes"])] == list(CAMVID.names)
+    assert json.loads(described["mean"]) == [0.485, 0.456, 0.406]
+    assert described["input"].startswith("images: RGB")
+    assert not {"BatchNormalization", "AveragePool"} & {node.op_type for node in model.graph.node}
+
+
+def test_openvino_and_torch_files_describe_themselves_too(exported):
+    openvino = pytest.importorskip("openvino")
+    model = openvino.Core().read_model(str(file_of(exported, "openvino")[1][0]))
+    assert model.get_rt_info(["fastscnn", "precision"]).value == "float32"
+    weights = [node for node in model.get_ops() if node.get_type_name() == "Constant" and len(node.shape) == 4]
+    assert {node.get_element_type().get_type_name() for node in weights} == {"f32"}
+    files = {"fastscnn.json": ""}
+    torch.export.load(file_of(exported, "torch")[1][0], extra_files=files)
+    assert json.loads(files["fastscnn.json"])["data"] == "CamVid"
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        ({"format": "tensorrt"}, "onnx, openvino, torch, safetensors"),
+        ({"output": "net.pb"}, r"Set output=net\.onnx"),
+        ({"ends_with": "mask"}, "labels, logits, probabilities"),
+        ({"format": "torch", "output": "a.pt2", "precision": "int8"}, "precision=int8 is not for format=torch"),
+        ({"precision": "int4"}, "float32, int8"),
+    ],
+)
+def test_wrong_choices_are_refused_with_the_right_ones(choices, words):
+    with pytest.raises(RequestError, match=words):
+        check_request(**{"format": "onnx", "output": "net.onnx"} | choices)
+
+
+def test_what_is_there_is_kept_unless_overwriting_is_asked_for(tmp_path):
+    (tmp_path / "net.onnx").write_text("mine")
+    with pytest.raises(RequestError, match="overwrite=true"):
+        check_request("onnx", tmp_path / "net.onnx")
+    assert check_request("onnx", tmp_path / "net.onnx", overwrite=True) == tmp_path / "net.onnx"
+    with pytest.raises(RequestError, match="is a file"):
+        check_request("safetensors", tmp_path / "net.onnx")
+
+
+def test_peer_is_refused_where_its_file_would_be_wrong(tmp_path):
+    network = replace(trained(), network=torch.nn.Identity(), config={"model": {"name": "enet"}})
+    with pytest.raises(RequestError, match="enet"):
+        export(network, tmp_path / "net.onnx")

@@ -1,0 +1,126 @@
+"""int8 files: calibrated, judged, refused where they cost too much."""
+
+import pytest
+import torch
+from test_export import trained
+
+from fastscnn.errors import RequestError
+from fastscnn.inference import quantize as room
+from fastscnn.inference.export import export
+from fastscnn.inference.formats import SUFFIXES
+from fastscnn.inference.quantize import KEPT, Calibration, Quantized
+from fastscnn.inference.verify import load
+from fastscnn.inference.verify import test_images as smooth_images
+
+NEEDED = {"onnx": ("onnx", "onnxruntime"), "openvino": ("openvino", "nncf")}
+IMAGES = smooth_images([(1, 64, 96)] * 4)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return trained()
+
+
+def agreement(network):
+    """A judge whose truth is the float32 network's own labels: 1 for the same labels everywhere."""
+    with torch.inference_mode():
+        from fastscnn.data.normalize import normalize
+
+        truth = [network.network(normalize(image)).argmax(1) for image in IMAGES]
+
+    def judge(labels):
+        right = [(labels(image) == true).float().mean() for image, true in zip(IMAGES, truth, strict=True)]
+        return float(torch.stack(right).mean())
+
+    return judge
+
+
+@pytest.mark.parametrize("format", list(NEEDED))
+def test_int8_file_is_smaller_and_gives_nearly_the_same_labels(network, tmp_path, format):
+    for package in NEEDED[format]:
+        pytest.importorskip(package)
+    target = tmp_path / f"net{SUFFIXES[format]}"
+    calibration = Calibration(IMAGES, agreement(network), max_drop=100)
+    done = export(network, target, format=format, calibration=calibration)
+    assert done.quantized.before > 0.999
+    assert done.quantized.after > 0.7
+    assert sum(file.stat().st_size for file in done.files) < 3_000_000
+    run = load(target, format)
+    for batch, height, width in ((1, 1, 1), (2, 33, 65)):
+        labels = run(torch.zeros(batch, 3, height, width, dtype=torch.uint8).numpy())
+        assert labels.shape == (batch, height, width)
+    assert calibration.judge(lambda images: torch.from_numpy(run(images.numpy()))) == pytest.approx(
+        done.quantized.after
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {file.name for file in done.files}
+
+
+def test_drop_above_the_limit_is_refused_after_every_choice_and_leaves_nothing(network, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    tried = copying(monkeypatch)
+    scores = iter([0.7, 0.6, 0.62, 0.61, 0.5])
+    calibration = Calibration(IMAGES, lambda labels: next(scores), max_drop=1)
+    with pytest.raises(RequestError, match=r"8\.00 points of mIoU at best \(70\.00 to 62\.00\).*max_miou_drop=1"):
+        export(network, tmp_path / "net.onnx", calibration=calibration)
+    assert tried == list(KEPT)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_stays_in_float_until_the_drop_is_small_enough(network, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    tried = copying(monkeypatch)
+    scores = iter([0.7, 0.68, 0.695])
+    done = export(
+        network, tmp_path / "net.onnx", calibration=Calibration(IMAGES, lambda labels: next(scores), max_drop=1)
+    )
+    assert tried == list(KEPT[:2])
+    assert done.quantized == Quantized(0.7, 0.695, KEPT[1])
+    assert "70.00 before, 69.50 after: 0.50 points lost; in float32 stay feature_fusion" in str(done.quantized)
+
+
+def copying(monkeypatch):
+    """Put a copy in the place of the quantization; the parts that it was asked to keep."""
+    tried = []
+
+    def copy(original, file, images, kept):
+        tried.append(kept)
+        file.write_bytes(original.read_bytes())
+
+    monkeypatch.setitem(room._QUANTIZERS, "onnx", copy)
+    return tried
+
+
+@pytest.mark.parametrize("format", list(NEEDED))
+def test_part_that_is_kept_is_float_in_the_file(network, tmp_path, monkeypatch, format):
+    for package in NEEDED[format]:
+        pytest.importorskip(package)
+    monkeypatch.setattr(room, "KEPT", (("feature_fusion/high",),))
+    target = tmp_path / f"net{SUFFIXES[format]}"
+    export(network, target, format=format, calibration=Calibration(IMAGES[:1], lambda labels: 1.0))
+    assert float_weights(target, format) == 1
+
+
+def float_weights(file, format):
+    """Number of convolutions whose weights are float32."""
+    if format == "onnx":
+        import onnx
+
+        graph = onnx.load(file).graph
+        names = {tensor.name for tensor in graph.initializer}
+        return sum(node.op_type == "Conv" and node.input[1] in names for node in graph.node)
+    import openvino
+
+    model = openvino.Core().read_model(str(file))
+    found = 0
+    for node in model.get_ops():
+        if node.get_type_name() in ("Convolution", "GroupConvolution"):
+            weight = node.input_value(1).get_node()
+            while weight.get_type_name() == "Reshape":
+                weight = weight.input_value(0).get_node()
+            found += weight.get_type_name() == "Constant"
+    return found
+
+
+def test_limit_that_is_no_number_is_refused(network, tmp_path):
+    with pytest.raises(RequestError, match="max_miou_drop=-1"):
+        export(network, tmp_path / "net.onnx", calibration=Calibration(IMAGES, lambda labels: 1.0, max_drop=-1))
