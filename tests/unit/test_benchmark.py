@@ -93,6 +93,7 @@ def test_every_way_that_is_asked_for_is_measured_and_tabled(tmp_path):
     text = speed.markdown(result | {"title": "Table 6", "subtitle": "here"})
     ours = speed.best(result["rows"], "fast_scnn", (64, 96), steps=("own", "ours"))
     assert f"| Fast-SCNN | 1.14 (1.11) | {ours['fps']:.2f} |" in text
+    assert f"| Fast-SCNN | 1.14 (1.11) | {ours['fps']:.2f} | {ours['runtime']} + our step |  |" in text
     pytest.importorskip("matplotlib")
     speed.plot(result | {"title": "Table 6", "subtitle": "here"}, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
@@ -102,8 +103,10 @@ def test_papers_number_stands_beside_its_size_and_card():
     row = {"model": "contextnet", "runtime": "torch eager", "precision": "float32", "step": "own", "answer": "cls"}
     row |= {"height": 512, "width": 1024, "threads": 1, "ms": 50.0, "fps": 20.0, "ms_quartiles": [49, 51]}
     models = {"contextnet": {"name": "ContextNet", "parameters": 876_000, "paper_parameters": 0.85, "note": "n."}}
-    text = speed.markdown({"title": "t", "subtitle": "s", "rows": [row], "models": models})
-    assert "| ContextNet | 0.88 (0.85) | 20.00 | torch eager |  | 136.2 (Titan X) |" in text
+    ours = row | {"model": "fast_scnn", "step": "ours", "ms": 20.0, "fps": 50.0, "beside": "contextnet"}
+    models["fast_scnn"] = {"name": "Fast-SCNN", "parameters": 1, "note": "n."}
+    text = speed.markdown({"title": "t", "subtitle": "s", "rows": [row, ours], "models": models})
+    assert "| ContextNet | 0.88 (0.85) | 20.00 | torch eager | 2.50 |  | 136.2 (Titan X) |" in text
 
 
 def test_any_onnx_file_is_one_more_model(tmp_path):
@@ -135,6 +138,17 @@ def test_any_onnx_file_is_one_more_model(tmp_path):
 def test_wrong_settings_are_one_sentence(setting, value, sentence):
     with pytest.raises(RequestError, match=sentence):
         measure(SETTINGS | {setting: value})
+
+
+def test_a_peer_is_timed_in_turn_with_ours():
+    pytest.importorskip("pytorchcv")
+    result = measure(SETTINGS | {"models": ["fast_scnn", "contextnet"], "answers": ["cls"]})
+    peers = [row for row in result["rows"] if row["model"] == "contextnet"]
+    beside = [row for row in result["rows"] if row.get("beside") == "contextnet"]
+    assert [(row["runtime"], row["step"]) for row in peers] == [("torch eager", "own")]
+    assert [(row["model"], row["step"], row["answer"]) for row in beside] == [("fast_scnn", "ours", "cls")]
+    text = speed.markdown(result | {"title": "t", "subtitle": "s"})
+    assert f"{peers[0]['ms'] / beside[0]['ms']:.2f}" in text
 
 
 @pytest.mark.slow

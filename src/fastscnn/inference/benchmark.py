@@ -20,7 +20,7 @@ from fastscnn.errors import RequestError
 from fastscnn.inference.backends import torch_threads
 from fastscnn.inference.timing import Contender, interleave
 from fastscnn.inference.trained import Trained, load_trained
-from fastscnn.inference.ways import RUNTIMES, Stage, foreign, from_file, torch_alone, ways
+from fastscnn.inference.ways import RUNTIMES, Stage, foreign, from_file, torch_alone, ways, with_our_step
 from fastscnn.memory import keep_freed_memory
 from fastscnn.network.build import build_network
 from fastscnn.network.cost import count_parameters
@@ -63,8 +63,9 @@ def measure(settings: Mapping[str, Any]) -> dict[str, Any]:
                 stage = Stage(frame, file, Path(folder), count)
                 for name in settings["models"]:
                     trained = models.get(name) or _peer(name)
+                    beside = models[OURS] if name != OURS and OURS in settings["models"] else None
                     with torch_threads(count):
-                        rows += _measured(name, trained, stage, settings, console)
+                        rows += _measured(name, trained, beside, stage, settings, console)
                     gc.collect()
                 if settings["onnx"]:
                     with torch_threads(count):
@@ -80,9 +81,9 @@ def measure(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _measured(
-    name: str, trained: Trained, stage: Stage, settings: Mapping[str, Any], console: Console
+    name: str, trained: Trained, ours: Trained | None, stage: Stage, settings: Mapping[str, Any], console: Console
 ) -> list[dict[str, Any]]:
-    """The rows of one model at one size and number of threads."""
+    """The rows of one model at one size and number of threads, and of ours in turn with a peer's (`beside` it)."""
     answers = ["logits", *settings["answers"]] if name == OURS else ["logits", *PEERS_ANSWERS]
     runtimes = [
         runtime for runtime in settings["runtimes"] if runtime != "compiled" or name in settings["compiled_models"]
@@ -92,6 +93,10 @@ def _measured(
         answers.remove("logits")  # they are of full size: labels are one step more
     step = RUNTIMES if name == OURS else GIVEN_OUR_STEP if own_upsampling else ("onnx",)
     contenders = list(ways(name, trained, stage, runtimes, answers, step))
+    if ours is not None:
+        runtime = "onnx" if "onnx" in settings["runtimes"] else "torch"
+        for contender in with_our_step(OURS, ours, runtime, stage, ["cls"]):
+            contenders.append(Contender({**contender.key, "beside": name}, contender.run))
     if name == OURS:
         contenders += torch_alone(name, trained, stage, answers)
         if settings["int8"]:

@@ -88,7 +88,7 @@ def ways(
     stage: Stage,
     runtimes: Sequence[str],
     answers: Sequence[str],
-    with_our_step: Container[str] = RUNTIMES,
+    given_our_step: Container[str] = RUNTIMES,
 ) -> Iterator[Contender]:
     """Each way of one network; `step` of its key is `own` (all in its own graph), `ours` (our fused step) or `none`.
 
@@ -98,7 +98,7 @@ def ways(
         stage: The frame and what else is common to all.
         runtimes: Of `RUNTIMES`.
         answers: Of `ANSWERS`; with `files` goes `cls`.
-        with_our_step: Runtimes whose logits are labelled by us as well.
+        given_our_step: Runtimes whose logits are labelled by us as well.
     """
     for runtime in runtimes:
         label, precision = NAMES[runtime]
@@ -112,8 +112,16 @@ def ways(
             elif answer == "files":
                 through = partial(_through_files, own["cls"], stage)
                 yield Contender({**key, "step": "own", "answer": answer}, through)
-        if runtime in with_our_step:
-            yield from _with_our_step(key, _to_logits(trained, runtime, stage), stage, wanted)
+        if runtime in given_our_step:
+            yield from with_our_step(name, trained, runtime, stage, wanted)
+
+
+def with_our_step(
+    name: str, trained: Trained, runtime: str, stage: Stage, answers: Sequence[str]
+) -> Iterator[Contender]:
+    """A network to its coarse logits in one runtime, and the rest by us."""
+    key = _key(name, *NAMES[runtime], stage)
+    yield from _with_our_step(key, _to_logits(trained, runtime, stage), stage, answers)
 
 
 def torch_alone(name: str, trained: Trained, stage: Stage, answers: Sequence[str]) -> Iterator[Contender]:

@@ -33,7 +33,7 @@ def peers_table(rows: Sequence[Row], models: Mapping[str, Mapping[str, Any]]) ->
     sizes = _sizes(rows)
     columns = ["model", "parameters, M (paper)"]
     for size in sizes:
-        columns += [f"{_shown(size)}: fps", "best as", "with our step", "paper"]
+        columns += [f"{_shown(size)}: fps", "best as", "ours is faster by", "with our step", "paper"]
     cells = []
     for model in _distinct(rows, "model"):
         info = models[model]
@@ -45,6 +45,7 @@ def peers_table(rows: Sequence[Row], models: Mapping[str, Mapping[str, Any]]) ->
             line += [
                 f"{own['fps']:.2f}" if own else "",
                 _way(own) if own else "",
+                _ratio(rows, model, own),
                 f"{given['fps']:.2f}" if given else "",
                 _published(info["name"], sizes.index(size), size),
             ]
@@ -54,7 +55,7 @@ def peers_table(rows: Sequence[Row], models: Mapping[str, Mapping[str, Any]]) ->
 
 def ways_table(rows: Sequence[Row], size: tuple[int, int]) -> list[str]:
     """One row for each model, runtime and precision at one size: medians, milliseconds."""
-    here = [row for row in rows if (row["height"], row["width"]) == size]
+    here = [row for row in rows if (row["height"], row["width"]) == size and "beside" not in row]
     answers = [("none", "logits"), ("own", "cls"), ("ours", "cls"), ("own", "prob"), ("ours", "prob")]
     answers += [("own", "files"), ("ours", "files")]
     names = [
@@ -81,6 +82,7 @@ def best(
         row
         for row in rows
         if row["model"] == model
+        and "beside" not in row
         and (row["height"], row["width"]) == size
         and row["answer"] == "cls"
         and row["step"] in steps
@@ -123,6 +125,15 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
         axes.margins(x=0.15)
     figure.suptitle(f"{_shown(size)}, {result['subtitle']}", fontsize=10)
     figure.savefig(path, dpi=130)
+
+
+def _ratio(rows: Sequence[Row], model: str, own: Row | None) -> str:
+    """How many times faster ours was in the same rounds."""
+    if own is None:
+        return ""
+    size = own["height"], own["width"]
+    beside = [row for row in rows if row.get("beside") == model and (row["height"], row["width"]) == size]
+    return f"{own['ms'] / beside[0]['ms']:.2f}" if beside else ""
 
 
 def _published(name: str, place: int, size: tuple[int, int]) -> str:
