@@ -1,9 +1,14 @@
 """`python src/predict.py` and `python src/benchmark.py` as a person calls them."""
 
 import json
+import signal
+import subprocess
+import time
+import zipfile
 
 import cv2
 import pytest
+from conftest import command
 from test_predict import files, picture, write_checkpoint, write_image
 
 
@@ -78,3 +83,65 @@ def test_benchmark_writes_numbers_tables_and_plot(run, folder):
     assert result["machine"]["processor"] and result["versions"]["torch"]
     assert "python src/benchmark.py" in result["command"] or "benchmark.py" in result["command"]
     assert "| Fast-SCNN | 1.14 (1.11) |" in (folder / "speed" / "table6.md").read_text()
+
+
+def test_stopped_by_hand_everything_is_whole_and_the_same_command_goes_on(run, folder, tmp_path):
+    for number in range(400):
+        write_image(tmp_path / "photos" / f"{number}.png", picture(number))
+    call = ["predict.py", f"checkpoint={folder / 'best.ckpt'}", "input=photos", "output=out"]
+    going = subprocess.Popen(
+        **command(*call, cwd=tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "out").glob("*_overlay.png")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    going.send_signal(signal.SIGINT)
+    _, told = going.communicate(timeout=60)
+    assert going.returncode == 1, told
+    assert "the same command goes on with the other" in told
+    assert "Traceback" not in told
+    written = files(tmp_path / "out")
+    assert 1 < len(written) < 801
+    assert not [name for name in written if "unfinished" in name]
+    for name in written:
+        assert name == "predict.json" or cv2.imread(str(tmp_path / "out" / name)) is not None
+    again = run(*call, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "of 400 were there already." in again.stdout
+    assert len(files(tmp_path / "out")) == 801
+
+
+def test_archive_of_val_scores_as_training_did_by_the_official_script(run, trained, cityscapes, tmp_path):
+    done = run(
+        "predict.py",
+        f"checkpoint='{trained[1] / 'checkpoints' / 'best.ckpt'}'",
+        "format=cityscapes",
+        "split=val",
+        f"data.root={cityscapes}",
+        "output=submission",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "For the benchmark server, checked: submission/val.zip"
+    assert "The server takes all 500 frames of val, and data.root has 2." in done.stdout
+    with zipfile.ZipFile(tmp_path / "submission" / "val.zip") as archive:
+        archive.extractall(tmp_path / "unpacked")
+    script = tmp_path / "official.py"
+    script.write_text(
+        "import json, sys\n"
+        "from pathlib import Path\n"
+        "from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as official\n"
+        "truths = sorted(str(p) for p in Path(sys.argv[1]).rglob('gtFine/val/*/*_gtFine_labelIds.png'))\n"
+        "official.args.predictionPath = sys.argv[2]\n"
+        "official.args.quiet, official.args.JSONOutput, official.args.evalInstLevelScore = True, False, False\n"
+        "predictions = [official.getPrediction(official.args, truth) for truth in truths]\n"
+        "scores = official.evaluateImgLists(predictions, truths, official.args)\n"
+        "print('RESULT', scores['averageScoreClasses'])\n"
+    )
+    judged = run(script, str(cityscapes), str(tmp_path / "unpacked"), cwd=tmp_path)
+    score = float(judged.stdout.rpartition("RESULT")[2])
+    best = json.loads((trained[1] / "run.json").read_text())["metrics"]["best"]
+    assert score == pytest.approx(best["val/miou"], abs=1e-4)

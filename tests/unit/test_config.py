@@ -38,7 +38,8 @@ def test_base_config_is_the_papers_recipe_on_cityscapes():
 
 
 def test_every_checked_key_exists_in_some_config():
-    configs = [composed(), composed("experiment=imagenet_pretrain"), composed("checkpoint=x", name="eval")]
+    others = [composed(name=name) for name in ("eval", "predict", "export", "benchmark")]
+    configs = [composed(), composed("experiment=imagenet_pretrain"), *others]
     for key in REQUIREMENTS:
         assert any(OmegaConf.select(config, key, default=...) is not ... for config in configs), key
 

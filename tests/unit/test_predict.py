@@ -1,7 +1,7 @@
-"""Predicting images, folders, patterns and the benchmark server's archive, against what the network says itself."""
+"""Predicting images and folders, once and again, against what the network says itself."""
 
 import json
-import zipfile
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,13 +11,9 @@ import pytest
 import torch
 from test_fusing import used
 
-from fastscnn.data.classes import CAMVID, CITYSCAPES
+from fastscnn.data.classes import CITYSCAPES
 from fastscnn.errors import RequestError
 from fastscnn.inference import predict as prediction
-from fastscnn.inference.cityscapes_archive import check_archive, predict_archive
-from fastscnn.inference.draw import drawn, legend, occurring, overlay
-from fastscnn.inference.media import find_sources, read_photo, write_whole
-from fastscnn.inference.pipeline import ahead, overlapped
 from fastscnn.inference.predict import predict
 from fastscnn.inference.segmenter import Segmenter
 from fastscnn.network.fast_scnn import FastSCNN
@@ -147,57 +143,12 @@ def test_broken_files_are_told_and_the_others_are_done(checkpoint, photos, tmp_p
     assert not any("unfinished" in name or "half" in name for name in files(tmp_path / "out"))
 
 
-def test_names_that_differ_in_the_suffix_alone_do_not_meet(tmp_path):
-    for name in ("a.png", "a.jpg", "b.png"):
-        write_image(tmp_path / "in" / name, picture())
-    assert [source.name for source in find_sources(tmp_path / "in", tmp_path / "out")] == ["a.jpg", "a.png", "b"]
-
-
-def test_patterns_and_single_files_are_found_and_the_output_never(photos, tmp_path):
-    found = find_sources(str(photos / "**" / "*.png"), tmp_path / "out")
-    assert [source.name for source in found] == ["a", "deeper/a"]
-    assert [source.name for source in find_sources(photos / "b.bmp", tmp_path / "out")] == ["b"]
-    write_image(photos / "out" / "a_overlay.png", picture())
-    assert "out/a_overlay" not in [source.name for source in find_sources(photos, photos / "out")]
-
-
-@pytest.mark.parametrize(
-    ("given", "sentence"),
-    [
-        ("none", "there is no such file or folder"),
-        ("none/*.png", "holds no image"),
-        ("notes.txt", "is neither an image"),
-        ("empty", "holds no image"),
-        ("out", "lies in output"),
-    ],
-)
-def test_wrong_inputs_are_one_sentence(tmp_path, given, sentence):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "out").mkdir()
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(RequestError, match=sentence):
-        find_sources(str(tmp_path / given), tmp_path / "out")
-
-
 def test_output_that_is_a_file_and_unknown_kinds_are_refused(checkpoint, photos, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RequestError, match="is a file"):
         predict(settings(checkpoint, photos, tmp_path / "file"))
     with pytest.raises(RequestError, match="write=heat is unknown"):
         predict(settings(checkpoint, photos, tmp_path / "out", write=["heat"]))
-
-
-def test_photo_is_turned_upright(tmp_path):
-    """An EXIF orientation of 6 asks for a quarter turn clockwise."""
-    image = np.zeros((16, 32, 3), np.uint8)
-    image[:, :8] = 255
-    _, data = cv2.imencode(".jpg", image)
-    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
-    block = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
-    (tmp_path / "a.jpg").write_bytes(data.tobytes()[:2] + block + data.tobytes()[2:])
-    upright = read_photo(tmp_path / "a.jpg")
-    assert upright.shape == (32, 16, 3)
-    assert upright[:6].mean() > 200 > 50 > upright[12:].mean()
 
 
 def test_stopped_run_says_how_to_go_on(checkpoint, photos, tmp_path, monkeypatch):
@@ -211,133 +162,51 @@ def test_stopped_run_says_how_to_go_on(checkpoint, photos, tmp_path, monkeypatch
     assert stopped.value.__notes__ == ["1 done; the same command goes on with the other 2."]
 
 
-def test_half_written_file_never_has_its_name(tmp_path):
-    def fail(target):
-        target.write_bytes(b"half")
-        raise OSError("disk full")
+def test_what_was_overwritten_half_way_goes_on_with_nothing_old(checkpoint, photos, tmp_path, monkeypatch):
+    predict(settings(checkpoint, photos, tmp_path / "out"))
+    other = write_checkpoint(tmp_path / "other.ckpt", seed=1)
+    real = prediction.predict_images
 
-    with pytest.raises(OSError, match="disk full"):
-        write_whole(tmp_path / "a.png", fail)
-    assert files(tmp_path) == []
+    def stop(segmenter, images, request):
+        yield from real(segmenter, images[:1], request)
+        raise KeyboardInterrupt
 
-
-def test_stages_overlap_in_order_with_few_items_under_way():
-    under_way, most = set(), []
-
-    def read(item):
-        under_way.add(item)
-        most.append(len(under_way))
-        return item * 10
-
-    def write(item, value):
-        assert value == item * 10 + 1
-        under_way.discard(item)
-        if item == 7:
-            raise OSError("seven")
-
-    done = list(overlapped(range(200), read, lambda item, value: value + 1, write))
-    assert [item for item, _ in done] == list(range(200))
-    assert [(item, str(error)) for item, error in done if error] == [(7, "seven")]
-    assert max(most) <= 16
+    monkeypatch.setattr(prediction, "predict_images", stop)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        predict(settings(other, photos, tmp_path / "out", overwrite=True))
+    assert "without overwrite=true goes on with the other 2" in stopped.value.__notes__[0]
+    monkeypatch.undo()
+    outcome = predict(settings(other, photos, tmp_path / "out"))
+    assert (outcome.there, outcome.done) == (1, 2)
+    found = Segmenter.from_checkpoint(other)
+    for seed, name in enumerate(("a", "b", "deeper/a")):
+        labels = cv2.imread(str(tmp_path / "out" / f"{name}_labels.png"), cv2.IMREAD_UNCHANGED)
+        assert (labels == found(picture(seed))).all()
 
 
-def test_items_made_ahead_keep_their_order_and_their_error():
-    def items():
-        yield from range(50)
-        raise OSError("cut")
-
-    seen = []
-    with pytest.raises(OSError, match="cut"):
-        seen.extend(ahead(items(), 3))
-    made = []
-    endless = ahead((made.append(n) or n for n in range(10**9)), 3)
-    assert [next(endless) for _ in range(5)] == [0, 1, 2, 3, 4]
-    endless.close()
-    assert len(made) < 50
+def test_image_that_changed_is_predicted_anew(checkpoint, segmenter, photos, tmp_path):
+    predict(settings(checkpoint, photos, tmp_path / "out"))
+    write_image(photos / "a.png", picture(7))
+    outcome = predict(settings(checkpoint, photos, tmp_path / "out"))
+    assert (outcome.there, outcome.done) == (2, 1)
+    labels = cv2.imread(str(tmp_path / "out/a_labels.png"), cv2.IMREAD_UNCHANGED)
+    assert (labels == segmenter(picture(7))).all()
 
 
-def test_overlay_blends_and_the_legend_names_what_occurs():
-    labels = np.zeros((40, 300), np.uint8)
-    labels[:, 200:] = 13
-    image = np.full((40, 300, 3), 100, np.uint8)
-    assert occurring(labels, CITYSCAPES) == [0, 13]
-    blended = overlay(image, labels, CITYSCAPES, 0.25)
-    np.testing.assert_allclose(blended[0, 299], 0.75 * 100 + 0.25 * np.array([0, 0, 142]), atol=1)
-    assert (overlay(image, labels, CITYSCAPES, 0.0) == image).all()
-    strip = legend(300, 40, [0, 13], CITYSCAPES)
-    assert strip.shape[1] == 300
-    shown = {tuple(color) for color in strip.reshape(-1, 3).tolist()}
-    assert {CITYSCAPES.colors[0], CITYSCAPES.colors[13]} <= shown
-    assert CITYSCAPES.colors[1] not in shown
-    assert len(legend(300, 40, range(19), CITYSCAPES)) > len(strip), "as many rows as it takes"
-    assert drawn("side_by_side", image, labels, CITYSCAPES).shape[1] == 600
+def test_another_folder_may_join_but_not_under_the_same_names(checkpoint, photos, tmp_path):
+    predict(settings(checkpoint, photos, tmp_path / "out"))
+    write_image(tmp_path / "more" / "c.png", picture(3))
+    assert predict(settings(checkpoint, tmp_path / "more", tmp_path / "out")).done == 1
+    assert predict(settings(checkpoint, photos, tmp_path / "out")).there == 3
+    write_image(tmp_path / "others" / "a.png", picture(4))
+    for path in (tmp_path / "others").iterdir():
+        os.utime(path, (0, 0))
+    with pytest.raises(RequestError, match=r"holds a_labels\.png of an input in .*more.*name another folder"):
+        predict(settings(checkpoint, tmp_path / "others", tmp_path / "out"))
 
 
-@pytest.fixture
-def cityscapes(tmp_path):
-    root = tmp_path / "cityscapes"
-    for number in range(3):
-        write_image(root / f"leftImg8bit/test/berlin/berlin_00000{number}_000019_leftImg8bit.png", picture(number))
-    return root
-
-
-def archive_settings(checkpoint, root, output):
-    return settings(checkpoint, "", output, split="test", format="cityscapes", data={"root": str(root)})
-
-
-def test_archive_holds_label_ids_under_official_names(checkpoint, segmenter, cityscapes, tmp_path):
-    outcome, archive = predict_archive(archive_settings(checkpoint, cityscapes, tmp_path / "out"))
-    assert outcome.done == 3
-    with zipfile.ZipFile(archive) as content:
-        assert content.namelist() == [f"berlin_00000{number}_000019_pred_labelIds.png" for number in range(3)]
-        for number, name in enumerate(content.namelist()):
-            labels = cv2.imdecode(np.frombuffer(content.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
-            assert (labels == CITYSCAPES.decode(segmenter(picture(number)))).all()
-    outcome, _ = predict_archive(archive_settings(checkpoint, cityscapes, tmp_path / "out"))
-    assert (outcome.done, outcome.there) == (0, 3)
-
-
-def test_official_script_finds_every_prediction(checkpoint, cityscapes, tmp_path):
-    from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as official
-
-    predict_archive(archive_settings(checkpoint, cityscapes, tmp_path / "out"))
-    official.args.predictionPath = str(tmp_path / "out" / "test")
-    official.args.predictionWalk = None
-    for number in range(3):
-        truth = f"gtFine/test/berlin/berlin_00000{number}_000019_gtFine_labelIds.png"
-        assert Path(official.getPrediction(official.args, truth)).is_file()
-
-
-def test_archive_that_the_server_would_refuse_is_not_offered(checkpoint, cityscapes, tmp_path):
-    from fastscnn.data.cityscapes import fine_frames
-
-    _, archive = predict_archive(archive_settings(checkpoint, cityscapes, tmp_path / "out"))
-    frames = fine_frames(cityscapes, "test")
-    content = {}
-    with zipfile.ZipFile(archive) as packed:
-        content = {name: packed.read(name) for name in packed.namelist()}
-    first = next(iter(content))
-    small, illegal = np.zeros((4, 4), np.uint8), np.full((40, 56), 3, np.uint8)
-    wrong = [
-        ({name: data for name, data in content.items() if name != first}, f"2 files for 3 frames, first {first}"),
-        (content | {first: cv2.imencode(".png", small)[1].tobytes()}, "is 4x4, its image 40x56"),
-        (content | {first: cv2.imencode(".png", illegal)[1].tobytes()}, "holds 3, which is no label id"),
-        (content | {first: cv2.imencode(".png", picture())[1].tobytes()}, "is no 8-bit PNG of one channel"),
-    ]
-    for files_of_it, reason in wrong:
-        with zipfile.ZipFile(archive, "w") as packed:
-            for name, data in files_of_it.items():
-                packed.writestr(name, data)
-        with pytest.raises(RequestError, match=reason):
-            check_archive(archive, frames)
-        assert not archive.exists()
-
-
-def test_archive_needs_the_classes_of_cityscapes_and_every_frame(cityscapes, checkpoint, tmp_path):
-    camvid = write_checkpoint(tmp_path / "camvid.ckpt", CAMVID)
-    with pytest.raises(RequestError, match="format=cityscapes needs the classes of Cityscapes"):
-        predict_archive(archive_settings(camvid, cityscapes, tmp_path / "out"))
-    (cityscapes / "leftImg8bit/test/berlin/berlin_000001_000019_leftImg8bit.png").write_bytes(b"")
-    outcome, archive = predict_archive(archive_settings(checkpoint, cityscapes, tmp_path / "out2"))
-    assert archive is None
-    assert (outcome.done, len(outcome.failed)) == (2, 1)
+def test_names_that_look_like_numbers_are_names(checkpoint, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photos.rename(tmp_path / "2023")
+    assert predict(settings(checkpoint, 2023, 0) | {"input": 2023, "output": 2024}).done == 3
+    assert len(files(tmp_path / "2024")) == 7

@@ -79,7 +79,7 @@ class ClassTable:
 
     def colorize(self, train_ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Paint train ids; uint8 [H, W] to RGB uint8 [H, W, 3], black where ignored."""
-        return self.palette[train_ids]
+        return self.palette.take(train_ids, axis=0)
 
 
 def _listed(values: Sequence[int]) -> str:

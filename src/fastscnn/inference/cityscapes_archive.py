@@ -1,5 +1,6 @@
 """The archive that the Cityscapes benchmark server takes: label ids under the official names, checked."""
 
+import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,9 +13,16 @@ from fastscnn.data.cityscapes import fine_frames, prediction_name
 from fastscnn.data.classes import CITYSCAPES
 from fastscnn.data.frames import Frame, read_image
 from fastscnn.errors import RequestError
-from fastscnn.inference.media import write_png, write_whole
+from fastscnn.inference.media import remove, unfinished, write_png
+from fastscnn.inference.meter import Meter
+from fastscnn.inference.note import Note, Outcome, check_output, told_when_stopped
 from fastscnn.inference.pipeline import overlapped
-from fastscnn.inference.predict import Meter, Outcome, check_output, digest, keep_note, load_segmenter
+from fastscnn.inference.predict import load_segmenter, made_by
+
+OFFICIAL = {"train": 2975, "val": 500, "test": 1525}
+"""Frames of each split of the whole data set."""
+COMPRESSION = 6
+"""Of the label files: half the size of what is written fastest, because an archive is to be sent."""
 
 
 def predict_archive(settings: Mapping[str, Any]) -> tuple[Outcome, Path | None]:
@@ -29,7 +37,7 @@ def predict_archive(settings: Mapping[str, Any]) -> tuple[Outcome, Path | None]:
     Raises:
         RequestError: The checkpoint has other classes, or the data is not there.
     """
-    output, split = Path(settings["output"]), settings["split"]
+    output, split = Path(str(settings["output"])).expanduser(), settings["split"]
     frames = fine_frames(settings["data"]["root"], split)
     check_output(output)
     segmenter = load_segmenter(settings)
@@ -38,34 +46,33 @@ def predict_archive(settings: Mapping[str, Any]) -> tuple[Outcome, Path | None]:
             f"format=cityscapes needs the classes of Cityscapes, and checkpoint={settings['checkpoint']} has those of "
             f"{segmenter.classes.name}: leave format out."
         )
-    note = {
-        "checkpoint": str(settings["checkpoint"]),
-        "digest": digest(Path(settings["checkpoint"])),
-        "format": "cityscapes",
-        "split": split,
-    }
-    keep_note(output, note, segmenter, overwrite=settings["overwrite"])
-    folder = output / split
-    left = [frame for frame in frames if settings["overwrite"] or not (folder / prediction_name(frame.name)).exists()]
+    overwrite = settings["overwrite"]
+    what = {**made_by(settings), "format": "cityscapes", "split": split}
+    note = Note(output, what, segmenter.classes, overwrite=overwrite)
+    folder, archive = output / split, output / f"{split}.zip"
+    left = [frame for frame in frames if not note.has(folder / prediction_name(frame.name), frame.image)]
     outcome = Outcome(there=len(frames) - len(left))
-    with Meter(len(left), "frames") as meter:
+    if outcome.there:
+        print(f"{outcome.there} of {len(frames)} were there already.")
+    if left:
+        remove(archive)  # it may hold older predictions
+    with told_when_stopped(outcome, len(left), overwrite=overwrite), Meter(len(left), "frames") as meter:
         for frame, error in overlapped(
             left,
             lambda frame: read_image(frame.image),
             lambda frame, image: segmenter.classes.decode(segmenter(image)),
-            lambda frame, labels: write_png(folder / prediction_name(frame.name), labels),
+            lambda frame, labels: write_png(folder / prediction_name(frame.name), labels, COMPRESSION),
             failures=(OSError, RequestError),
         ):
             meter.advance()
-            if error is None:
-                outcome.done += 1
-            else:
-                outcome.failed[str(frame.image)] = str(error)
+            outcome.count(frame.image, error)
     if outcome.failed:
         return outcome, None
-    archive = output / f"{split}.zip"
-    write_whole(archive, lambda target: _pack(target, folder, frames))
-    check_archive(archive, frames)
+    with unfinished(archive) as target:
+        _pack(target, folder, frames)
+        check_archive(target, frames)
+    if len(frames) != OFFICIAL[split]:
+        print(f"The server takes all {OFFICIAL[split]:,} frames of {split}, and data.root has {len(frames):,}.")
     return outcome, archive
 
 
@@ -79,11 +86,10 @@ def check_archive(path: Path, frames: Sequence[Frame]) -> None:
     """Check an archive as the server would: each frame once, its size, one channel of 8 bits, legal label ids.
 
     Raises:
-        RequestError: Something is wrong with it; names the first file. The archive is removed.
+        RequestError: Something is wrong with it; names the first file.
     """
     problem = _problem(path, frames)
     if problem:
-        path.unlink()
         raise RequestError(f"The archive would be refused: {problem}. Set overwrite=true to make the predictions anew.")
 
 
@@ -98,10 +104,17 @@ def _problem(path: Path, frames: Sequence[Frame]) -> str | None:
             labels = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
             if labels is None or labels.ndim != 2 or labels.dtype != np.uint8:
                 return f"{name} is no 8-bit PNG of one channel"
-            shape = read_image(frame.image).shape[:2]
+            shape = _png_size(frame.image)
             if labels.shape != shape:
                 return f"{name} is {labels.shape[0]}x{labels.shape[1]}, its image {shape[0]}x{shape[1]}"
             illegal = set(np.unique(labels).tolist()) - set(CITYSCAPES.file_values)
             if illegal:
                 return f"{name} holds {min(illegal)}, which is no label id that is evaluated"
     return None
+
+
+def _png_size(path: Path) -> tuple[int, int]:
+    """Height and width of a PNG, from its first bytes."""
+    with path.open("rb") as file:
+        width, height = struct.unpack(">II", file.read(24)[16:])
+    return height, width

@@ -4,7 +4,7 @@ import contextlib
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any, TypeVar
@@ -59,7 +59,7 @@ def overlapped(
                 unread.cancel()
 
 
-def ahead(items: Iterable[Item], size: int) -> Iterator[Item]:
+def ahead(items: Iterable[Item], size: int) -> Generator[Item, None, None]:
     """The same items, made by another thread that is up to `size` of them ahead; its error is raised at its place."""
     made: queue.Queue[Any] = queue.Queue(size)
     stopped = threading.Event()

@@ -1,48 +1,27 @@
 """One prediction: images, folders, patterns and videos to labels and pictures of them."""
 
-import hashlib
-import json
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fastscnn.errors import RequestError
 from fastscnn.inference import video
 from fastscnn.inference.draw import drawn
-from fastscnn.inference.media import MARK, Source, find_sources, read_photo, write_png, write_whole
-from fastscnn.inference.pipeline import AHEAD, ahead, overlapped
+from fastscnn.inference.media import Source, find_sources, read_photo, unfinished, write_png
+from fastscnn.inference.meter import Meter
+from fastscnn.inference.note import Note, Outcome, check_output, digest, told_when_stopped
+from fastscnn.inference.pipeline import overlapped
 from fastscnn.inference.segmenter import Segmenter
 
 Picture = npt.NDArray[np.uint8]
 KINDS = ("labels", "color", "overlay", "side_by_side")
-NOTE = "predict.json"
-"""What made the predictions of a folder; a second call compares itself with it."""
-SAY_EVERY = 10.0
-"""Seconds between two lines where there is no terminal for a bar."""
-
-
-@dataclass
-class Outcome:
-    """How a prediction went.
-
-    Attributes:
-        done: Inputs that were predicted now.
-        there: Inputs that were there from before.
-        failed: Input to the reason why it failed.
-    """
-
-    done: int = 0
-    there: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
+FILMS = (".mp4", ".m4v", ".mov")
+"""Kinds of video files that are written as they came; of all others an .mkv is made, which takes any sound."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +40,22 @@ class Request:
     label_values: str = "train_ids"
     opacity: float = 0.5
 
-    def kinds(self, source: Source) -> tuple[str, ...]:
-        """What is written of one input."""
-        return self.write or (("overlay",) if source.is_video else ("labels", "overlay"))
+    def targets(self, source: Source) -> dict[str, Path]:
+        """Where each kind of one input goes; the labels of a video go into a folder, a PNG a frame."""
+        kinds = self.write or (("overlay",) if source.is_video else ("labels", "overlay"))
+        return {kind: self.output / f"{source.name}_{kind}{_suffix(source, kind)}" for kind in kinds}
 
-    def target(self, source: Source, kind: str) -> Path:
-        """Where one kind goes; the labels of a video go into a folder, a PNG a frame."""
-        if not source.is_video:
-            return self.output / f"{source.name}_{kind}.png"
-        if kind == "labels":
-            return self.output / f"{source.name}_labels"
-        suffix = source.path.suffix.lower() if source.path.suffix.lower() in (".mp4", ".m4v", ".mov") else ".mkv"
-        return self.output / f"{source.name}_{kind}{suffix}"
+    def missing(self, source: Source, note: Note) -> dict[str, Path]:
+        """Those of `targets` that are still to be made."""
+        return {kind: path for kind, path in self.targets(source).items() if not note.has(path, source.path)}
 
-    def is_done(self, source: Source) -> bool:
-        """Whether everything of an input is there."""
-        return all(self.target(source, kind).exists() for kind in self.kinds(source))
+    def picture(
+        self, kind: str, image: Picture, labels: Picture, segmenter: Segmenter, named: Sequence[int] | None = None
+    ) -> Picture:
+        """What is written of one kind; `named` are the classes of the legend, None: those that occur."""
+        if kind != "labels":
+            return drawn(kind, image, labels, segmenter.classes, self.opacity, named)
+        return labels if self.label_values == "train_ids" else segmenter.classes.decode(labels)
 
 
 def predict(settings: Mapping[str, Any]) -> Outcome:
@@ -85,47 +64,40 @@ def predict(settings: Mapping[str, Any]) -> Outcome:
     Raises:
         RequestError: The checkpoint, the input or the output is not what it must be.
     """
-    output = Path(settings["output"])
+    output = Path(str(settings["output"])).expanduser()
     request = Request(output, _kinds(settings["write"]), settings["label_values"], settings["opacity"])
-    sources = find_sources(settings["input"], output)
+    sources = find_sources(str(settings["input"]), output)
     check_output(output)
     if any(source.is_video for source in sources):
         video.need_av()
     segmenter = load_segmenter(settings)
-    note = {
-        "checkpoint": str(settings["checkpoint"]),
-        "digest": digest(Path(settings["checkpoint"])),
-        "write": list(request.write) or "auto",
-        "label_values": request.label_values,
-        "opacity": request.opacity,
-    }
-    keep_note(output, note, segmenter, overwrite=settings["overwrite"])
-    left = sources if settings["overwrite"] else [source for source in sources if not request.is_done(source)]
+    note = Note(
+        output,
+        {
+            **made_by(settings),
+            "write": list(request.write) or "auto",
+            "label_values": request.label_values,
+            "opacity": request.opacity,
+        },
+        segmenter.classes,
+        overwrite=settings["overwrite"],
+    )
+    _check_folder(note, sources, request)
+    left = [source for source in sources if request.missing(source, note)]
     outcome = Outcome(there=len(sources) - len(left))
     if outcome.there:
         print(f"{outcome.there} of {len(sources)} were there already.")
     images = [source for source in left if not source.is_video]
-    try:
+    with told_when_stopped(outcome, len(left), overwrite=settings["overwrite"]):
         with Meter(len(images), "images") as meter:
             for source, error in predict_images(segmenter, images, request):
-                count(outcome, source, error)
+                outcome.count(source.path, error)
                 meter.advance()
         for source in left:
             if source.is_video:
-                error = predict_video(segmenter, source, request)
-                count(outcome, source, error)
-    except KeyboardInterrupt as stop:
-        stop.add_note(f"{outcome.done} done; the same command goes on with the other {len(left) - outcome.done}.")
-        raise
+                error = predict_video(segmenter, source, request, request.missing(source, note))
+                outcome.count(source.path, error)
     return outcome
-
-
-def count(outcome: Outcome, source: Source, error: Exception | None) -> None:
-    """Note how one input went."""
-    if error is None:
-        outcome.done += 1
-    else:
-        outcome.failed[str(source.path)] = str(error)
 
 
 def predict_images(
@@ -137,67 +109,37 @@ def predict_images(
         return image, segmenter(image)
 
     def write(source: Source, pixels: tuple[Picture, Picture]) -> None:
-        for kind in request.kinds(source):
-            write_png(request.target(source, kind), picture_of(kind, *pixels, segmenter, request))
+        for kind, path in request.targets(source).items():
+            write_png(path, request.picture(kind, *pixels, segmenter))
 
     return overlapped(images, lambda source: read_photo(source.path), compute, write)
 
 
-def predict_video(segmenter: Segmenter, source: Source, request: Request) -> Exception | None:
-    """Predict a video, each kind that is missing; returns the error where it is broken."""
+def predict_video(
+    segmenter: Segmenter, source: Source, request: Request, targets: Mapping[str, Path]
+) -> Exception | None:
+    """Predict a video once for all that is to be made of it; returns the error where it is broken."""
+    every = range(segmenter.classes.num_classes)  # of the legend, which must not change its size
     try:
-        for kind in request.kinds(source):
-            target = request.target(source, kind)
-            with Meter(video.frames_of(source.path), f"frames of {source.path.name}") as meter:
-                if kind == "labels":
-                    _label_frames(segmenter, source, target, request, meter)
-                else:
-                    names = list(range(segmenter.classes.num_classes))
-                    draw = partial(_drawn_frame, kind, segmenter, request, names, meter)
-                    write_whole(target, partial(video.rewrite, source.path, draw=draw))
+        with ExitStack() as stack:
+            meter = stack.enter_context(Meter(video.frames_of(source.path), f"frames of {source.path.name}"))
+
+            def draw(frame: Picture) -> dict[str, Picture]:
+                labels = segmenter(frame)
+                meter.advance()
+                return {kind: request.picture(kind, frame, labels, segmenter, every) for kind in targets}
+
+            paths = {kind: stack.enter_context(unfinished(target)) for kind, target in targets.items()}
+            video.rewrite(source.path, paths, draw)
     except OSError as error:
         return error
     return None
 
 
-def _drawn_frame(
-    kind: str, segmenter: Segmenter, request: Request, names: Sequence[int], meter: "Meter", frame: Picture
-) -> Picture:
-    meter.advance()
-    return drawn(kind, frame, segmenter(frame), segmenter.classes, request.opacity, names)
-
-
-def _label_frames(segmenter: Segmenter, source: Source, target: Path, request: Request, meter: "Meter") -> None:
-    """Write the labels of each frame; the folder has its own name once it is whole."""
-    unfinished = target.with_name(f"{target.name}{MARK}")
-
-    def compute(number: int, frame: Picture) -> Picture:
-        meter.advance()
-        return picture_of("labels", frame, segmenter(frame), segmenter, request)
-
-    frames = ahead(video.read_frames(source.path), AHEAD)
-    for _, error in overlapped(
-        enumerate(frames, 1),
-        lambda pair: pair[1],
-        lambda pair, frame: compute(pair[0], frame),
-        lambda pair, labels: write_png(unfinished / f"{pair[0]:06d}.png", labels),
-    ):
-        if error is not None:
-            raise error
-    unfinished.rename(target)
-
-
-def picture_of(kind: str, image: Picture, labels: Picture, segmenter: Segmenter, request: Request) -> Picture:
-    """What is written of one kind."""
-    if kind != "labels":
-        return drawn(kind, image, labels, segmenter.classes, request.opacity)
-    return labels if request.label_values == "train_ids" else segmenter.classes.decode(labels)
-
-
 def load_segmenter(settings: Mapping[str, Any]) -> Segmenter:
     """The segmenter that the settings ask for."""
     return Segmenter.from_checkpoint(
-        settings["checkpoint"],
+        str(settings["checkpoint"]),
         backend=settings["backend"],
         device=settings["device"],
         precision=settings["precision"],
@@ -205,103 +147,43 @@ def load_segmenter(settings: Mapping[str, Any]) -> Segmenter:
     )
 
 
-def _kinds(write: str | Sequence[str]) -> tuple[str, ...]:
+def made_by(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the labels: for the note."""
+    checkpoint = str(settings["checkpoint"])
+    return {"checkpoint": checkpoint, "digest": digest(Path(checkpoint)), "precision": settings["precision"]}
+
+
+def _check_folder(note: Note, sources: Sequence[Source], request: Request) -> None:
+    """Check that no file of another input folder has the name of one of these; note the folder.
+
+    Raises:
+        RequestError: One has; tells which.
+    """
+    folder = sources[0].folder
+    if str(folder.resolve()) in note.folders:
+        return
+    for source in sources:
+        for path in request.targets(source).values():
+            if note.folders and note.has(path, source.path):
+                raise RequestError(
+                    f"output={note.output} holds {path.name} of an input in {note.folders[-1]}, and that of "
+                    f"{source.path} would be called the same: name another folder for the output."
+                )
+    note.add_folder(folder)
+
+
+def _suffix(source: Source, kind: str) -> str:
+    if not source.is_video:
+        return ".png"
+    suffix = source.path.suffix.lower()
+    return "" if kind == video.FOLDER else suffix if suffix in FILMS else ".mkv"
+
+
+def _kinds(write: Any) -> tuple[str, ...]:
     if write == "auto":
         return ()
-    chosen = [write] if isinstance(write, str) else list(write)
-    for kind in chosen:
+    chosen = write if isinstance(write, list) else [write]
+    for kind in chosen or ["[]"]:
         if kind not in KINDS:
             raise RequestError(f"write={kind} is unknown: it is auto or some of {', '.join(KINDS)}.")
     return tuple(kind for kind in KINDS if kind in chosen)
-
-
-def check_output(output: Path) -> None:
-    """Check that predictions can go there.
-
-    Raises:
-        RequestError: It is a file.
-    """
-    if output.exists() and not output.is_dir():
-        raise RequestError(f"output={output} is a file: name a folder.")
-
-
-def keep_note(output: Path, note: Mapping[str, Any], segmenter: Segmenter, *, overwrite: bool) -> None:
-    """Write what makes the predictions of a folder, or check that it is what made those that are there.
-
-    Raises:
-        RequestError: They are another checkpoint's, or were made with other settings.
-    """
-    path = output / NOTE
-    if path.exists() and not overwrite:
-        try:
-            before = json.loads(path.read_text())
-        except ValueError:
-            before = {}
-        for key, value in note.items():
-            if key != "checkpoint" and before.get(key) != value:
-                what = "another checkpoint" if key == "digest" else f"{key}={before.get(key)}"
-                raise RequestError(
-                    f"output={output} holds predictions of {what}: name another folder, or set overwrite=true to "
-                    "make them anew."
-                )
-        return
-    classes = segmenter.classes
-    table = [
-        {"train_id": train_id, "file_value": value, "name": name, "color": list(color)}
-        for train_id, (value, name, color) in enumerate(
-            zip(classes.file_values, classes.names, classes.colors, strict=True)
-        )
-    ]
-    text = json.dumps({**note, "classes": table}, indent=2) + "\n"
-    write_whole(path, lambda target: target.write_text(text))
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a checkpoint: of its file, or of all files of its folder."""
-    total = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            total.update(file.read_bytes())
-    return total.hexdigest()
-
-
-class Meter:
-    """A bar with frames a second and time left; a line now and then where the output is no terminal."""
-
-    def __init__(self, total: int | None, what: str) -> None:
-        console = Console(stderr=True)
-        self.total, self.what = total, what
-        self.done, self.started, self.said = 0, time.perf_counter(), time.perf_counter()
-        self.quiet = not console.is_terminal
-        self.bar = Progress(
-            TextColumn(what),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]} a second, left"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=self.quiet or total == 0,
-            transient=True,
-        )
-        self.task = self.bar.add_task(what, total=total, rate="-")
-
-    def __enter__(self) -> "Meter":
-        self.bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.stop()
-        if self.done and error[0] is None:
-            print(f"{self.done} {self.what}, {self._rate()} a second.")
-
-    def advance(self) -> None:
-        """One more is done."""
-        self.done += 1
-        self.bar.update(self.task, completed=self.done, rate=self._rate())
-        if self.quiet and time.perf_counter() - self.said > SAY_EVERY:
-            self.said = time.perf_counter()
-            of = f" of {self.total}" if self.total else ""
-            print(f"{self.done}{of} {self.what}, {self._rate()} a second", file=sys.stderr)
-
-    def _rate(self) -> str:
-        return f"{self.done / max(time.perf_counter() - self.started, 1e-9):.1f}"

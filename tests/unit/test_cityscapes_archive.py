@@ -1,0 +1,103 @@
+"""The archive for the benchmark server, against the official script and what the network says itself."""
+
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from test_predict import picture, settings, write_checkpoint, write_image
+
+from fastscnn.data.cityscapes import fine_frames
+from fastscnn.data.classes import CAMVID, CITYSCAPES
+from fastscnn.errors import RequestError
+from fastscnn.inference.cityscapes_archive import check_archive, predict_archive
+from fastscnn.inference.segmenter import Segmenter
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return write_checkpoint(tmp_path_factory.mktemp("run") / "best.ckpt")
+
+
+@pytest.fixture
+def cityscapes(tmp_path):
+    root = tmp_path / "cityscapes"
+    for number in range(3):
+        write_image(root / f"leftImg8bit/test/berlin/berlin_00000{number}_000019_leftImg8bit.png", picture(number))
+    return root
+
+
+def archive_settings(checkpoint, root, output):
+    return settings(checkpoint, "", output, split="test", format="cityscapes", data={"root": str(root)})
+
+
+def test_archive_holds_label_ids_under_official_names(checkpoint, cityscapes, tmp_path):
+    segmenter = Segmenter.from_checkpoint(checkpoint)
+    outcome, archive = predict_archive(archive_settings(checkpoint, cityscapes, tmp_path / "out"))
+    assert outcome.done == 3
+    with zipfile.ZipFile(archive) as content:
+        assert content.namelist() == [f"berlin_00000{number}_000019_pred_labelIds.png" for number in range(3)]
+        for number, name in enumerate(content.namelist()):
+            labels = cv2.imdecode(np.frombuffer(content.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
+            assert (labels == CITYSCAPES.decode(segmenter(picture(number)))).all()
+    outcome, _ = predict_archive(archive_settings(checkpoint, cityscapes, tmp_path / "out"))
+    assert (outcome.done, outcome.there) == (0, 3)
+
+
+def test_official_script_finds_every_prediction(checkpoint, cityscapes, tmp_path):
+    from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as official
+
+    predict_archive(archive_settings(checkpoint, cityscapes, tmp_path / "out"))
+    official.args.predictionPath = str(tmp_path / "out" / "test")
+    official.args.predictionWalk = None
+    for number in range(3):
+        truth = f"gtFine/test/berlin/berlin_00000{number}_000019_gtFine_labelIds.png"
+        assert Path(official.getPrediction(official.args, truth)).is_file()
+
+
+def test_archive_that_the_server_would_refuse_is_not_offered(checkpoint, cityscapes, tmp_path):
+    _, archive = predict_archive(archive_settings(checkpoint, cityscapes, tmp_path / "out"))
+    frames = fine_frames(cityscapes, "test")
+    content = {}
+    with zipfile.ZipFile(archive) as packed:
+        content = {name: packed.read(name) for name in packed.namelist()}
+    first = next(iter(content))
+    small, illegal = np.zeros((4, 4), np.uint8), np.full((40, 56), 3, np.uint8)
+    wrong = [
+        ({name: data for name, data in content.items() if name != first}, f"2 files for 3 frames, first {first}"),
+        (content | {first: cv2.imencode(".png", small)[1].tobytes()}, "is 4x4, its image 40x56"),
+        (content | {first: cv2.imencode(".png", illegal)[1].tobytes()}, "holds 3, which is no label id"),
+        (content | {first: cv2.imencode(".png", picture())[1].tobytes()}, "is no 8-bit PNG of one channel"),
+    ]
+    for files_of_it, reason in wrong:
+        with zipfile.ZipFile(archive, "w") as packed:
+            for name, data in files_of_it.items():
+                packed.writestr(name, data)
+        with pytest.raises(RequestError, match=reason):
+            check_archive(archive, frames)
+
+
+def test_archive_needs_the_classes_of_cityscapes_and_every_frame(cityscapes, checkpoint, tmp_path):
+    camvid = write_checkpoint(tmp_path / "camvid.ckpt", CAMVID)
+    with pytest.raises(RequestError, match="format=cityscapes needs the classes of Cityscapes"):
+        predict_archive(archive_settings(camvid, cityscapes, tmp_path / "out"))
+    (cityscapes / "leftImg8bit/test/berlin/berlin_000001_000019_leftImg8bit.png").write_bytes(b"")
+    outcome, archive = predict_archive(archive_settings(checkpoint, cityscapes, tmp_path / "out2"))
+    assert archive is None
+    assert (outcome.done, len(outcome.failed)) == (2, 1)
+
+
+def test_archive_of_other_weights_does_not_stay_when_they_are_replaced(checkpoint, cityscapes, tmp_path):
+    _, archive = predict_archive(archive_settings(checkpoint, cityscapes, tmp_path / "out"))
+    other = archive_settings(write_checkpoint(tmp_path / "other.ckpt", seed=1), cityscapes, tmp_path / "out")
+    with pytest.raises(RequestError, match="holds predictions of another checkpoint"):
+        predict_archive(other)
+    assert archive.exists()
+    frame = cityscapes / "leftImg8bit/test/berlin/berlin_000002_000019_leftImg8bit.png"
+    frame.write_bytes(b"")
+    outcome, offered = predict_archive(other | {"overwrite": True})
+    assert (outcome.done, offered, archive.exists()) == (2, None, False)
+    write_image(frame, picture(2))
+    outcome, offered = predict_archive(other)
+    assert (outcome.there, outcome.done, offered) == (2, 1, archive)

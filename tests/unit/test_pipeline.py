@@ -1,0 +1,40 @@
+"""Stages that overlap, with few items under way."""
+
+import pytest
+
+from fastscnn.inference.pipeline import ahead, overlapped
+
+
+def test_stages_overlap_in_order_with_few_items_under_way():
+    under_way, most = set(), []
+
+    def read(item):
+        under_way.add(item)
+        most.append(len(under_way))
+        return item * 10
+
+    def write(item, value):
+        assert value == item * 10 + 1
+        under_way.discard(item)
+        if item == 7:
+            raise OSError("seven")
+
+    done = list(overlapped(range(200), read, lambda item, value: value + 1, write))
+    assert [item for item, _ in done] == list(range(200))
+    assert [(item, str(error)) for item, error in done if error] == [(7, "seven")]
+    assert max(most) <= 16
+
+
+def test_items_made_ahead_keep_their_order_and_their_error():
+    def items():
+        yield from range(50)
+        raise OSError("cut")
+
+    seen = []
+    with pytest.raises(OSError, match="cut"):
+        seen.extend(ahead(items(), 3))
+    made = []
+    endless = ahead((made.append(n) or n for n in range(10**9)), 3)
+    assert [next(endless) for _ in range(5)] == [0, 1, 2, 3, 4]
+    endless.close()
+    assert len(made) < 50
