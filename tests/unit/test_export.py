@@ -26,6 +26,7 @@ FORMATS = list(PACKAGE)
 
 
 def trained(scale=1.0, **settings):
+    torch.manual_seed(0)
     network = used(FastSCNN(CAMVID.num_classes, **settings)).requires_grad_(False)
     return Trained(network, CAMVID, {"model": MODEL | settings, "resolution": {"scale": scale}})
 
