@@ -1,6 +1,5 @@
 """Table 6 on this machine, the peers beside us: `python src/benchmark.py --help`."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,20 @@ def benchmark(config: DictConfig) -> None:
     from fastscnn.inference.benchmark import measure
     from fastscnn.reports.speed import markdown, plot
     from fastscnn.runs.machine import describe_machine
-    from fastscnn.runs.record import describe_process
+    from fastscnn.runs.record import describe_process, write_json
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
     output = Path(settings["output"])
     machine = describe_machine()
-    result = {
+    output.parent.mkdir(parents=True, exist_ok=True)
+    frame = {
         "title": "Table 6: runtime",
         "subtitle": f"{machine['processor']}, {machine['cores']} cores; medians",
         "settings": settings,
-        **measure(settings),
         "machine": machine,
         **describe_process(),
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(result, indent=1) + "\n")
+    result = frame | measure(settings, keep=lambda measured: write_json(output, frame | measured))
     output.with_suffix(".md").write_text(markdown(result))
     written = [output, output.with_suffix(".md")]
     try:

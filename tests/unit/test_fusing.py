@@ -9,6 +9,11 @@ from fastscnn.inference.fusing import fused
 from fastscnn.network.fast_scnn import FastSCNN
 
 
+@pytest.fixture(autouse=True)
+def _same_weights():
+    torch.manual_seed(0)
+
+
 def used(network):
     """A network whose BatchNorms have seen something."""
     generator = torch.manual_seed(0)

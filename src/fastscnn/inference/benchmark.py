@@ -3,7 +3,7 @@
 import gc
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from fastscnn.errors import RequestError
 from fastscnn.inference.backends import torch_threads
 from fastscnn.inference.timing import Contender, interleave
 from fastscnn.inference.trained import Trained, load_trained
-from fastscnn.inference.ways import RUNTIMES, Stage, foreign, from_file, torch_alone, ways, with_our_step
+from fastscnn.inference.ways import NAMES, RUNTIMES, Stage, foreign, from_file, torch_alone, ways, with_our_step
 from fastscnn.memory import keep_freed_memory
 from fastscnn.network.build import build_network
 from fastscnn.network.cost import count_parameters
@@ -29,17 +29,20 @@ from fastscnn.network.peers import PEERS
 OURS = "fast_scnn"
 GIVEN_OUR_STEP = ("onnx", "openvino")
 """Runtimes in which a peer is given our step as well."""
-PEERS_ANSWERS = ("cls",)
+PEERS_ANSWERS = ["cls"]
 """The endings of a peer; the paper gives `prob` for Fast-SCNN alone."""
 
 
-def measure(settings: Mapping[str, Any]) -> dict[str, Any]:
+def measure(
+    settings: Mapping[str, Any], keep: Callable[[dict[str, Any]], None] = lambda result: None
+) -> dict[str, Any]:
     """Time every way that the settings ask for.
 
     Each peer's ways are timed in turn with ours, size after size, so that what is compared was measured side by side.
 
     Args:
         settings: The plain config of `conf/benchmark.yaml`.
+        keep: Is given all that is measured so far, again and again: a run of hours may be stopped.
 
     Returns:
         `rows`, one a way, and `models`: parameters, name and note of each.
@@ -51,8 +54,13 @@ def measure(settings: Mapping[str, Any]) -> dict[str, Any]:
     console = Console(stderr=True)
     if settings["keep_memory"]:
         keep_freed_memory()
-    models = {OURS: _ours(settings["checkpoint"])}
-    rows: list[dict[str, Any]] = []
+    ours = _ours(settings["checkpoint"])
+    described = {name: _described(name, ours if name == OURS else _peer(name)) for name in settings["models"]}
+    if settings["onnx"]:
+        file = Path(settings["onnx"])
+        note = "An ONNX file; its output is scaled to the frame and labelled by our step."
+        described[file.stem] = {"name": file.stem, "parameters": _stored_values(file), "note": note}
+    result: dict[str, Any] = {"rows": [], "models": described}
     with tempfile.TemporaryDirectory() as folder:
         for height, width in settings["sizes"]:
             frame = _frame(settings["image"], (height, width))
@@ -61,50 +69,55 @@ def measure(settings: Mapping[str, Any]) -> dict[str, Any]:
             for threads in settings["threads"]:
                 count = torch.get_num_threads() if threads == "all" else threads
                 stage = Stage(frame, file, Path(folder), count)
-                for name in settings["models"]:
-                    trained = models.get(name) or _peer(name)
-                    beside = models[OURS] if name != OURS and OURS in settings["models"] else None
-                    with torch_threads(count):
-                        rows += _measured(name, trained, beside, stage, settings, console)
-                    gc.collect()
-                if settings["onnx"]:
-                    with torch_threads(count):
-                        rows += _timed(
-                            list(foreign(Path(settings["onnx"]), stage, ["logits", "cls"])), settings, console
-                        )
-    described = {name: _described(name, models.get(name) or _peer(name)) for name in settings["models"]}
+                with torch_threads(count):
+                    for group in _groups(ours, stage, settings):
+                        result["rows"] += _timed(group, stage, settings, console)
+                        keep(result)
+                        group.clear()
+                        gc.collect()
+    return result
+
+
+def _groups(ours: Trained, stage: Stage, settings: Mapping[str, Any]) -> Iterator[list[Contender]]:
+    """What is timed in turn: all ways of ours; and one runtime of a peer, whose memory allows no more, beside ours."""
+    for name in settings["models"]:
+        if name == OURS:
+            yield list(_our_ways(ours, stage, settings))
+            continue
+        peer = _peer(name)
+        upsamples = PEERS[name].stride > 1
+        for runtime in settings["runtimes"]:
+            if runtime == "compiled" and name not in settings["compiled_models"]:
+                continue
+            # Logits of full size are labels but for one step: there is no network alone to tell apart.
+            answers = ["logits", *PEERS_ANSWERS] if upsamples else PEERS_ANSWERS
+            given = GIVEN_OUR_STEP if upsamples else ("onnx",)
+            group = list(ways(name, peer, stage, [runtime], answers, given))
+            if OURS in settings["models"]:
+                beside = "onnx" if "onnx" in settings["runtimes"] else "torch"
+                for contender in with_our_step(OURS, ours, beside, stage, ["cls"]):
+                    marked = {**contender.key, "beside": f"{name}, {NAMES[runtime][0]}"}
+                    group.append(Contender(marked, contender.run))
+            yield group
     if settings["onnx"]:
-        name = Path(settings["onnx"]).stem
-        note = "An ONNX file; its output is scaled to the frame and labelled by our step."
-        described[name] = {"name": name, "parameters": _stored_values(Path(settings["onnx"])), "note": note}
-    return {"rows": rows, "models": described}
+        yield list(foreign(Path(settings["onnx"]), stage, ["logits", "cls"]))
 
 
-def _measured(
-    name: str, trained: Trained, ours: Trained | None, stage: Stage, settings: Mapping[str, Any], console: Console
-) -> list[dict[str, Any]]:
-    """The rows of one model at one size and number of threads, and of ours in turn with a peer's (`beside` it)."""
-    answers = ["logits", *settings["answers"]] if name == OURS else ["logits", *PEERS_ANSWERS]
+def _our_ways(ours: Trained, stage: Stage, settings: Mapping[str, Any]) -> Iterator[Contender]:
+    answers = ["logits", *settings["answers"]]
     runtimes = [
-        runtime for runtime in settings["runtimes"] if runtime != "compiled" or name in settings["compiled_models"]
+        runtime for runtime in settings["runtimes"] if runtime != "compiled" or OURS in settings["compiled_models"]
     ]
-    own_upsampling = name == OURS or PEERS[name].stride > 1
-    if not own_upsampling:
-        answers.remove("logits")  # they are of full size: labels are one step more
-    step = RUNTIMES if name == OURS else GIVEN_OUR_STEP if own_upsampling else ("onnx",)
-    contenders = list(ways(name, trained, stage, runtimes, answers, step))
-    if ours is not None:
-        runtime = "onnx" if "onnx" in settings["runtimes"] else "torch"
-        for contender in with_our_step(OURS, ours, runtime, stage, ["cls"]):
-            contenders.append(Contender({**contender.key, "beside": name}, contender.run))
-    if name == OURS:
-        contenders += torch_alone(name, trained, stage, answers)
-        if settings["int8"]:
-            contenders += from_file(name, Path(settings["int8"]), trained, stage, answers, "int8")
-    return _timed(contenders, settings, console)
+    yield from ways(OURS, ours, stage, runtimes, answers)
+    yield from torch_alone(OURS, ours, stage, answers)
+    if settings["int8"]:
+        yield from from_file(OURS, Path(settings["int8"]), ours, stage, answers, "int8")
 
 
-def _timed(contenders: Sequence[Contender], settings: Mapping[str, Any], console: Console) -> list[dict[str, Any]]:
+def _timed(
+    contenders: Sequence[Contender], stage: Stage, settings: Mapping[str, Any], console: Console
+) -> list[dict[str, Any]]:
+    """Time a group; the rows of ours tell how many labels differ from the first's, eager torch in its own graph."""
     interleave(
         contenders,
         frames=settings["frames"],
@@ -113,6 +126,15 @@ def _timed(contenders: Sequence[Contender], settings: Mapping[str, Any], console
         seconds=settings["seconds"],
     )
     rows = [contender.summary() for contender in contenders]
+    if len({row["model"] for row in rows}) == 1 and rows[0]["model"] == OURS:
+        labels = {
+            place: np.asarray(contender.run()).reshape(stage.size)
+            for place, contender in enumerate(contenders)
+            if contender.key["answer"] == "cls"
+        }
+        reference = labels[min(labels)]
+        for place, found in labels.items():
+            rows[place]["labels_that_differ"] = int((found != reference).sum())
     for row in rows:
         console.print(
             f"{row['model']:12} {row['height']}x{row['width']} {row['threads']} thread(s)  {row['runtime']:14} "
@@ -121,24 +143,6 @@ def _timed(contenders: Sequence[Contender], settings: Mapping[str, Any], console
             soft_wrap=True,
         )
     return rows
-
-
-def labels_that_differ(checkpoint: str | Path | None, size: tuple[int, int], image: str | None) -> dict[str, int]:
-    """Pixels whose label differs from eager torch's, for each way to labels with our step, on one thread."""
-    trained = _ours(checkpoint)
-    frame = _frame(image, size)
-    with tempfile.TemporaryDirectory() as folder, torch_threads(1):
-        stage = Stage(frame, Path(folder, "none"), Path(folder), 1)
-        found = _to_labels(trained, stage)
-        reference = next(found)[1]
-        return {name: int((labels != reference).sum()) for name, labels in found}
-
-
-def _to_labels(trained: Trained, stage: Stage) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
-    for contender in ways(OURS, trained, stage, ["torch", "onnx", "openvino"], ["cls"]):
-        yield f"{contender.key['runtime']}, {contender.key['step']}", np.asarray(contender.run()).reshape(stage.size)
-    for contender in torch_alone(OURS, trained, stage, ["cls"]):
-        yield f"{contender.key['runtime']}", np.asarray(contender.run())
 
 
 def _check(settings: Mapping[str, Any]) -> None:

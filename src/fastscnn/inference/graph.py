@@ -1,6 +1,10 @@
 """A network in the form that exporters get right at every size, and its ONNX file."""
 
+import io
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from copy import deepcopy
 from fractions import Fraction
 from pathlib import Path
@@ -223,8 +227,7 @@ def write_onnx(graph: nn.Module, path: str | Path, *, size: tuple[int, int] | No
         dynamic = {name: {i: dim for i, dim in enumerate(dims) if dim not in fixed} for name, dims in axes.items()}
         options = {"dynamo": False, "dynamic_axes": dynamic}
     try:
-        with warnings.catch_warnings(), torch.inference_mode():
-            warnings.simplefilter("ignore")  # the exporters' own deprecations
+        with _silent(), torch.inference_mode():
             torch.onnx.export(
                 exportable(graph),
                 (images,),
@@ -238,3 +241,16 @@ def write_onnx(graph: nn.Module, path: str | Path, *, size: tuple[int, int] | No
         raise RequestError(
             f"An ONNX file needs {error.name}, which is not installed: pip install onnx onnxscript."
         ) from None
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the exporters' remarks and their own deprecations off the screen."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -132,7 +132,8 @@ def _ratio(rows: Sequence[Row], model: str, own: Row | None) -> str:
     if own is None:
         return ""
     size = own["height"], own["width"]
-    beside = [row for row in rows if row.get("beside") == model and (row["height"], row["width"]) == size]
+    mark = f"{model}, {own['runtime']}"
+    beside = [row for row in rows if row.get("beside") == mark and (row["height"], row["width"]) == size]
     return f"{own['ms'] / beside[0]['ms']:.2f}" if beside else ""
 
 
