@@ -52,7 +52,7 @@ def test_broken_file_is_listed_and_the_others_are_done_and_again(run, folder):
             ["checkpoint=best.ckpt", "input=photos", "output=new", "backend=tvm"],
             "backend=tvm is not one of torch",
         ),
-        (["checkpoint=best.ckpt", "input=photos", "output=new", "wrtie=auto"], "Did you mean write?"),
+        (["checkpoint=best.ckpt", "input=photos", "output=new", "writes=auto"], "Did you mean write?"),
     ],
 )
 def test_wrong_request_is_one_sentence(run, folder, arguments, sentence):
