@@ -104,6 +104,7 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     known = {model.name: model.class_miou for model in TABLE_4}
+    points: dict[Any, list[tuple[float, float, str]]] = {left: [], right: []}
     for model in _distinct(rows, "model"):
         info = result["models"][model]
         way = best(rows, model, size, steps=("own", "ours") if model == OURS else ("own",))
@@ -117,14 +118,23 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
         for axes, place in places:
             if place is not None:
                 axes.scatter([place], [way["fps"]], **look)
-                axes.annotate(info["name"], (place, way["fps"]), xytext=(6, 5), textcoords="offset points", fontsize=9)
+                points[axes].append((place, way["fps"], info["name"]))
     left.set(xscale="log", yscale="log", xlabel="parameters, millions", ylabel="frames a second to labels")
     right.set(xlabel="class mIoU on the Cityscapes test set, as the paper gives it, %")
     for axes in (left, right):
         axes.grid(True, which="both", alpha=0.25)
         axes.margins(x=0.15)
+        _name(axes, points[axes])
     figure.suptitle(f"{_shown(size)}, {result['subtitle']}", fontsize=10)
     figure.savefig(path, dpi=130)
+
+
+def _name(axes: Any, points: Sequence[tuple[float, float, str]]) -> None:
+    """Write each point's name above it, or below it where another point lies close above."""
+    pixels = [axes.transData.transform(point[:2]) for point in points]
+    for (x, y, name), (across, up) in zip(points, pixels, strict=True):
+        crowded = any(abs(other[0] - across) < 60 and 0 < other[1] - up < 30 for other in pixels)
+        axes.annotate(name, (x, y), xytext=(6, -12 if crowded else 5), textcoords="offset points", fontsize=9)
 
 
 def _ratio(rows: Sequence[Row], model: str, own: Row | None) -> str:
