@@ -7,18 +7,13 @@ from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from fastscnn.data.classes import ClassTable
-from fastscnn.data.normalize import MEAN, STD
+from fastscnn.data.normalize import NORMALIZATION
 from fastscnn.errors import RequestError
 from fastscnn.inference.trained import Trained, rebuild
 from fastscnn.runs.record import plain_json
+from fastscnn.runs.saved_network import CONFIG, WEIGHTS, first_line, read_saved, saved_files
 
-WEIGHTS = "model.safetensors"
-CONFIG = "config.json"
-NORMALIZATION = {"mean": list(MEAN), "std": list(STD)}
-"""Of RGB from 0 to 1."""
 KEPT = ("model", "resolution", "data")
 """The parts of the training config that are kept."""
 
@@ -70,9 +65,8 @@ def from_pretrained(name: str | Path, *, skip: str | None = None, revision: str 
         RequestError: It is not there, it cannot be reached, or its files are damaged or do not fit one another.
     """
     weights, config = _files(name, revision)
-    content = _read_config(config)
-    classes = ClassTable(**{key: _tuples(value) for key, value in content["classes"].items()})
-    return rebuild(content["config"], classes, _read_tensors(weights), weights, skip=skip)
+    content, tensors = read_saved(weights, config)
+    return rebuild(content, tensors, weights, skip=skip)
 
 
 def push_to_hub(
@@ -99,7 +93,7 @@ def push_to_hub(
             return str(api.upload_folder(repo_id=repository, folder_path=folder))
         except (OSError, ValueError) as error:  # what the Hub's errors are
             raise RequestError(
-                f"{repository} cannot be written to the Hub: {_first_line(error)} Look at the connection and at "
+                f"{repository} cannot be written to the Hub: {first_line(error)} Look at the connection and at "
                 "`hf auth login`."
             ) from None
 
@@ -107,23 +101,13 @@ def push_to_hub(
 def _files(name: str | Path, revision: str | None) -> tuple[Path, Path]:
     """The weights and the config, on this machine."""
     local = Path(name).expanduser()
-    if local.is_dir():
-        files = local / WEIGHTS, local / CONFIG
-    elif local.is_file():
-        files = local, local.parent / CONFIG
-    elif re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
+    if local.exists():
+        return saved_files(local)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
         return _download(str(name), revision)
-    else:
-        raise RequestError(
-            f"{name} is neither a folder with {WEIGHTS} nor a repository on the Hub: name one of them, or OWNER/NAME."
-        )
-    for file in files:
-        if not file.is_file():
-            raise RequestError(
-                f"{file} is missing: {WEIGHTS} and {CONFIG} belong together, as format=safetensors of export.py "
-                "writes them. For a checkpoint of a run name the file, checkpoints/best.ckpt."
-            )
-    return files
+    raise RequestError(
+        f"{name} is neither a folder with {WEIGHTS} nor a repository on the Hub: name one of them, or OWNER/NAME."
+    )
 
 
 def _download(repository: str, revision: str | None) -> tuple[Path, Path]:
@@ -148,42 +132,5 @@ def _download(repository: str, revision: str | None) -> tuple[Path, Path]:
             f"{repository}{at} on the Hub has no {WEIGHTS} with a {CONFIG}: save_pretrained did not write it."
         ) from None
     except (OSError, ValueError) as error:
-        raise RequestError(f"{repository}{at} cannot be loaded from the Hub: {_first_line(error)}") from None
+        raise RequestError(f"{repository}{at} cannot be loaded from the Hub: {first_line(error)}") from None
     return weights, config
-
-
-def _read_config(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError):
-        raise RequestError(f"{file} is no whole JSON file: write it again with save_pretrained.") from None
-    expected = ("config", "classes", "normalization")
-    if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in expected):
-        raise RequestError(f"{file} was not written by save_pretrained: it lacks one of {', '.join(expected)}.")
-    if content["normalization"] != NORMALIZATION:
-        raise RequestError(
-            f"{file} asks for normalization {content['normalization']}, and this version has {NORMALIZATION} alone: "
-            "use the version that wrote it."
-        )
-    if set(content["classes"]) != set(ClassTable.__dataclass_fields__) or "model" not in content["config"]:
-        raise RequestError(f"{file} was not written by save_pretrained: its classes or its model are incomplete.")
-    return content
-
-
-def _read_tensors(file: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise RequestError(f"{file} is damaged or no safetensors file: {_first_line(error)}") from None
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(entry) for entry in value) if isinstance(value, list) else value
-
-
-def _first_line(error: Exception) -> str:
-    line = next(iter(str(error).splitlines()), type(error).__name__).strip()
-    return line if line.endswith(".") else f"{line}."

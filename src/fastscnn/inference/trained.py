@@ -8,13 +8,12 @@ from typing import Any
 from torch import Tensor
 
 from fastscnn.data.classes import ClassTable
+from fastscnn.data.normalize import check_normalization
 from fastscnn.errors import RequestError
 from fastscnn.network.build import build_network
 from fastscnn.network.contract import SegmentationNetwork
 from fastscnn.runs.checkpoint import META, read_checkpoint
-
-PREFIX = "network."
-"""What the names of the network's tensors begin with in a checkpoint, beside the auxiliary heads' tensors."""
+from fastscnn.runs.saved_network import PREFIX
 
 
 @dataclass(frozen=True)
@@ -48,49 +47,39 @@ def load_trained(path: str | Path, *, skip: str | None = None) -> Trained:
     Raises:
         RequestError: The file is no checkpoint, holds no segmentation network, or its tensors do not fit its config.
     """
-    if Path(path, "model.safetensors").is_file() or Path(path).suffix == ".safetensors":
-        from fastscnn.inference.pretrained import from_pretrained
-
-        return from_pretrained(path, skip=skip)
     content = read_checkpoint(path)
-    config = content[META]["config"]
+    return rebuild(content[META], content["state_dict"], path, skip=skip)
+
+
+def rebuild(
+    meta: Mapping[str, Any], tensors: Mapping[str, Tensor], path: str | Path, *, skip: str | None = None
+) -> Trained:
+    """Build the network that a file describes and give it its tensors.
+
+    Args:
+        meta: `config`, `classes` and, where it is stated, `normalization`.
+        tensors: By a checkpoint's names.
+        path: Where they come from, for the error's sentence.
+        skip: `keep` or `zero` instead of what the network was trained with.
+
+    Raises:
+        RequestError: It is no segmentation network, or the tensors do not fit the config.
+    """
+    config = dict(meta["config"])
+    if "normalization" in meta:
+        check_normalization(meta["normalization"], path)
     if config.get("data", {}).get("dataset") == "imagenet":
         raise RequestError(
             f"checkpoint={path} holds an image classifier, no segmentation network: name a checkpoint of a run that "
             "segments."
         )
-    tensors = {
-        name.removeprefix(PREFIX): tensor for name, tensor in content["state_dict"].items() if name.startswith(PREFIX)
-    }
-    return rebuild(config, ClassTable(**content[META]["classes"]), tensors, path, skip=skip)
-
-
-def rebuild(
-    config: Mapping[str, Any],
-    classes: ClassTable,
-    tensors: Mapping[str, Tensor],
-    path: str | Path,
-    *,
-    skip: str | None = None,
-) -> Trained:
-    """Build the network of a config and give it its tensors.
-
-    Args:
-        config: As `Trained` has it.
-        classes: As `Trained` has them.
-        tensors: The network's state.
-        path: Where they come from, for the error's sentence.
-        skip: `keep` or `zero` instead of what the network was trained with.
-
-    Raises:
-        RequestError: The tensors do not fit the config.
-    """
-    config = dict(config)
     if skip is not None:
         config["model"] = config["model"] | {"skip": skip}
+    classes = ClassTable(**meta["classes"])
     network = build_network(config["model"], classes.num_classes)
+    own = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
     try:
-        network.load_state_dict(tensors)
+        network.load_state_dict(own)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise RequestError(f"checkpoint={path} does not fit its own config: {first}") from None

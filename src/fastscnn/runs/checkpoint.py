@@ -6,20 +6,31 @@ from typing import Any
 import torch
 
 from fastscnn.errors import RequestError
+from fastscnn.runs.saved_network import is_saved, read_saved, saved_files
 
 META = "fastscnn"
 """Key of a checkpoint under which our own plain config lies: `config`, `classes`, `choices`."""
 
+UNSAID = {"loss": {"auxiliary_weight": 0.0}, "trainer": {"precision": "32-true"}}
+"""Parts of a training's config that a saved network has no more, as its evaluation takes them."""
+
 
 def read_checkpoint(path: str | Path, *, map_location: str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint that training wrote.
+    """Read a checkpoint that training wrote, or a network that `save_pretrained` wrote.
 
     Nothing in the file is executed: it is read with `weights_only=True`, whatever it holds.
+
+    Args:
+        path: A checkpoint; or a folder with `model.safetensors` and `config.json`, or the first of these files.
+        map_location: Where the tensors go.
 
     Raises:
         RequestError: There is no such file, it is no checkpoint, or not one of ours; names the file.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
+    if is_saved(path):
+        content, tensors = read_saved(*saved_files(path))
+        return {META: content | {"config": UNSAID | content["config"]}, "state_dict": tensors}
     if not path.is_file():
         near = f" {path} is a folder: name the file in it, checkpoints/best.ckpt." if path.is_dir() else ""
         raise RequestError(f"checkpoint={path}: there is no such file.{near} Set checkpoint=FILE.")

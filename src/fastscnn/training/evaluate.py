@@ -16,6 +16,7 @@ from rich.console import Console
 from fastscnn.data.build import TrainingData, build_data, build_image_data
 from fastscnn.data.cityscapes import prediction_name
 from fastscnn.data.imagenet import NAME as IMAGENET
+from fastscnn.data.normalize import check_normalization
 from fastscnn.errors import RequestError
 from fastscnn.memory import keep_freed_memory
 from fastscnn.runs.checkpoint import META, read_checkpoint
@@ -47,7 +48,10 @@ def evaluate(config: DictConfig) -> Result:
     quiet()
     keep_freed_memory()
     plain: Any = OmegaConf.to_container(config, resolve=True)
-    if dataset_of(read_checkpoint(plain["checkpoint"])[META]["config"]) == IMAGENET:
+    meta = read_checkpoint(plain["checkpoint"])[META]
+    if "normalization" in meta:
+        check_normalization(meta["normalization"], plain["checkpoint"])
+    if dataset_of(meta["config"]) == IMAGENET:
         return _evaluate_images(plain)
     return _evaluate_frames(plain)
 
