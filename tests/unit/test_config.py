@@ -145,6 +145,13 @@ def test_override_that_cannot_be_parsed_is_told_in_one_line():
     assert "\n" not in explain(raised.value, CONF, "train")
 
 
+def test_fused_step_beside_clipping_at_mixed_precision_is_refused_before_lightning_does():
+    overrides = ["data=fine", "optimizer.fused=true", "trainer.gradient_clip_val=1.0"]
+    check_settings(OmegaConf.to_container(composed(*overrides), resolve=True))
+    with pytest.raises(RequestError, match=r"^optimizer\.fused=true and trainer\.gradient_clip_val=1\.0 do not go"):
+        check_settings(OmegaConf.to_container(composed(*overrides, "trainer.precision=bf16-mixed"), resolve=True))
+
+
 @pytest.mark.parametrize("epochs", [1, 7, 99, 100, 150, 350, 400, 997, 1000])
 def test_automatic_validation_interval_always_ends_on_the_last_epoch(epochs):
     every = validation_interval("auto", epochs)

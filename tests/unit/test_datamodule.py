@@ -68,7 +68,12 @@ def test_a_spawned_worker_gives_the_same_pixels(root):
     reference = epochs_of(make(root).train_dataloader(), epochs=1)
     made = make(root).train_dataloader()
     spawned = DataLoader(
-        made.dataset, batch_size=2, sampler=made.sampler, num_workers=1, multiprocessing_context="spawn"
+        made.dataset,
+        batch_size=2,
+        sampler=made.sampler,
+        collate_fn=made.collate_fn,
+        num_workers=1,
+        multiprocessing_context="spawn",
     )
     assert_same(epochs_of(spawned, epochs=1), reference)
 

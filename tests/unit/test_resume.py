@@ -60,9 +60,11 @@ def test_run_keeps_its_own_config_and_identity_whatever_is_composed_today(stoppe
 
 
 def test_settings_of_how_it_is_carried_out_are_told_and_recorded_and_the_old_ones_are_kept(stopped):
-    resumed = resume(stopped, "data.lr=0.2", "trainer.max_epochs=6", "data.root=/elsewhere", "skip=zero", "seed=7")
+    changed = ["data.lr=0.2", "trainer.max_epochs=6", "data.root=/elsewhere", "data.store=off"]
+    resumed = resume(stopped, *changed, "skip=zero", "seed=7")
     assert resumed.changes == {
         "data.root": (None, "/elsewhere"),
+        "data.store": ("auto", "off"),
         "data.lr": (0.1, 0.2),
         "optimizer.lr": (0.1, 0.2),
         "trainer.max_epochs": (4, 6),
@@ -214,7 +216,7 @@ def test_job_is_the_run_of_the_same_config_in_whatever_way_it_is_carried_out(tmp
     assert found() == ("b", "failed")
     assert found("data.lr=0.2") is None
     assert found("seed=1") is None
-    assert found("data.num_workers=3", "trainer.compile=true", "logger=wandb") == ("b", "failed")
+    assert found("data.num_workers=3", "data.store=off", "trainer.compile=true", "logger=wandb") == ("b", "failed")
     change(add("running"), pid=os.getpid())
     assert found() == ("c", "running")
     add("finished", "data.num_workers=1")

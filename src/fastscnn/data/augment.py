@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
 from fastscnn.data.classes import IGNORE_INDEX
@@ -15,6 +14,8 @@ from fastscnn.data.normalize import MEAN
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # read at import, which otherwise calls the network
 import albumentations as A
+
+from fastscnn.data.crop import BrightnessAndChannelNoise, RandomScaledCrop
 
 # Padding is the mean colour, which is zero after normalisation; its label is ignored.
 PADDING: dict[str, Any] = {
@@ -53,13 +54,13 @@ def build_augment(
 ) -> Augmentation:
     """Build the paper's augmentation (section 3.1): resizing, translation and crop, flip, colours.
 
-    The paper gives the range of the resizing and no other number; the rest are albumentations' defaults.
+    The paper gives the range of the resizing and no other number; the rest are albumentations' defaults. Only the
+    window of the frame that the crop shows is touched.
 
     Args:
         crop_size: Height and width of the result. A frame that is smaller after resizing is placed at random
             in a crop of the mean colour, whose label is 255.
-        scale: Smallest and largest factor of the resizing, drawn uniformly. Images are resized bilinearly,
-            labels to the nearest pixel centre.
+        scale: Smallest and largest factor of the resizing, drawn uniformly.
         flip: Probability of a horizontal flip.
         channel_shift: Largest value added to each colour channel, drawn for each on its own; of 255.
         brightness: Largest value added to all channels alike, as a fraction of 255.
@@ -77,20 +78,10 @@ def build_augment(
     ):
         if not 0 <= value <= largest:
             raise DataError(f"augment.{name}={value} is out of range: use 0 to {largest}.")
-    low, high = scale
-    shift = channel_shift / 255
     return Augmentation(
-        lambda: A.RandomScale(
-            scale_limit=(low - 1, high - 1),
-            interpolation=cv2.INTER_LINEAR,
-            # INTER_NEAREST is off by up to half a pixel from the bilinear image.
-            mask_interpolation=cv2.INTER_NEAREST_EXACT,
-            p=1.0,
-        ),
-        lambda: A.RandomCrop(height, width, pad_position="random", **PADDING),
+        lambda: RandomScaledCrop(height, width, tuple(scale), PADDING["fill"], PADDING["fill_mask"]),
         lambda: A.HorizontalFlip(p=flip),
-        lambda: A.AdditiveNoise("uniform", "constant", {"ranges": [(-shift, shift)] * 3}, p=1.0),
-        lambda: A.RandomBrightnessContrast(brightness, contrast_limit=0.0, p=1.0),
+        lambda: BrightnessAndChannelNoise(channel_shift / 255, brightness),
     )
 
 

@@ -25,7 +25,8 @@ def build_data(
 
     Args:
         data: `dataset`, `root`, `crop_size` (`[H, W]`, or `full` for the size of the first training frame),
-            `batch_size`, `num_workers` and, for the streets, `streets`.
+            `batch_size`, `num_workers`, `store` and, for the streets, `streets`. Training decodes train and val into
+            the store, with `evaluate_test` the test frames too; where nothing is trained, only what is there is used.
         augment: `name` (`paper` or `none`) and the settings of `build_augment`; None where nothing is trained.
         seed: Of the order and the augmentation.
         devices: Number of devices that share a batch.
@@ -34,6 +35,7 @@ def build_data(
     Raises:
         DataError: A setting is wrong; with `crop_size="full"` also where the training frames are missing.
     """
+    splits = ("train", "val", "test") if data.get("evaluate_test") else ("train", "val")
     module = SegmentationData(
         **{key: data[key] for key in ("dataset", "batch_size", "num_workers")},
         root=None if data["root"] is None else os.path.expanduser(data["root"]),
@@ -42,12 +44,13 @@ def build_data(
         streets=data.get("streets"),
         devices=devices,
         accumulate=accumulate,
+        store=data.get("store", "auto"),  # runs of before the store have no such setting
+        decode=() if augment is None else splits,
     )
     if augment is None:
         return module
     crop = data["crop_size"]
     if crop == "full":
-        module.prepare_data()
         crop = read_image(module.frames("train")[0].image).shape[:2]
     module.crop_size = (int(crop[0]), int(crop[1]))
     module.augment = _build_augment(augment, module.crop_size)

@@ -1,7 +1,9 @@
 """From a frame on disk to a sample: reading, checking, augmenting."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import Dataset
+from torch import Tensor
+from torch.utils.data import Dataset, get_worker_info
 
 from fastscnn.data.classes import ClassTable
 from fastscnn.errors import RequestError
 
 Image = npt.NDArray[np.uint8]
 Augment = Callable[[Image, Image, int], tuple[Image, Image]]
+Read = Callable[["Frame"], tuple[Image, Image | None]]
+"""Gives a frame's image, uint8 [H, W, 3], RGB, and its train ids, uint8 [H, W], or None without a label."""
 
 
 class DataError(RequestError):
@@ -78,6 +83,24 @@ def read_label(path: Path, classes: ClassTable) -> Image:
         raise DataError(f"{path}: {error}. Replace the file, or choose the data option it belongs to.") from None
 
 
+def read_frame(frame: Frame, classes: ClassTable) -> tuple[Image, Image | None]:
+    """Read a frame's files: RGB, uint8 [H, W, 3], and train ids, uint8 [H, W], or None where it has no label.
+
+    Raises:
+        DataError: A file is missing or not what it should be, or the two are not of one size.
+    """
+    image = read_image(frame.image)
+    if frame.label is None:
+        return image, None
+    label = read_label(frame.label, classes)
+    if image.shape[:2] != label.shape:
+        raise DataError(
+            f"{frame.image} is {_size(image)} and its label {frame.label} is {_size(label)}: an image"
+            " and its label must be of one size. Replace the wrong one."
+        )
+    return image, label
+
+
 def _decoded(path: Path, flags: int) -> npt.NDArray[Any]:
     try:
         data = np.fromfile(path, np.uint8)
@@ -94,37 +117,77 @@ class FrameDataset(Dataset[dict[str, Any]]):
 
     A sample holds `image` (uint8 [3, H, W], RGB), `label` (uint8 [H, W], train ids, 255 ignored; left out
     where the frame has none), `index` (int), `name` and `source`. The augmentation is drawn from (seed, epoch, index)
-    alone, so any number of workers and a resumed run see the same pixels.
+    alone, so any number of workers and a resumed run see the same pixels. `read` reads a frame, by default its files.
     """
 
     def __init__(
-        self, frames: Sequence[Frame], classes: ClassTable, augment: Augment | None = None, seed: int = 0
+        self,
+        frames: Sequence[Frame],
+        classes: ClassTable,
+        augment: Augment | None = None,
+        seed: int = 0,
+        read: Read | None = None,
     ) -> None:
         self.frames = frames
         self.classes = classes
         self.augment = augment
         self.seed = seed
+        self.read = read or partial(read_frame, classes=classes)
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
-        epoch, index = key if isinstance(key, tuple) else (0, key)
-        frame = self.frames[index]
-        image = read_image(frame.image)
-        sample: dict[str, Any] = {"index": index, "name": frame.name, "source": frame.source}
-        if frame.label is not None:
-            label = read_label(frame.label, self.classes)
-            if image.shape[:2] != label.shape:
-                raise DataError(
-                    f"{frame.image} is {_size(image)} and its label {frame.label} is {_size(label)}: an image"
-                    " and its label must be of one size. Replace the wrong one."
-                )
-            if self.augment is not None:
-                image, label = self.augment(image, label, frame_seed(self.seed, epoch, index))
+        image, label, sample = self._frame(key)
+        if label is not None:
             sample["label"] = torch.from_numpy(np.ascontiguousarray(label))
         sample["image"] = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         return sample
+
+    def batch(self, keys: Sequence[int | tuple[int, int]]) -> dict[str, Any]:
+        """Samples as a batch: the pixels of all in one buffer, which a worker process shares with the one that trains.
+
+        Images lie there pixel by pixel, which is channels_last.
+
+        Raises:
+            DataError: A file is wrong, or the frames differ in size.
+        """
+        pixels: list[Tensor] = []
+        samples: list[dict[str, Any]] = []
+        for place, key in enumerate(keys):
+            image, label, sample = self._frame(key)
+            found = [image] if label is None else [image, label]
+            pixels = pixels or [shared_bytes((len(keys), *array.shape)) for array in found]
+            if [buffer.shape[1:] for buffer in pixels] != [array.shape for array in found]:
+                first = self.frames[keys[0][1] if isinstance(keys[0], tuple) else keys[0]].name
+                raise DataError(
+                    f"{first} and {sample['name']} cannot share a batch: their sizes differ, or one has no label. Set "
+                    "data.crop_size=[H,W] with augment=paper or none, or label every frame."
+                )
+            for buffer, array in zip(pixels, found, strict=True):
+                buffer[place].numpy()[...] = array
+            samples.append(sample)
+        batch: dict[str, Any] = {name: [sample[name] for sample in samples] for name in ("name", "source")}
+        batch["index"] = torch.tensor([sample["index"] for sample in samples])
+        batch["image"] = pixels[0].permute(0, 3, 1, 2)
+        return batch | ({"label": pixels[1]} if len(pixels) > 1 else {})
+
+    def _frame(self, key: int | tuple[int, int]) -> tuple[Image, Image | None, dict[str, Any]]:
+        """Image, label and the rest of a sample."""
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        frame = self.frames[index]
+        image, label = self.read(frame)
+        if label is not None and self.augment is not None:
+            image, label = self.augment(image, label, frame_seed(self.seed, epoch, index))
+        return image, label, {"index": index, "name": frame.name, "source": frame.source}
+
+
+def shared_bytes(shape: tuple[int, ...]) -> Tensor:
+    """A tensor of uint8 that is yet to be filled; from a worker process it goes to the main one without a copy."""
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    storage = torch.UntypedStorage._new_shared(math.prod(shape))  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, shape)  # type: ignore[call-overload, no-any-return]
 
 
 def frame_seed(seed: int, epoch: int, index: int) -> int:

@@ -2,6 +2,7 @@
 
 import os
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from fastscnn.data.frames import DataError
+from fastscnn.data.frames import DataError, FrameDataset
 from fastscnn.data.sampler import EpochSampler
 
 MOST_WORKERS = 8
@@ -103,14 +104,36 @@ class EpochData(pl.LightningDataModule):
     ) -> DataLoader[dict[str, Any]]:
         workers = _worker_count(self.num_workers, self.trainer.num_devices if self.trainer else self.devices)
         return DataLoader(
-            dataset,
+            Batches(dataset) if isinstance(dataset, FrameDataset) else dataset,
             batch_size=batch_size,
             sampler=sampler,
+            collate_fn=as_it_is if isinstance(dataset, FrameDataset) else None,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_start_worker,
         )
+
+
+class Batches(Dataset[dict[str, Any]]):
+    """A data set that makes its own batches, as a DataLoader asks for them; `as_it_is` is its collate function."""
+
+    def __init__(self, dataset: FrameDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
+        return self.dataset[key]
+
+    def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> dict[str, Any]:
+        return self.dataset.batch(keys)
+
+
+def as_it_is(batch: Any) -> Any:
+    """The batch that the data set made."""
+    return batch
 
 
 def per_device_batch(batch_size: int, devices: int, accumulate: int = 1) -> int:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ from torch.utils.data import DataLoader
 
 from fastscnn.data.augment import no_augment
 from fastscnn.data.classes import ClassTable
-from fastscnn.data.frames import Augment, Frame, FrameDataset
+from fastscnn.data.frames import Augment, DataError, Frame, FrameDataset
 from fastscnn.data.loading import EpochData
 from fastscnn.data.sources import generate_streets, source_of, streets_root, streets_spec
+from fastscnn.data.store import AUTO, DecodedStore, StoredFrames, StoreUnusable, store_parent
 from fastscnn.data.streets import MANIFEST
 
 
@@ -34,9 +36,13 @@ class SegmentationData(EpochData):
             `fine` or `fine_coarse` too.
         devices: Number of devices, as long as no trainer is attached.
         accumulate: Forward passes of one optimizer step, as long as no trainer is attached.
+        store: Where the frames are kept decoded: `auto` (`data/store/`, unless its disk is too small), `off`, or a
+            folder. A split that is there as its files are now is read from there, whoever decoded it.
+        decode: Splits that `prepare_data` decodes into the store.
 
     Raises:
-        DataError: A setting is wrong; in `setup`, files are missing.
+        DataError: A setting is wrong; in `setup`, files are missing; in `prepare_data`, a frame cannot be decoded, or
+            the folder of the store cannot hold it.
     """
 
     def __init__(
@@ -52,6 +58,8 @@ class SegmentationData(EpochData):
         streets: Mapping[str, Any] | None = None,
         devices: int = 1,
         accumulate: int = 1,
+        store: str | Path | bool = "off",
+        decode: Sequence[str] = ("train", "val"),
     ) -> None:
         super().__init__(batch_size, num_workers, seed, devices, accumulate)
         self.source = source_of(dataset)
@@ -60,7 +68,11 @@ class SegmentationData(EpochData):
         self.root = streets_root(self.streets) if self.streets and root is None else root
         self.crop_size = (crop_size[0], crop_size[1])
         self.augment = augment or no_augment(crop_size)
+        self.store = store
+        self.decode = decode
         self._frames: dict[str, list[Frame]] = {}
+        self._readers: dict[str, StoredFrames | None] = {}
+        self._prepared = False
 
     @property
     def classes(self) -> ClassTable:
@@ -68,9 +80,21 @@ class SegmentationData(EpochData):
         return self.source.classes
 
     def prepare_data(self) -> None:
-        """Generate the streets where they are not there yet."""
-        if self.streets is not None and self.root is not None:
-            generate_streets(Path(self.root), self.streets)
+        """Generate the streets, and decode the frames, where they are not there yet."""
+        self._generate()
+        if self._prepared:
+            return
+        store = self._store
+        if store is not None and self.decode:
+            try:
+                store.build([frame for split in self.decode for frame in self.frames(split)])
+            except StoreUnusable as error:
+                if store.folder.parent != AUTO:
+                    fix = "Set data.store=DIR to a folder with room, or data.store=off to read the files themselves."
+                    raise DataError(f"data.store={self.store}: {error}. {fix}") from None
+                advice = "the files are read instead, which is slower; data.store=DIR names a folder with room"
+                print(f"{error}: {advice}", flush=True)
+        self._prepared = True
 
     def setup(self, stage: str | None = None) -> None:
         """Find the files of the stage's splits, so that a missing one is told before anything starts."""
@@ -81,8 +105,14 @@ class SegmentationData(EpochData):
     def frames(self, split: str) -> list[Frame]:
         """Frames of a split, sorted by name."""
         if split not in self._frames:
+            self._generate()
             self._frames[split] = self.source.frames(self.root, split)
         return self._frames[split]
+
+    def described(self, *splits: str) -> dict[str, Any]:
+        """What a record says of the data; `store` is the folder that frames of these splits are read from, or null."""
+        folders = [str(reader.folder) for split in splits if (reader := self._reader(split))]
+        return {**super().described(*splits), "store": folders[0] if folders else None}
 
     def source_counts(self, split: str) -> dict[str, int]:
         """How many frames of a split come from each source, such as `fine` and `coarse`."""
@@ -96,7 +126,8 @@ class SegmentationData(EpochData):
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Augmented frames in a new order each epoch; the tail that fills no global batch is left out."""
         frames = self.frames("train")
-        return self.shuffled(FrameDataset(frames, self.classes, self.augment, self.seed), len(frames))
+        dataset = FrameDataset(frames, self.classes, self.augment, self.seed, read=self._reader("train"))
+        return self.shuffled(dataset, len(frames))
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Whole frames of `val`, each once over all ranks."""
@@ -109,4 +140,20 @@ class SegmentationData(EpochData):
     def whole_frames(self, split: str) -> DataLoader[dict[str, Any]]:
         """Frames of any split as they are, one at a time, each once over all ranks."""
         frames = self.frames(split)
-        return self.in_order(FrameDataset(frames, self.classes), len(frames), batch_size=1)
+        dataset = FrameDataset(frames, self.classes, read=self._reader(split))
+        return self.in_order(dataset, len(frames), batch_size=1)
+
+    def _generate(self) -> None:
+        if self.streets is not None and self.root is not None:
+            generate_streets(Path(self.root), self.streets)
+
+    @cached_property
+    def _store(self) -> DecodedStore | None:
+        parent = store_parent(self.store)
+        return None if parent is None or self.root is None else DecodedStore(parent, self.root, self.classes)
+
+    def _reader(self, split: str) -> StoredFrames | None:
+        """What reads a split from the store, and None where the files are read."""
+        if split not in self._readers:
+            self._readers[split] = self._store.reader(self.frames(split)) if self._store else None
+        return self._readers[split]

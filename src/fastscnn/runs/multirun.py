@@ -27,6 +27,7 @@ CARRYING_OUT = (
     "resume",
     "rerun",
     "data.num_workers",
+    "data.store",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.strategy",

@@ -25,6 +25,7 @@ OF_THE_CALL = ("resume", "rerun", "paths")
 MAY_CHANGE = (
     "data.root",
     "data.num_workers",
+    "data.store",
     "data.max_epochs",
     "data.lr",
     "data.check_val_every_n_epoch",

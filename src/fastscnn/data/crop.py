@@ -1,0 +1,129 @@
+"""Scale and crop in one: the window of the frame that the crop shows is read and resized, and nothing else."""
+
+import random
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import albumentations as A
+import cv2
+import numpy as np
+import numpy.typing as npt
+from albumentations.core.type_definitions import Targets
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class Span(NamedTuple):
+    """One side of a crop: `length` pixels of the frame from `start` on become `out_length` from `out_start` on."""
+
+    start: int
+    length: int
+    out_start: int
+    out_length: int
+
+
+class RandomScaledCrop(A.DualTransform):  # type: ignore[misc]
+    """Resizing by a random factor and a crop at a random place, as `RandomScale` and `RandomCrop` draw them.
+
+    Scale and place are drawn together; the frame's window under the crop is resized once, images bilinearly and labels
+    to the nearest pixel centre of the same geometry. A frame that is smaller than the crop after resizing is placed in
+    it at random. The window's sides are whole pixels of the frame: the factor that a side gets differs from the one
+    drawn by less than half a pixel over the whole crop.
+
+    Args:
+        height: Of the crop.
+        width: Of the crop.
+        scale_range: Smallest and largest factor, drawn uniformly.
+        fill: RGB around a frame that is smaller than the crop.
+        fill_mask: Label there.
+        p: Probability of the transform; without it the frame stays whole.
+    """
+
+    _targets = (Targets.IMAGE, Targets.MASK)
+
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        scale_range: Sequence[float] = (0.5, 2.0),
+        fill: Sequence[int] = (0, 0, 0),
+        fill_mask: int = 0,
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(p=p)
+        self.height = height
+        self.width = width
+        self.scale_range = tuple(scale_range)
+        self.fill = tuple(fill)
+        self.fill_mask = fill_mask
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        """Draw the scale, and where the crop lies."""
+        scale = self.py_random.uniform(*self.scale_range)
+        rows, columns = (
+            span(side, crop, scale, self.py_random)
+            for side, crop in zip(params["shape"][:2], (self.height, self.width), strict=True)
+        )
+        return {"rows": rows, "columns": columns}
+
+    def apply(self, img: Pixels, rows: Span, columns: Span, **params: Any) -> Pixels:
+        """Of an image, uint8 [H, W, 3]."""
+        return self._resized(img, rows, columns, cv2.INTER_LINEAR, self.fill)
+
+    def apply_to_mask(self, mask: Pixels, rows: Span, columns: Span, **params: Any) -> Pixels:
+        """Of labels, uint8 [H, W]."""
+        return self._resized(mask, rows, columns, cv2.INTER_NEAREST_EXACT, self.fill_mask)
+
+    def _resized(self, pixels: Pixels, rows: Span, columns: Span, interpolation: int, fill: Any) -> Pixels:
+        window = pixels[rows.start : rows.start + rows.length, columns.start : columns.start + columns.length]
+        size = (columns.out_length, rows.out_length)
+        if (rows.out_length, columns.out_length) == (self.height, self.width):
+            return np.asarray(cv2.resize(window, size, interpolation=interpolation), np.uint8)
+        out = np.empty((self.height, self.width, *pixels.shape[2:]), np.uint8)
+        out[:] = fill
+        inner = (slice(s.out_start, s.out_start + s.out_length) for s in (rows, columns))
+        out[tuple(inner)] = cv2.resize(window, size, interpolation=interpolation)
+        return out
+
+
+def span(side: int, crop: int, scale: float, draw: random.Random) -> Span:
+    """One side of a crop of a frame that is resized by a factor, at a place that is drawn."""
+    scaled = max(1, int(side * scale))
+    if scaled <= crop:
+        return Span(0, side, draw.randint(0, crop - scaled), scaled)
+    length = min(side, max(1, round(crop * side / scaled)))
+    return Span(draw.randint(0, side - length), length, 0, crop)
+
+
+class BrightnessAndChannelNoise(A.ImageOnlyTransform):  # type: ignore[misc]
+    """A value added to each colour channel and one added to all alike, by one table of 256 values a channel.
+
+    It is what `AdditiveNoise` (uniform, constant) and `RandomBrightnessContrast` (no contrast) do one after the other.
+
+    Args:
+        channel_shift: Largest value added to each channel, drawn for each on its own, as a share of 255.
+        brightness: Largest value added to all channels alike, as a share of 255.
+        p: Probability of the transform.
+    """
+
+    def __init__(self, channel_shift: float = 0.0, brightness: float = 0.0, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.channel_shift = channel_shift
+        self.brightness = brightness
+
+    def get_params(self) -> dict[str, Any]:
+        """Draw what is added."""
+        shifts = self.random_generator.uniform(-self.channel_shift, self.channel_shift, 3)
+        return {"table": color_table(shifts, self.py_random.uniform(-self.brightness, self.brightness))}
+
+    def apply(self, img: Pixels, table: Pixels, **params: Any) -> Pixels:
+        """Of an image, uint8 [H, W, 3]."""
+        return np.asarray(cv2.LUT(img, table), np.uint8)
+
+
+def color_table(shifts: npt.NDArray[np.float64], brightness: float) -> Pixels:
+    """New value of each old one, uint8 [1, 256, 3]; shares of 255, cut to the range after each of the two additions."""
+    values = np.arange(256, dtype=np.float32)[:, None]
+    shifted = np.clip(values + np.trunc(255 * shifts).astype(np.float32), 0, 255)
+    table: Pixels = np.clip(shifted + np.float32(255 * brightness), 0, 255).astype(np.uint8)[None]
+    return table

@@ -1,0 +1,150 @@
+"""One file of the decoded store: a frame's pixels as they lie in memory, written once and mapped ever after."""
+
+import mmap
+import os
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fastscnn.data.classes import ClassTable
+from fastscnn.data.frames import DataError, Frame, Image, read_frame
+
+Stamp = tuple[int, ...]
+"""Size in bytes and times in nanoseconds: what changes when a file does."""
+
+
+class Names(NamedTuple):
+    """What a frame is called in the store.
+
+    Attributes:
+        file: Name of its file.
+        image: The image file that it is decoded from, below the data set's root.
+        label: The label file; None where there is none.
+    """
+
+    file: str
+    image: str
+    label: str | None
+
+
+class Stored(NamedTuple):
+    """A frame in the store.
+
+    Attributes:
+        file: Name of its file: the image, uint8 [H, W, 3], RGB, and after it the train ids, uint8 [H, W], if any.
+        image: The image file that it was decoded from, below the data set's root.
+        label: The label file; None where there is none.
+        height: Rows of the image.
+        width: Columns of the image.
+        sources: Stamps of the image and the label file before they were read.
+        stamp: Stamp of the store's file.
+        checksum: CRC-32 of its bytes.
+    """
+
+    file: str
+    image: str
+    label: str | None
+    height: int
+    width: int
+    sources: tuple[Stamp, ...]
+    stamp: Stamp
+    checksum: int
+
+    @property
+    def bytes(self) -> int:
+        """Size of the file."""
+        return self.height * self.width * (3 if self.label is None else 4)
+
+
+def source_stamp(path: Path) -> Stamp:
+    """Stamp of an image or a label file: size and time of its last change.
+
+    Raises:
+        DataError: The file is not there.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. Put the file back.") from None
+    return status.st_size, status.st_mtime_ns
+
+
+def stored_stamp(status: os.stat_result) -> Stamp:
+    """Stamp of a file of the store, which no program can set back (the time of the inode's change)."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def write_frame(folder: Path, frame: Frame, names: Names, classes: ClassTable) -> Stored:
+    """Decode a frame and write its pixels to a file, which appears whole or not at all.
+
+    Nothing is flushed to the disk, for speed: a file system makes a new file as long as what it has written of it, so
+    that the size tells what a power cut left.
+
+    Raises:
+        DataError: A file of the frame is missing, broken, or holds what the table does not know.
+        OSError: The store cannot be written.
+    """
+    sources = tuple(source_stamp(file) for file in (frame.image, frame.label) if file is not None)
+    pixels = [np.ascontiguousarray(part) for part in read_frame(frame, classes) if part is not None]
+    path = folder / names.file
+    partial = path.with_suffix(".partial")
+    checksum = 0
+    try:
+        with partial.open("wb", buffering=0) as file:
+            for part in pixels:
+                left = part.reshape(-1).data
+                checksum = zlib.crc32(left, checksum)
+                while len(left):
+                    left = left[file.write(left) :]
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    height, width = pixels[0].shape[:2]
+    return Stored(*names, height, width, sources, stored_stamp(path.stat()), checksum)
+
+
+def intact_stamp(path: Path, stored: Stored) -> Stamp | None:
+    """Stamp of a file that holds what was stored, whatever its times say; None of any other."""
+    try:
+        with path.open("rb") as file:
+            stamp = stored_stamp(os.fstat(file.fileno()))
+            if stamp[0] != stored.bytes:
+                return None
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pixels:
+                return stamp if zlib.crc32(pixels) == stored.checksum else None
+    except OSError:
+        return None
+
+
+def map_frame(path: Path, stored: Stored) -> tuple[Image, Image | None]:
+    """The pixels of a frame without reading them: only what is looked at comes from the disk.
+
+    Returns:
+        Image, uint8 [H, W, 3], RGB, and train ids, uint8 [H, W], or None. They may be written to; the file stays as it
+        is.
+
+    Raises:
+        DataError: The file is gone, or is not what was stored.
+    """
+    try:
+        with path.open("rb") as file:
+            stamp = stored_stamp(os.fstat(file.fileno()))
+            if stamp[0] != stored.bytes:
+                raise DataError(f"{path} holds {stamp[0]:,} bytes instead of {stored.bytes:,}. {_FIX}")
+            # A private map is writable, as torch wants its arrays, and nothing of it reaches the file.
+            pixels = mmap.mmap(file.fileno(), stored.bytes, access=mmap.ACCESS_COPY)
+    except OSError as error:
+        raise DataError(f"{path} of the decoded store cannot be read: {error.strerror}. {_FIX}") from None
+    if stamp != stored.stamp and zlib.crc32(pixels) != stored.checksum:
+        raise DataError(f"{path} holds other pixels than were decoded. {_FIX}")
+    height, width = stored.height, stored.width
+    image = np.frombuffer(pixels, np.uint8, 3 * height * width).reshape(height, width, 3)
+    if stored.label is None:
+        return image, None
+    return image, np.frombuffer(pixels, np.uint8, offset=3 * height * width).reshape(height, width)
+
+
+_FIX = "Start again, which checks the store first, or set data.store=off."
