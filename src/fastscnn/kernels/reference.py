@@ -1,5 +1,8 @@
 """The reference: plain torch, on any device and at any size."""
 
+import math
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,20 +18,59 @@ def upsample_probabilities(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(logits.float(), size, mode="bilinear", align_corners=False).softmax(1)
 
 
+class HardPixels(NamedTuple):
+    """Online hard example mining: only the labelled pixels that the network finds hard count.
+
+    Attributes:
+        probability: A pixel counts if its true class has less than this.
+        keep: Least share of the batch's labelled pixels that count, the hardest ones (rounded up).
+    """
+
+    probability: float = 0.7
+    keep: float = 0.0625
+
+
+def hard_shares(probabilities: Tensor, hard: HardPixels) -> Tensor:
+    """How much each labelled pixel counts, 0 to 1.
+
+    Where fewer than n = ceil(keep * pixels) lie below `hard.probability`, the n hardest count, and pixels that tie for
+    the last places share them evenly: the loss is the mean over exactly n, whatever the order of the pixels.
+
+    Args:
+        probabilities: Of the true class of each labelled pixel [N].
+        hard: Which pixels count.
+    """
+    least = math.ceil(hard.keep * len(probabilities))
+    below = probabilities < hard.probability
+    if int(below.sum()) >= least:
+        return below.to(probabilities.dtype)
+    threshold = probabilities.kthvalue(least).values
+    harder, tied = probabilities < threshold, (probabilities == threshold).to(probabilities.dtype)
+    return harder + tied * (least - harder.sum()) / tied.sum()
+
+
 def upsample_cross_entropy(
     logits: Tensor,
     labels: Tensor,
     ignore_index: int = 255,
     weight: Tensor | None = None,
     label_smoothing: float = 0.0,
+    hard: HardPixels | None = None,
 ) -> Tensor:
     """See `fastscnn.kernels.upsample_cross_entropy`."""
-    height, width = labels.shape[-2:]
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    weight = None if weight is None else weight.to(logits)
     targets = labels.long()
-    full = F.interpolate(logits.float(), (height, width), mode="bilinear", align_corners=False)
-    total = F.cross_entropy(
-        full, targets, weight, ignore_index=ignore_index, reduction="sum", label_smoothing=label_smoothing
-    )
-    valid = targets != ignore_index
-    count = valid.sum() if weight is None else weight[targets[valid]].sum()
-    return total / count.clamp(min=1 if weight is None else 1e-12)
+    full = F.interpolate(logits, labels.shape[-2:], mode="bilinear", align_corners=False)
+    labelled = targets != ignore_index
+    losses = F.cross_entropy(
+        full, targets, weight, ignore_index=ignore_index, reduction="none", label_smoothing=label_smoothing
+    )[labelled]
+    counts = torch.ones_like(losses) if weight is None else weight[targets[labelled]]
+    if hard is not None:
+        with torch.no_grad():
+            known = full.softmax(1).gather(1, targets.where(labelled, 0)[:, None])[:, 0][labelled]
+            shares = hard_shares(known, hard)
+        losses, counts = losses * shares, counts * shares
+    total = counts.sum()
+    return losses.sum() / total.where(total > 0, 1) * (total > 0)

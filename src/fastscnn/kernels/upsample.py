@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from fastscnn.kernels import cpu, cpu_labels, cuda, reference
+from fastscnn.kernels import cpu_labels, cpu_loss, cuda, cuda_loss, reference
+from fastscnn.kernels.reference import HardPixels
 
 
 def upsample_labels(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -67,22 +68,49 @@ def upsample_cross_entropy(
     ignore_index: int = 255,
     weight: Tensor | None = None,
     label_smoothing: float = 0.0,
+    hard: HardPixels | None = None,
 ) -> Tensor:
     """Mean cross-entropy over the labelled pixels of logits that are upsampled to the labels' size.
 
-    On the CPU at a whole scale, without weights and smoothing, one fused pass computes the loss and its gradient
-    and the full-size logits are never built; else plain torch does the same.
+    On the CPU, and on a GPU with Triton, one fused pass computes the loss and its gradient and the full-size logits
+    are never built; else plain torch does the same. It is torch's `cross_entropy(interpolate(...), ...)`: with weights
+    and smoothing the mean is over the weights of the true classes.
 
     Args:
-        logits: float32 or bfloat16 [B, C, h, w], of any resolution; upsampled bilinearly, half-pixel centres.
-        labels: Class of each pixel, uint8 or int64 [B, H, W].
+        logits: float32, bfloat16 or float16 [B, C, h, w], of any resolution; upsampled bilinearly, half-pixel centres.
+            float64 on the CPU is computed in float64.
+        labels: Class of each pixel, uint8 or int64 [B, H, W], of any size.
         ignore_index: Label of the pixels that are left out.
         weight: Weight of each class, float [C].
-        label_smoothing: Share of the target that is spread evenly over all classes.
+        label_smoothing: Share of the target that is spread evenly over all classes, 0 to 1.
+        hard: Count only the pixels that the network finds hard; None: all.
 
     Returns:
-        A float32 scalar, differentiable once; 0 where every pixel is ignored.
+        A float32 scalar, differentiable once (float64 for float64 logits); 0 where no pixel counts.
+
+    Raises:
+        ValueError: The batches of logits and labels differ, there is not one weight for each class, or
+            `label_smoothing` or what `hard` says lies outside 0 to 1.
+        IndexError: On the CPU, a label names no class and is not `ignore_index`.
     """
-    if weight is None and label_smoothing == 0.0 and cpu.applies(logits, labels):
-        return cpu.upsample_cross_entropy(logits, labels, ignore_index)
-    return reference.upsample_cross_entropy(logits, labels, ignore_index, weight, label_smoothing)
+    _check(logits, labels, weight, label_smoothing, hard)
+    if cpu_loss.applies(logits, labels):
+        return cpu_loss.upsample_cross_entropy(logits, labels, ignore_index, weight, label_smoothing, hard)
+    if cuda_loss.applies(logits, labels):
+        return cuda_loss.upsample_cross_entropy(logits, labels, ignore_index, weight, label_smoothing, hard)
+    return reference.upsample_cross_entropy(logits, labels, ignore_index, weight, label_smoothing, hard)
+
+
+def _check(
+    logits: Tensor, labels: Tensor, weight: Tensor | None, label_smoothing: float, hard: HardPixels | None
+) -> None:
+    if logits.dim() != 4 or labels.dim() != 3 or len(logits) != len(labels):
+        raise ValueError(
+            f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} are not [B, C, h, w], [B, H, W]"
+        )
+    if weight is not None and tuple(weight.shape) != logits.shape[1:2]:
+        raise ValueError(f"weight is {tuple(weight.shape)}, not ({logits.shape[1]},): one for each class")
+    shares = {"label_smoothing": label_smoothing, **({} if hard is None else hard._asdict())}
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name} is {share}, not between 0 and 1")
