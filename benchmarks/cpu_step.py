@@ -1,12 +1,17 @@
-"""Where a training step on a CPU goes, and what the fused loss and the kept memory save of it; interleaved rounds.
+"""A training step on a CPU: what a user of torch would write, and what train.py runs; interleaved rounds.
 
-    python benchmarks/cpu_step.py [ROUNDS]
+    python benchmarks/cpu_step.py [--rounds 8] [--threads 1 2] [--compile] [--bf16] [--output results/cpu_step.json]
 
-Each variant runs in a process of its own (the allocator's setting cannot be taken back), a few steps at a time, in
-turn with the others. Writes results/cpu_step.json.
+A step is normalisation, the network with three heads of 19 classes, the loss, backward and SGD. Each variant runs in a
+process of its own (the allocator's setting cannot be taken back), a few steps at a time, in turn with the others. The
+peak of memory is that of two steps, over what the process held before them (Linux). `--compile` takes minutes more;
+`--bf16` is for a processor that has bfloat16.
 """
 
+import argparse
+import contextlib
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -14,86 +19,208 @@ import time
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from hydra import compose, initialize_config_dir
 from machine import measured
+from omegaconf import OmegaConf
 
-from fastscnn.kernels import reference, upsample_cross_entropy
+from fastscnn.data.classes import CITYSCAPES
+from fastscnn.data.normalize import MEAN, STD
 from fastscnn.memory import keep_freed_memory
 from fastscnn.network.blocks import AuxiliaryHead
 from fastscnn.network.fast_scnn import FastSCNN
-from fastscnn.training.optim import sgd
+from fastscnn.runs.launch import CONF
+from fastscnn.training.optim import choose_fused, decay_groups, sgd
+from fastscnn.training.segmentation import Segmentation
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-SIZE, BATCH, CLASSES = (256, 512), 6, 19
-VARIANTS = ("eager", "eager, memory kept", "fused", "fused, memory kept")
-STEPS = 4
+CASES = {"2 of 512x1024": (2, 512, 1024), "6 of 256x512": (6, 256, 512)}
+LARGE = (2, 1024, 2048)
+PLAIN = "optimizer.fused=false trainer.recompute=false"
+VARIANTS = {
+    "eager": "",
+    "eager, channels_last": "",
+    "eager, memory kept": "",
+    "fused loss": f"{PLAIN} trainer.channels_last=false trainer.keep_memory=false",
+    "fused loss, memory kept": f"{PLAIN} trainer.channels_last=false",
+    "fused loss, memory kept, channels_last": PLAIN,
+    "ours": "",
+}
+"""Of ours, how their settings differ from the defaults of train.py."""
+MEASURED_MEMORY = ("eager", "eager, memory kept", "fused loss", "fused loss, memory kept, channels_last", "ours")
+STEPS = 3
 
 
-def step(network, heads, optimizer, images, labels, loss_function):
-    features = network.features(images)
-    loss = loss_function(features.logits, labels)
-    for head, feature in zip(heads, (features.detail, features.context), strict=True):
-        loss = loss + 0.4 * loss_function(head(feature), labels)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
+class Eager:
+    """Fast-SCNN as it is trained everywhere: full-size logits, torch's own loss and memory."""
+
+    def __init__(self, channels_last: bool) -> None:
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.network = FastSCNN(19).train().to(memory_format=self.layout)
+        self.heads = torch.nn.ModuleList([AuxiliaryHead(64, 19), AuxiliaryHead(128, 19)]).train()
+        self.heads.to(memory_format=self.layout)
+        groups = decay_groups(torch.nn.ModuleList([self.network, self.heads]), 4e-5)
+        self.optimizer = torch.optim.SGD(groups, lr=0.045, momentum=0.9)
+
+    def step(self, images, labels):
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+        features = self.network.features(((images / 255 - mean) / std).contiguous(memory_format=self.layout))
+        loss = self.loss(features.logits, labels)
+        for head, feature in zip(self.heads, features.inner, strict=True):
+            loss = loss + 0.4 * self.loss(head(feature), labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+    @staticmethod
+    def loss(logits, labels):
+        full = F.interpolate(logits, labels.shape[-2:], mode="bilinear", align_corners=False)
+        return F.cross_entropy(full, labels, ignore_index=255)
 
 
-def serve(variant: str) -> None:
-    """Answer each line of stdin with the seconds of one step."""
-    if "kept" in variant:
-        keep_freed_memory()
-    loss_function = upsample_cross_entropy if variant.startswith("fused") else reference.upsample_cross_entropy
+class Ours:
+    """What `python src/train.py` makes of a batch."""
+
+    def __init__(self, overrides, *, bf16=False, compiled=False) -> None:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = OmegaConf.to_container(compose("train", ["data=fine", *overrides]), resolve=True)
+        if config["trainer"]["keep_memory"]:
+            keep_freed_memory()
+        self.module = Segmentation(config, CITYSCAPES).train()
+        settings = {name: value for name, value in config["optimizer"].items() if name not in ("power", "fused")}
+        fused = choose_fused(config["optimizer"]["fused"], torch.device("cpu"), clips=False)
+        self.optimizer = sgd(self.module, **settings, fused=fused)
+        self.autocast = torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext()
+        if compiled:
+            self.module.compile_network()
+
+    def step(self, images, labels):
+        with self.autocast:
+            loss = self.module.objective(images, labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+
+def build(variant):
     torch.manual_seed(0)
-    network = FastSCNN(CLASSES).train().to(memory_format=torch.channels_last)
-    heads = torch.nn.ModuleList([AuxiliaryHead(64, CLASSES), AuxiliaryHead(128, CLASSES)]).train()
-    optimizer = sgd(torch.nn.ModuleList([network, heads]))
-    images = torch.randn(BATCH, 3, *SIZE).contiguous(memory_format=torch.channels_last)
-    labels = torch.randint(0, CLASSES, (BATCH, *SIZE), dtype=torch.uint8)
+    if variant.startswith("eager"):
+        if "memory kept" in variant:
+            keep_freed_memory()
+        return Eager("channels_last" in variant)
+    return Ours(VARIANTS.get(variant, "").split(), bf16="bf16" in variant, compiled="compiled" in variant)
+
+
+def batch(variant, frames, height, width):
+    """Eager: planes and int64, as most loaders give them. Ours: pixels and uint8, as our loader does."""
+    images = torch.randint(0, 256, (frames, height, width, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    labels = torch.randint(0, 19, (frames, height, width), dtype=torch.uint8)
+    return (images.contiguous(), labels.long()) if variant.startswith("eager") else (images, labels)
+
+
+def serve(variant, size):
+    """Answer each line of stdin with the seconds of a few steps."""
+    model, data = build(variant), batch(variant, *size)
     for _ in range(2):
-        step(network, heads, optimizer, images, labels, loss_function)
+        model.step(*data)
     print("ready", flush=True)
     for _ in sys.stdin:
         times = []
         for _ in range(STEPS):
             started = time.perf_counter()
-            step(network, heads, optimizer, images, labels, loss_function)
+            model.step(*data)
             times.append(time.perf_counter() - started)
         print(json.dumps(times), flush=True)
 
 
-def main(rounds: int) -> None:
+def memory(variant, size):
+    """Print the MiB that two steps need beyond what was held before them; a small step brings the libraries in."""
+    model = build(variant)
+    model.step(*batch(variant, 2, 64, 128))
+    data = batch(variant, *size)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = _status("VmRSS")
+    for _ in range(2):
+        model.step(*data)
+    print(_status("VmHWM") - before)
+
+
+def _status(key):
+    return int(re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1)) / 1024
+
+
+def start(mode, variant, size, threads):
+    arguments = ["--child", mode, variant, *map(str, size), "--threads", str(threads)]
+    return subprocess.Popen(
+        [sys.executable, __file__, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def measure(variants, size, threads, rounds):
     servers = {}
-    for variant in VARIANTS:
-        servers[variant] = subprocess.Popen(
-            [sys.executable, __file__, "--serve", variant], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+    for variant in variants:
+        servers[variant] = start("serve", variant, size, threads)
         assert servers[variant].stdout.readline() == "ready\n"
-    seconds = {variant: [] for variant in VARIANTS}
+    seconds = {variant: [] for variant in variants}
     for _ in range(rounds):
         for variant, server in servers.items():
             server.stdin.write("go\n")
             server.stdin.flush()
             seconds[variant] += json.loads(server.stdout.readline())
     for server in servers.values():
-        server.stdin.close()
-        server.wait()
+        server.communicate()
     medians = {variant: statistics.median(times) for variant, times in seconds.items()}
-    result = {
-        "what": f"one training step, batch {BATCH} of {SIZE[0]}x{SIZE[1]}, {CLASSES} classes, three heads, fp32",
-        "threads": torch.get_num_threads(),
+    return {
         "seconds_median": medians,
         "seconds_min_max": {variant: [min(times), max(times)] for variant, times in seconds.items()},
         "speedup_over_eager": {variant: medians["eager"] / median for variant, median in medians.items()},
-        "steps_of_each": rounds * STEPS,
+    }
+
+
+def main(arguments):
+    variants = [*VARIANTS]
+    if arguments.bf16:
+        variants.append("ours, bf16")
+    if arguments.compile:
+        variants += ["ours, compiled", *(["ours, bf16, compiled"] if arguments.bf16 else [])]
+    steps = {
+        f"{case}, {threads} thread{'s' * (threads > 1)}": measure(variants, size, threads, arguments.rounds)
+        for case, size in CASES.items()
+        for threads in arguments.threads
+    }
+    peaks = {
+        variant: float(start("memory", variant, LARGE, max(arguments.threads)).communicate()[0])
+        for variant in MEASURED_MEMORY
+    }
+    result = {
+        "what": "one training step: normalisation, network, three heads of 19 classes, loss, backward, SGD; fp32",
+        "steps": steps,
+        "steps_of_each": arguments.rounds * STEPS,
+        "peak_memory": {
+            "what": f"MiB of two steps, batch {LARGE[0]} of {LARGE[1]}x{LARGE[2]}",
+            "mib": peaks,
+            "share_of_eager": {variant: peak / peaks["eager"] for variant, peak in peaks.items()},
+        },
         **measured(),
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "cpu_step.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps({key: result[key] for key in ("what", "seconds_median", "speedup_over_eager")}, indent=2))
+    arguments.output.parent.mkdir(exist_ok=True)
+    arguments.output.write_text(json.dumps(result, indent=2) + "\n")
+    shown = {case: found["speedup_over_eager"] for case, found in steps.items()}
+    print(json.dumps({"speedup_over_eager": shown, "peak_memory": result["peak_memory"]}, indent=2))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--serve"]:
-        serve(sys.argv[2])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--output", type=Path, default=RESULTS / "cpu_step.json")
+    parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
+    parsed = parser.parse_args()
+    if parsed.child:
+        torch.set_num_threads(parsed.threads[0])
+        mode, variant, *size = parsed.child
+        {"serve": serve, "memory": memory}[mode](variant, [int(side) for side in size])
     else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 8)
+        main(parsed)

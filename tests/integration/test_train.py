@@ -181,6 +181,7 @@ def test_broken_image_stops_the_run_with_its_name_also_from_a_worker(run, tmp_pa
         "data.batch_size=2",
         "logger=csv",
         "data.num_workers=1",
+        "data.store=off",
         cwd=tmp_path,
     )
     assert done.returncode == 2

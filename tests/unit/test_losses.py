@@ -1,10 +1,15 @@
-"""How the heads' losses add up; the cross-entropy itself is tested with the kernels."""
+"""How the heads' losses add up and what the settings say; the cross-entropy itself is tested with the kernels."""
 
 import math
 
 import pytest
 import torch
+import torch.nn.functional as F
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
+from fastscnn.errors import RequestError
+from fastscnn.runs.launch import CONF
 from fastscnn.training.losses import SegmentationLoss
 
 
@@ -18,3 +23,81 @@ def test_auxiliary_heads_count_four_tenths_each():
 def test_without_auxiliary_heads_the_classifier_counts_alone():
     loss = SegmentationLoss(auxiliary_weight=0.0)(torch.zeros(1, 4, 2, 2), [], torch.ones(1, 4, 4, dtype=torch.uint8))
     assert float(loss) == pytest.approx(math.log(4))
+
+
+def heads(classes=4):
+    generator = torch.manual_seed(0)
+    sizes = ((4, 6), (4, 6), (1, 2))  # of an output of 32x48: the classifier, x8 and x32
+    logits = [(3 * torch.randn(2, classes, *size, generator=generator)).requires_grad_() for size in sizes]
+    labels = torch.randint(0, classes, (2, 32, 48), generator=generator, dtype=torch.uint8)
+    labels[:, :5] = 255
+    return logits, labels
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_each_head_is_torchs_weighted_and_smoothed_cross_entropy(fused):
+    logits, labels = heads()
+    loss = SegmentationLoss(0.3, 0.1, [1.0, 0.5, 2.0, 0.0], fused=fused, num_classes=4)(logits[0], logits[1:], labels)
+    expected = [
+        F.cross_entropy(
+            F.interpolate(head, labels.shape[-2:], mode="bilinear"),
+            labels.long(),
+            torch.tensor([1.0, 0.5, 2.0, 0.0]),
+            ignore_index=255,
+            label_smoothing=0.1,
+        )
+        for head in logits
+    ]
+    torch.testing.assert_close(loss, expected[0] + 0.3 * (expected[1] + expected[2]))
+    ours = torch.autograd.grad(loss, logits)
+    plain = torch.autograd.grad(expected[0] + 0.3 * (expected[1] + expected[2]), logits)
+    torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-7)
+
+
+def test_hard_pixels_are_each_heads_own():
+    logits, labels = heads()
+    expected = []
+    for head in logits:
+        losses = F.cross_entropy(
+            F.interpolate(head, labels.shape[-2:], mode="bilinear"), labels.long(), ignore_index=255, reduction="none"
+        )[labels != 255]
+        expected.append(losses[losses > -math.log(0.2)].mean())
+    for fused in (True, False):
+        loss = SegmentationLoss(hard_pixels={"probability": 0.2, "keep": 0.1}, fused=fused)
+        torch.testing.assert_close(
+            loss(logits[0], logits[1:], labels), expected[0] + 0.4 * (expected[1] + expected[2]), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_ohem_is_an_option_of_the_loss_and_the_default_takes_all_pixels():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        found = {name: compose("train", [f"loss={name}"]).loss for name in ("cross_entropy", "ohem")}
+    losses = {name: SegmentationLoss(**OmegaConf.to_container(loss)) for name, loss in found.items()}
+    assert losses["cross_entropy"].hard is None
+    assert losses["ohem"].hard == (0.7, 0.0625)
+    assert losses["ohem"].auxiliary_weight == losses["cross_entropy"].auxiliary_weight == 0.4
+
+
+def test_class_weights_are_no_part_of_a_checkpoint():
+    assert SegmentationLoss(class_weights=[1.0, 2.0]).state_dict() == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"class_weights": [1.0, 2.0], "num_classes": 3},
+            r"^loss\.class_weights has 2 numbers for 3 classes: give one",
+        ),
+        ({"class_weights": [1.0, -1.0]}, r"^loss\.class_weights=\[1\.0, -1\.0\] is not null or a list of numbers of 0"),
+        ({"class_weights": "balanced"}, r"^loss\.class_weights=balanced is not"),
+        ({"class_weights": [0.0, 0.0]}, r"^loss\.class_weights is 0 for every class"),
+        ({"hard_pixels": True}, r"^loss\.hard_pixels=True is not null or \{probability: P, keep: K\}: set loss=ohem"),
+        ({"hard_pixels": {"share": 0.1}}, r"^loss\.hard_pixels=.*share.* is not null"),
+        ({"hard_pixels": {"keep": 7}}, r"^loss\.hard_pixels\.keep=7 is not a number from 0 to 1\."),
+        ({"fused": "auto"}, r"^loss\.fused=auto is not one of True, False"),
+    ],
+)
+def test_settings_that_cannot_be_meant_so_are_refused(settings, message):
+    with pytest.raises(RequestError, match=message):
+        SegmentationLoss(**settings)

@@ -1,11 +1,13 @@
-"""Which parameters decay, by name, and how the learning rate falls."""
+"""Which parameters decay, by name, how their step is computed, and how the learning rate falls."""
+
+import copy
 
 import pytest
 import torch
 
 from fastscnn.network.blocks import AuxiliaryHead
 from fastscnn.network.fast_scnn import FastSCNN
-from fastscnn.training.optim import decay_groups, poly, sgd
+from fastscnn.training.optim import choose_fused, decay_groups, poly, same_layout, sgd
 
 
 def names_that_decay(module):
@@ -77,3 +79,47 @@ def test_learning_rate_follows_the_poly_formula_each_step_down_to_zero():
         schedule.step()
     assert rates == pytest.approx([0.045 * (1 - step / 10) ** 0.9 for step in range(10)])
     assert optimizer.param_groups[0]["lr"] == 0.0
+
+
+def trained(fused, layout=torch.contiguous_format, steps=3, state=None):
+    """Weights and optimizer after a few steps along made-up gradients, the same for every layout."""
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 3, groups=4), torch.nn.BatchNorm2d(4))
+    module.to(memory_format=layout)
+    optimizer = sgd(module, lr=0.1, weight_decay=0.01, fused=fused)
+    if state is not None:
+        optimizer.load_state_dict(copy.deepcopy(state))
+        for group in optimizer.param_groups:
+            group["fused"] = fused
+        same_layout(optimizer)
+    for _ in range(steps):
+        for parameter in module.parameters():
+            parameter.grad = torch.empty_like(parameter).copy_(torch.randn(parameter.shape))
+        optimizer.step()
+    return [parameter.detach() for parameter in module.parameters()], optimizer
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_fused_step_is_the_plain_one(layout):
+    for fused, plain in zip(trained(True, layout)[0], trained(False)[0], strict=True):
+        torch.testing.assert_close(fused, plain, rtol=1e-6, atol=1e-6)
+
+
+def test_momentum_of_a_checkpoint_is_taken_over_in_the_layout_of_the_weights():
+    state = trained(False, torch.channels_last)[1].state_dict()
+    for fused, plain in zip(trained(True, state=state)[0], trained(False, state=state)[0], strict=True):
+        torch.testing.assert_close(fused, plain, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("setting", "device", "clips", "expected"),
+    [
+        ("auto", "cpu", False, True),
+        ("auto", "cpu", True, None),
+        ("auto", "cuda", False, None),
+        (True, "cuda", True, True),
+        (False, "cpu", False, False),
+    ],
+)
+def test_automatic_choice_of_the_fused_step(setting, device, clips, expected):
+    assert choose_fused(setting, torch.device(device), clips=clips) is expected

@@ -13,7 +13,8 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 
 from fastscnn.runs.record import BEST, LAST, RunRecord
-from fastscnn.training.task import NonFiniteLoss, Task
+from fastscnn.training.losses_seen import NonFiniteLoss
+from fastscnn.training.task import Task
 
 
 def checkpoints(folder: Path, monitor: str) -> list[ModelCheckpoint]:
@@ -79,8 +80,12 @@ class FiniteWeights(pl.Callback):
 
     @staticmethod
     def _check(module: pl.LightningModule) -> None:
-        for name, tensor in module.state_dict().items():
-            if not torch.isfinite(tensor).all():
+        if isinstance(module, Task):
+            module.losses.read()  # which can name the step and the frames
+        tensors = module.state_dict()
+        finite = torch.stack([torch.isfinite(tensor).all() for tensor in tensors.values()]).tolist()
+        for name, is_finite in zip(tensors, finite, strict=True):
+            if not is_finite:
                 raise NonFiniteLoss(
                     f"{name} is not finite after step {module.global_step}: lower optimizer.lr; the checkpoints of the "
                     "epochs before are kept"

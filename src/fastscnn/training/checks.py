@@ -11,8 +11,9 @@ from fastscnn.data.imagenet import NAME
 from fastscnn.data.module import SegmentationData
 from fastscnn.errors import RequestError
 from fastscnn.network.build import FAST_SCNN, check_model
+from fastscnn.training.hardware import choose_precision
 
-OURS = {"compile"}
+OURS = {"compile", "channels_last", "keep_memory", "profile_steps", "recompute"}
 """Settings of the `trainer` group that are not Lightning's."""
 
 
@@ -27,6 +28,7 @@ def check_settings(plain: Mapping[str, Any]) -> None:
     if unknown:
         raise RequestError(f"trainer.{unknown[0]} is no setting of Lightning's Trainer: leave it out.")
     check_model(plain["model"])
+    _check_step(plain)
     _check_task(plain)
     _check_peer(plain)
     _check_smallest_batch(plain, frames=plain["data"]["batch_size"])
@@ -62,6 +64,17 @@ def check_labelled(data: SegmentationData, split: str, fix: str) -> None:
     if unlabelled:
         raise RequestError(
             f"{data.dataset} {split} has no label for {unlabelled[0]} ({len(unlabelled)} frames have none): {fix}."
+        )
+
+
+def _check_step(plain: Mapping[str, Any]) -> None:
+    """Lightning clips no gradients that a fused kernel would unscale."""
+    trainer = plain["trainer"]
+    precision = choose_precision(trainer["precision"], trainer["accelerator"])
+    if plain["optimizer"].get("fused") is True and trainer["gradient_clip_val"] and precision.endswith("mixed"):
+        raise RequestError(
+            f"optimizer.fused=true and trainer.gradient_clip_val={trainer['gradient_clip_val']} do not go together at "
+            f"trainer.precision={precision}: leave optimizer.fused out."
         )
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.table import Table
 from timm.data.mixup import Mixup
 from torch import Tensor, nn
@@ -67,8 +66,8 @@ class Classification(Task):
 
     def __init__(self, config: Mapping[str, Any], classes: ImageClasses) -> None:
         super().__init__(config, classes)
-        network = build_classifier(self.config["model"], classes.num_classes)
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = build_classifier(self.config["model"], classes.num_classes)
+        self._lay_out()
         smoothing: float = self.config["loss"]["label_smoothing"]
         self.mixing = _mixing(self.config["augment"], classes.num_classes)
         self.loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
@@ -105,14 +104,17 @@ class Classification(Task):
         """Loss of one batch: `image` uint8 [B, 3, H, W], `target` int64 [B], `name`.
 
         Raises:
-            NonFiniteLoss: The loss is NaN or infinite; names the step and the images.
+            NonFiniteLoss: The loss is NaN or infinite; names the step and the images. On the CPU; elsewhere it is
+                raised when logging is due.
         """
         images, targets = self._input(batch["image"]), batch["target"]
         if self.mixing is not None:
             with seeded(frame_seed(self.config["seed"], self.current_epoch, batch_idx)):
                 images, targets = self.mixing(images, targets)
-        logits = self.network(images)
-        loss: Tensor = self.loss(logits, targets)
+        with self._remembering(images.device):
+            logits = self.network(images)
+        with self._part("loss"):
+            loss: Tensor = self.loss(logits, targets)
         self._log_loss(loss, len(images), batch["name"])
         if self.mixing is None:
             hits = (logits.argmax(1) == targets).float().mean()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
@@ -14,6 +15,7 @@ from rich.console import Console
 from fastscnn.data.build import TrainingData, build_data, build_image_data
 from fastscnn.data.imagenet import NAME as IMAGENET
 from fastscnn.data.imagenet import ImageNetData
+from fastscnn.errors import RequestError
 from fastscnn.memory import keep_freed_memory
 from fastscnn.network.cost import network_cost
 from fastscnn.runs.multirun import keep_folder
@@ -28,15 +30,17 @@ from fastscnn.training.callbacks import (
     best_checkpoints,
     checkpoints,
 )
-from fastscnn.training.checks import check_data, check_settings
+from fastscnn.training.checks import OURS, check_data, check_settings
 from fastscnn.training.hardware import choose_accelerator, choose_precision, quiet
 from fastscnn.training.pictures import Pictures
 from fastscnn.training.pretrained import find_weights, load_pretrained
+from fastscnn.training.profile import Profile, StepProfiler
 from fastscnn.training.progress import ProgressLine
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.training.task import Task
 
 PAPER_SIZE = (1024, 2048)
+PROFILE = "profile.json"
 
 
 def fit(config: DictConfig) -> None:
@@ -50,7 +54,6 @@ def fit(config: DictConfig) -> None:
         NonFiniteLoss: The loss became NaN or infinite.
     """
     quiet()
-    keep_freed_memory()
     first_process = getattr(rank_zero_only, "rank", 0) == 0
     resumed = resumed_run(config, first_process=first_process)
     if resumed:
@@ -59,15 +62,21 @@ def fit(config: DictConfig) -> None:
             print(*resumed.told(), sep="\n")
             keep_folder(resumed.folder)
             return
+        if config.trainer.get("profile_steps"):
+            raise RequestError(
+                f"trainer.profile_steps={config.trainer.profile_steps} is for a run of its own: leave resume out."
+            )
     elif config.paths.run_dir and first_process:
         refuse_existing(Path(config.paths.run_dir))
     plain: Any = OmegaConf.to_container(config, resolve=True)
     plain["trainer"]["accelerator"] = choose_accelerator(plain["trainer"]["accelerator"], plain["trainer"]["devices"])
     check_settings(plain)
+    if plain["trainer"].get("keep_memory", True):
+        keep_freed_memory()
     weights = None if resumed else find_weights(plain["pretrain"], plain["paths"]["output_dir"])
     data = _data(plain)
-    data.prepare_data()
     check_data(plain, data)
+    data.prepare_data()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module = _task(plain, data)
     transfer = load_pretrained(module.network, weights) if weights else None
@@ -79,7 +88,8 @@ def fit(config: DictConfig) -> None:
             if transfer:
                 session.record.update(pretrain=transfer.record())
                 console.print(str(transfer), highlight=False, soft_wrap=True)
-        trainer = _trainer(plain, module, data, session, console)
+        profiler = _profiler(plain["trainer"])
+        trainer = _trainer(plain, module, data, session, console, profiler)
         if session.record:
             session.record.update(device=_device(trainer))
         if plain["trainer"]["compile"]:
@@ -88,7 +98,10 @@ def fit(config: DictConfig) -> None:
             trainer.fit(
                 module, datamodule=data, ckpt_path=resumed.folder / LAST if resumed else None, weights_only=True
             )
-            _finish(trainer, module, data, console, test=plain["data"]["evaluate_test"])
+            if profiler:
+                _tell_profile(trainer, profiler, plain, session.folder, console)
+            else:
+                _finish(trainer, module, data, console, test=plain["data"]["evaluate_test"])
         except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM, ignoring any further Ctrl-C
             signal.signal(signal.SIGINT, signal.default_int_handler)
             name = "SIGTERM" if isinstance(stop, SIGTERMException) else "Ctrl-C"
@@ -125,11 +138,22 @@ def validation_interval(setting: int | str, max_epochs: int) -> int:
     return next(every for every in range(most, 0, -1) if max_epochs % every == 0)
 
 
+def _profiler(settings: Mapping[str, Any]) -> StepProfiler | None:
+    """With the clock of what computes, where the steps are to be timed."""
+    if not settings.get("profile_steps"):
+        return None
+    return StepProfiler.of("cuda" if settings["accelerator"] in ("gpu", "cuda") else "cpu")
+
+
 def _trainer(
-    plain: Mapping[str, Any], module: Task, data: TrainingData, session: Session, console: Console
+    plain: Mapping[str, Any],
+    module: Task,
+    data: TrainingData,
+    session: Session,
+    console: Console,
+    profiler: StepProfiler | None,
 ) -> pl.Trainer:
-    settings = dict(plain["trainer"])
-    settings.pop("compile")
+    settings = {name: value for name, value in plain["trainer"].items() if name not in OURS}
     if settings["sync_batchnorm"] == "auto":
         settings["sync_batchnorm"] = settings["devices"] > 1 and settings["accelerator"] in ("gpu", "cuda")
     settings["precision"] = choose_precision(settings["precision"], settings["accelerator"])
@@ -146,15 +170,33 @@ def _trainer(
         callbacks.append(KeepRecord(session.record))
         if isinstance(module, Segmentation):
             callbacks.append(Pictures(session.record, plain["pictures"]))
+    if profiler:
+        settings |= {"max_epochs": -1, "max_steps": plain["trainer"]["profile_steps"]}
+        settings |= {"limit_val_batches": 0, "enable_checkpointing": False, "profiler": profiler}
+    else:
+        callbacks += checkpoints(session.folder, module.monitor)
     return pl.Trainer(
         **settings,
         default_root_dir=session.folder,
         logger=session.loggers or False,
-        callbacks=[*callbacks, *checkpoints(session.folder, module.monitor)],
+        callbacks=callbacks,
         use_distributed_sampler=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+
+def _tell_profile(
+    trainer: pl.Trainer, profiler: StepProfiler, plain: Mapping[str, Any], folder: Path, console: Console
+) -> None:
+    """Show where the time of a step went, and keep it in `profile.json`."""
+    if not trainer.is_global_zero:
+        return
+    profile = Profile.of(profiler.steps(), plain["data"]["batch_size"] // trainer.accumulate_grad_batches)
+    sentence = profile.sentence(plain, gpu=trainer.strategy.root_device.type == "cuda")
+    profile.save(folder / PROFILE, sentence)
+    console.print(profile.table())
+    console.print(sentence, highlight=False, soft_wrap=True)
 
 
 def _finish(trainer: pl.Trainer, module: Task, data: TrainingData, console: Console, *, test: bool) -> None:
@@ -196,8 +238,6 @@ def _summary(module: Task, data: TrainingData, session: Session, console: Consol
 
 
 def _device(trainer: pl.Trainer) -> str:
-    import torch
-
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     return f"{trainer.world_size} x {name}, {torch.get_num_threads()} threads, {trainer.precision}"

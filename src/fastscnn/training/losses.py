@@ -1,24 +1,94 @@
 """The training loss: cross-entropy of the classifier and of the two auxiliary heads."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
-from fastscnn.kernels import upsample_cross_entropy
+from fastscnn.errors import RequestError
+from fastscnn.kernels import HardPixels, reference, upsample_cross_entropy
 
 
 class SegmentationLoss(nn.Module):
-    """Cross-entropy of the classifier plus the weighted ones of the auxiliary heads (section 3.1)."""
+    """Cross-entropy of the classifier plus the weighted ones of the auxiliary heads (section 3.1).
 
-    def __init__(self, auxiliary_weight: float = 0.4, label_smoothing: float = 0.0, ignore_index: int = 255) -> None:
+    Args:
+        auxiliary_weight: Weight of each auxiliary head.
+        label_smoothing: Share of the target that is spread evenly over all classes.
+        class_weights: Weight of each class.
+        hard_pixels: `probability` and `keep` of `HardPixels`: only the pixels that a head finds hard count for it.
+        fused: Whether upsampling and cross-entropy are one step; else full-size logits are made, as torch does it.
+        ignore_index: Label of the pixels that are left out.
+        num_classes: How many classes the weights are for.
+
+    Raises:
+        RequestError: `class_weights` or `hard_pixels` cannot be meant so.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        auxiliary_weight: float = 0.4,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+        hard_pixels: Mapping[str, float] | None = None,
+        fused: bool = True,
+        ignore_index: int = 255,
+        num_classes: int | None = None,
+    ) -> None:
         super().__init__()
         self.auxiliary_weight = auxiliary_weight
         self.label_smoothing = label_smoothing
+        self.hard = _hard_pixels(hard_pixels)
+        if not isinstance(fused, bool):
+            raise RequestError(f"loss.fused={fused} is not one of True, False. Set loss.fused= to such a value.")
+        self._cross_entropy = upsample_cross_entropy if fused else reference.upsample_cross_entropy
         self.ignore_index = ignore_index
+        self.register_buffer("class_weights", _weights(class_weights, num_classes), persistent=False)
 
     def forward(self, logits: Tensor, auxiliary: Sequence[Tensor], labels: Tensor) -> Tensor:
         """Logits [B, C, h, w] and those of the auxiliary heads, labels [B, H, W]; returns a scalar."""
         return self._one(logits, labels) + self.auxiliary_weight * sum(self._one(head, labels) for head in auxiliary)
 
     def _one(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return upsample_cross_entropy(logits, labels, self.ignore_index, label_smoothing=self.label_smoothing)
+        return self._cross_entropy(
+            logits, labels, self.ignore_index, self.class_weights, self.label_smoothing, self.hard
+        )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _weights(weights: object, num_classes: int | None) -> Tensor | None:
+    if weights is None:
+        return None
+    if not isinstance(weights, Sequence) or not all(_is_number(weight) and weight >= 0 for weight in weights):
+        raise RequestError(
+            f"loss.class_weights={weights} is not null or a list of numbers of 0 or more: give one for each class."
+        )
+    if num_classes is not None and len(weights) != num_classes:
+        raise RequestError(
+            f"loss.class_weights has {len(weights)} numbers for {num_classes} classes: give one for each class."
+        )
+    if not any(weights):
+        raise RequestError("loss.class_weights is 0 for every class: give one of them a number above 0.")
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+def _hard_pixels(settings: object) -> HardPixels | None:
+    if settings is None:
+        return None
+    if not isinstance(settings, Mapping) or not set(settings) <= set(HardPixels._fields):
+        raise RequestError(
+            f"loss.hard_pixels={settings} is not null or {{probability: P, keep: K}}: set loss=ohem, or these two."
+        )
+    for name, value in settings.items():
+        if not _is_number(value) or not 0 <= value <= 1:
+            raise RequestError(
+                f"loss.hard_pixels.{name}={value} is not a number from 0 to 1. Set loss.hard_pixels.{name}= to such a "
+                "value."
+            )
+    return HardPixels(**settings)

@@ -75,8 +75,8 @@ class ConfusionMatrix(Metric):
     """Counts of (label, prediction) pairs over all frames; ignored pixels are left out.
 
     The counts are int64, so the result depends neither on the order of the frames nor on how they were split
-    over batches and devices. One `bincount` an update: torchmetrics' own matrix checks its input at 9 times
-    the price.
+    over batches and devices. One `bincount` of 32-bit pairs an update, ignored pixels counted apart instead of
+    looked up: torchmetrics' own matrix checks its input at many times the price.
     """
 
     full_state_update = False
@@ -96,10 +96,13 @@ class ConfusionMatrix(Metric):
         """
         if predictions.shape != labels.shape:
             raise ValueError(f"predictions {tuple(predictions.shape)} and labels {tuple(labels.shape)} differ")
-        valid = labels != self.classes.ignore_index
-        size = self.classes.num_classes
-        pairs = labels[valid].long() * size + predictions[valid].long()
-        self.matrix += torch.bincount(pairs, minlength=size * size).view(size, size)
+        size, ignored = self.classes.num_classes, self.classes.ignore_index
+        rows = max(size, ignored + 1)
+        pairs = labels.to(torch.int32, copy=True).mul_(size).add_(predictions).flatten()
+        counts = torch.bincount(pairs, minlength=rows * size).view(rows, size)[:size]
+        if ignored < size:
+            counts[ignored] = 0
+        self.matrix += counts
 
     def compute(self) -> Tensor:
         """Counts of everything added so far, over all devices; int64 [C, C], rows are labels."""

@@ -1,7 +1,8 @@
-"""Which parameters decay, and how the learning rate falls."""
+"""Which parameters decay, how their step is computed, and how the learning rate falls."""
 
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -30,9 +31,48 @@ def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]
     ]
 
 
-def sgd(module: nn.Module, *, lr: float = 0.045, momentum: float = 0.9, weight_decay: float = 4e-5) -> Optimizer:
-    """Stochastic gradient descent with the paper's momentum and L2 regularization."""
-    return SGD(decay_groups(module, weight_decay), lr=lr, momentum=momentum)
+def sgd(
+    module: nn.Module,
+    *,
+    lr: float = 0.045,
+    momentum: float = 0.9,
+    weight_decay: float = 4e-5,
+    fused: bool | None = None,
+) -> Optimizer:
+    """Stochastic gradient descent with the paper's momentum and L2 regularization.
+
+    Args:
+        module: Whose parameters to train.
+        lr: Learning rate.
+        momentum: Share of the last step that is kept.
+        weight_decay: Of the parameters that decay.
+        fused: One kernel for all tensors, or torch's own choice.
+    """
+    return SGD(decay_groups(module, weight_decay), lr=lr, momentum=momentum, fused=fused)
+
+
+def choose_fused(setting: bool | str, device: torch.device, *, clips: bool) -> bool | None:
+    """What `sgd` takes for `optimizer.fused`.
+
+    `auto` is true on a CPU. On a GPU it is torch's own choice, a kernel for each of a few operations over all tensors:
+    the fused one refuses gradients whose strides differ from their weights', as those of 1x1 and depthwise
+    convolutions do in channels_last (https://github.com/pytorch/pytorch/issues/106951). Nor does Lightning clip
+    gradients beside it at mixed precision.
+    """
+    if setting != "auto":
+        return bool(setting)
+    return True if device.type == "cpu" and not clips else None
+
+
+def same_layout(optimizer: Optimizer) -> None:
+    """Lay each momentum out as its parameter, which the fused kernel takes for granted.
+
+    They differ where a checkpoint comes from a run with another `trainer.channels_last`.
+    """
+    for parameter, state in optimizer.state.items():
+        momentum = state.get("momentum_buffer")
+        if momentum is not None and momentum.stride() != parameter.stride():
+            state["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
 
 
 def poly(optimizer: Optimizer, total_steps: int, power: float = 0.9) -> LambdaLR:

@@ -29,7 +29,6 @@ class ProgressLine(pl.Callback):
             disable=not console.is_terminal,
             transient=True,
         )
-        self.loss = float("nan")
         self.rate = 0.0
         self._batch_started = 0.0
 
@@ -48,18 +47,20 @@ class ProgressLine(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Advance the bar; loss and rate are running means over about twenty batches."""
+        """Advance the bar; loss and rate are running means over about twenty batches.
+
+        The loss is that of the latest step that was read, for showing it is not worth waiting for the device.
+        """
+        assert isinstance(pl_module, Task)
         now = time.perf_counter()
         rate = len(batch["image"]) * trainer.world_size / (now - self._batch_started)
         self._batch_started = now
-        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
-        self.loss = loss if self.loss != self.loss else 0.95 * self.loss + 0.05 * loss
         self.rate = 0.95 * self.rate + 0.05 * rate if self.rate else rate
         self.bar.update(
             self.task,
             completed=trainer.global_step,
             description=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
-            loss=f"{self.loss:.3f}",
+            loss=f"{pl_module.losses.mean:.3f}",
             rate=f"{self.rate:.1f}",
         )
 
@@ -73,7 +74,7 @@ class ProgressLine(pl.Callback):
         mark = " *" if pl_module.best_scores is pl_module.scores["val"] else ""
         self.console.print(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {trainer.global_step}  "
-            f"loss {self.loss:.3f}  {self.rate:.1f} images/s  {pl_module.monitor} {value:.4f}  "
+            f"loss {pl_module.losses.mean:.3f}  {self.rate:.1f} images/s  {pl_module.monitor} {value:.4f}  "
             f"best {pl_module.best:.4f}{mark}",
             highlight=False,
             soft_wrap=True,

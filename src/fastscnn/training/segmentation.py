@@ -45,13 +45,16 @@ class Segmentation(Task):
     def __init__(self, config: Mapping[str, Any], classes: ClassTable) -> None:
         super().__init__(config, classes)
         model = self.config["model"]
-        self.network = build_network(model, classes.num_classes).to(memory_format=torch.channels_last)
-        self.loss = SegmentationLoss(**self.config["loss"], ignore_index=classes.ignore_index)
+        self.network = build_network(model, classes.num_classes)
+        self.loss = SegmentationLoss(
+            **self.config["loss"], ignore_index=classes.ignore_index, num_classes=classes.num_classes
+        )
         self.auxiliary = nn.ModuleList(
             AuxiliaryHead(channels, classes.num_classes, dropout=model["dropout"], activation=model["activation"])
             for channels in self.network.auxiliary_channels
             if self.loss.auxiliary_weight > 0
         )
+        self._lay_out()
         self.confusion = ConfusionMatrix(classes)
         self.scale: float = self.config.get("resolution", {"scale": 1.0})["scale"]
 
@@ -86,8 +89,10 @@ class Segmentation(Task):
         return module
 
     def compile_network(self) -> None:
-        """Compile the part that training and evaluation share; the names of the weights stay as they are."""
+        """Compile the part that training and evaluation share, and the heads; weights keep their names."""
         self.network.features = torch.compile(self.network.features)  # type: ignore[method-assign]
+        for head in self.auxiliary:
+            head.compile()
 
     def forward(self, images: Tensor) -> Tensor:
         """Images uint8 [B, 3, H, W] to logits float [B, C, H, W], at any resolution of the network's input."""
@@ -103,12 +108,20 @@ class Segmentation(Task):
         """Loss of one batch: `image` uint8 [B, 3, H, W], `label` uint8 [B, H, W], `name`.
 
         Raises:
-            NonFiniteLoss: The loss is NaN or infinite; names the step and the frames.
+            NonFiniteLoss: The loss is NaN or infinite; names the step and the frames. On the CPU; elsewhere it is
+                raised when logging is due.
         """
-        features = self.network.features(self._input(batch["image"]))
-        heads = [head(feature) for head, feature in zip(self.auxiliary, features.inner, strict=False)]
-        loss: Tensor = self.loss(features.logits, heads, batch["label"])
+        loss = self.objective(batch["image"], batch["label"])
         self._log_loss(loss, len(batch["image"]), batch["name"])
+        return loss
+
+    def objective(self, images: Tensor, labels: Tensor) -> Tensor:
+        """What training makes small: the loss over all heads of images uint8 [B, 3, H, W], labels uint8 [B, H, W]."""
+        with self._remembering(images.device):
+            features = self.network.features(self._input(images))
+            heads = [head(feature) for head, feature in zip(self.auxiliary, features.inner, strict=False)]
+        with self._part("loss"):
+            loss: Tensor = self.loss(features.logits, heads, labels)
         return loss
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
@@ -120,7 +133,8 @@ class Segmentation(Task):
         return {"predictions": self._count(batch)}
 
     def _input(self, images: Tensor) -> Tensor:
-        return downscale(super()._input(images), self.scale)
+        images = downscale(super()._input(images), self.scale)
+        return images if self.channels_last else images.contiguous()
 
     def _count(self, batch: Mapping[str, Any]) -> Tensor:
         predictions = self.predict_labels(batch["image"])

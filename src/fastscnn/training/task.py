@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,11 +18,9 @@ from fastscnn.data.images import ImageClasses
 from fastscnn.data.normalize import normalize
 from fastscnn.errors import RequestError
 from fastscnn.runs.checkpoint import META
-from fastscnn.training.optim import poly, sgd
-
-
-class NonFiniteLoss(Exception):
-    """The loss became NaN or infinite; raised before the weights are touched by it."""
+from fastscnn.training.losses_seen import SeenLosses
+from fastscnn.training.optim import choose_fused, poly, same_layout, sgd
+from fastscnn.training.recompute import Recomputed, choose_recompute
 
 
 class Result(Protocol):
@@ -43,6 +42,8 @@ class Task(pl.LightningModule):
         config: Plain containers, saved in every checkpoint.
         classes: What to predict; saved in every checkpoint.
         network: Maps normalised images [B, 3, H, W] to logits.
+        channels_last: Whether weights and images lie in memory pixel by pixel.
+        losses: Those of training.
         scores: Stage (`val`, `test`) to the scores of its latest evaluation.
         best_scores: Those of the validation with the highest `monitor`.
     """
@@ -55,6 +56,9 @@ class Task(pl.LightningModule):
         super().__init__()
         self.config = dict(config)
         self.classes = classes
+        self.channels_last = bool(self.config.get("trainer", {}).get("channels_last", True))
+        self.losses = SeenLosses()
+        self._recomputed: Recomputed | None = None
         self.scores: dict[str, Result] = {}
         self.best_scores: Result | None = None
 
@@ -96,8 +100,9 @@ class Task(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """SGD with the poly schedule, a step at a time over the whole run."""
         settings = dict(self.config["optimizer"])
-        power = settings.pop("power")
-        optimizer = sgd(self, **settings)
+        power, fused = settings.pop("power"), settings.pop("fused", "auto")
+        clips = self.trainer.gradient_clip_val is not None
+        optimizer = sgd(self, **settings, fused=choose_fused(fused, self.device, clips=clips))
         schedule = poly(optimizer, int(self.trainer.estimated_stepping_batches), power)
         self._groups = [{key: group[key] for key in group if key != "params"} for group in optimizer.param_groups]
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -112,6 +117,19 @@ class Task(pl.LightningModule):
         schedule.base_lrs = [own["initial_lr"] for own in self._groups]
         for group, own, factor in zip(optimizer.param_groups, self._groups, schedule.lr_lambdas, strict=True):
             group |= own | {"lr": own["initial_lr"] * factor(schedule.last_epoch)}
+        same_layout(optimizer)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Look at the losses where logging is due, which waits for the device in any case.
+
+        Raises:
+            NonFiniteLoss: One is NaN or infinite; names the step and the frames.
+        """
+        trainer: Any = self.trainer
+        every = trainer.log_every_n_steps
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if every and stepped and self.global_step % every == 0:
+            self.losses.read()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the network, and the best scores so far: plain containers only."""
@@ -132,17 +150,35 @@ class Task(pl.LightningModule):
     def _judge(self) -> Result:
         """Scores of everything counted since the last call."""
 
+    def _lay_out(self) -> None:
+        """Lay the weights out in memory as the images are."""
+        if self.channels_last:
+            self.to(memory_format=torch.channels_last)
+
     def _input(self, images: Tensor) -> Tensor:
-        return normalize(images).contiguous(memory_format=torch.channels_last)
+        return normalize(images, channels_last=self.channels_last)
+
+    def _remembering(self, device: torch.device) -> AbstractContextManager[Any]:
+        """The network's run in training, by what its graph keeps for the backward pass."""
+        settings = self.config.get("trainer", {})
+        if not choose_recompute(settings.get("recompute", "auto"), device, compiled=settings.get("compile", False)):
+            return nullcontext()
+        if self._recomputed is None:
+            self._recomputed = Recomputed(self)
+        return self._recomputed
+
+    def _part(self, name: str) -> AbstractContextManager[Any]:
+        """Tell the profiler, where there is one, which part of the step this block is."""
+        trainer: Any = self._trainer
+        return trainer.profiler.profile(name) if trainer else nullcontext()
 
     def _log_loss(self, loss: Tensor, batch_size: int, names: Sequence[str]) -> None:
-        if not torch.isfinite(loss):
-            raise NonFiniteLoss(
-                f"the loss is {loss.item()} at step {self.global_step} (frames {', '.join(names)}): lower "
-                "optimizer.lr, or look at these frames; the checkpoints of the epochs before are kept"
-            )
-        self.log("train/loss", loss, batch_size=batch_size)
-        self.log("train/lr", self.optimizers().param_groups[0]["lr"], batch_size=1)  # type: ignore[union-attr]
+        with self._part("logging"):
+            self.losses.add(loss, self.global_step, names)
+            self.log("train/loss", loss, batch_size=batch_size)
+            # A tensor of the CPU's: Lightning would bring a number to the device, and wait for that.
+            optimizer: Any = self.optimizers()
+            self.log("train/lr", torch.tensor(optimizer.param_groups[0]["lr"]), batch_size=1)
 
     def _log_scores(self, stage: str) -> None:
         scores = self._judge()

@@ -1,0 +1,98 @@
+"""A short CamVid schedule before and after what makes training fast: the same test mIoU, in how much less time.
+
+    python benchmarks/camvid_schedule.py CAMVID_DIR [--epochs 10] [--seeds 0 1 2] [--output FILE]
+
+"Before" trains with all of it switched off, as the commands did that this replaced: PNG files decoded at every step,
+resized and then cropped; eager loss; memory given back; "after" with the defaults. Real commands one after the other,
+the two in turn seed by seed. The runs stay in outputs/camvid_schedule/; what is finished there is not trained again.
+Writes results/camvid_schedule.json.
+"""
+
+import argparse
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from machine import measured
+
+from fastscnn.runs.record import read_record
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTINGS = {
+    "before": [
+        "data.store=off",
+        "augment=resize_first",
+        "loss.fused=false",
+        "optimizer.fused=false",
+        "trainer.channels_last=false",
+        "trainer.keep_memory=false",
+        "trainer.recompute=false",
+    ],
+    "after": [],
+}
+
+
+def train(folder, settings):
+    """Run one training, as a user would; the seconds of the whole command."""
+    command = [sys.executable, "src/train.py", "experiment=camvid", *settings, "logger=csv", f"paths.run_dir={folder}"]
+    print("python", shlex.join(command[1:]), flush=True)
+    started = time.perf_counter()
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def finished(folder):
+    return (folder / "seconds").exists() and read_record(folder)["status"] == "finished"
+
+
+def spread(values):
+    values = list(values)
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return {"mean": statistics.fmean(values), "deviation": deviation, "of_each_seed": values}
+
+
+def main(arguments):
+    root = arguments.root.resolve()
+    common = [f"data.root={root}", f"trainer.max_epochs={arguments.epochs}"]
+    folders = {}
+    for seed in arguments.seeds:
+        for name, settings in SETTINGS.items():
+            folder = ROOT / "outputs" / "camvid_schedule" / f"{arguments.epochs}_epochs" / f"{name}_seed{seed}"
+            folders.setdefault(name, []).append(folder)
+            if not finished(folder):
+                seconds = train(folder, [*common, *settings, f"seed={seed}"])
+                (folder / "seconds").write_text(f"{seconds}\n")
+    found = {
+        name: {
+            "settings": SETTINGS[name],
+            "seconds": spread(float((folder / "seconds").read_text()) for folder in of_seeds),
+            "test_miou": spread(read_record(folder)["metrics"]["best"]["test/miou"] for folder in of_seeds),
+            "val_miou": spread(read_record(folder)["metrics"]["best"]["val/miou"] for folder in of_seeds),
+            "device": read_record(of_seeds[0])["device"],
+        }
+        for name, of_seeds in folders.items()
+    }
+    before, after = found["before"], found["after"]
+    result = {
+        "what": f"python src/train.py experiment=camvid trainer.max_epochs={arguments.epochs}, seeds {arguments.seeds}",
+        **found,
+        "share_of_time": after["seconds"]["mean"] / before["seconds"]["mean"],
+        "difference_of_test_miou": after["test_miou"]["mean"] - before["test_miou"]["mean"],
+        **measured(),
+    }
+    arguments.output.parent.mkdir(exist_ok=True)
+    arguments.output.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps({key: value for key, value in result.items() if key not in measured()}, indent=2))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--output", type=Path, default=ROOT / "results" / "camvid_schedule.json")
+    main(parser.parse_args())

@@ -1,0 +1,55 @@
+"""The losses of the steps that were taken, read from the device when they are asked for."""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+
+class NonFiniteLoss(Exception):
+    """The loss, or a weight after it, became NaN or infinite."""
+
+
+class SeenLosses:
+    """Every step's loss, looked at without making the device wait at every step.
+
+    On the CPU a loss is read as it comes, before the weights are touched by it. On another device it stays there until
+    `read`, which is called when logging is due, and before anything is evaluated or saved.
+
+    Attributes:
+        mean: Running mean over about twenty of those that were read; NaN before the first.
+    """
+
+    def __init__(self) -> None:
+        self.mean = float("nan")
+        self._unread: list[tuple[Tensor, int, Sequence[str]]] = []
+
+    def add(self, loss: Tensor, step: int, names: Sequence[str]) -> None:
+        """Take a scalar, with its step and the names of its frames.
+
+        Raises:
+            NonFiniteLoss: As `read` does; on the CPU alone.
+        """
+        self._unread.append((loss.detach(), step, names))
+        if not self._waits(loss):
+            self.read()
+
+    def read(self) -> None:
+        """Wait for the device, and look at the losses since the last time.
+
+        Raises:
+            NonFiniteLoss: One is NaN or infinite; names the first such step and its frames.
+        """
+        unread, self._unread = self._unread, []
+        for loss, step, names in unread:
+            value = loss.item()
+            if not math.isfinite(value):
+                raise NonFiniteLoss(
+                    f"the loss is {value} at step {step} (frames {', '.join(names)}): lower optimizer.lr, or look at "
+                    "these frames; the checkpoints of the epochs before are kept"
+                )
+            self.mean = value if self.mean != self.mean else 0.95 * self.mean + 0.05 * value
+
+    @staticmethod
+    def _waits(loss: Tensor) -> bool:
+        return loss.device.type != "cpu"
