@@ -11,7 +11,6 @@ peak of memory is that of two steps, over what the process held before them (Lin
 import argparse
 import contextlib
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from machine import measured
 from omegaconf import OmegaConf
+from peak import peak_of
 
 from fastscnn.data.classes import CITYSCAPES
 from fastscnn.data.normalize import MEAN, STD
@@ -138,15 +138,12 @@ def memory(variant, size):
     model = build(variant)
     model.step(*batch(variant, 2, 64, 128))
     data = batch(variant, *size)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-    before = _status("VmRSS")
-    for _ in range(2):
-        model.step(*data)
-    print(_status("VmHWM") - before)
 
+    def steps():
+        for _ in range(2):
+            model.step(*data)
 
-def _status(key):
-    return int(re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1)) / 1024
+    print(peak_of(steps))
 
 
 def start(mode, variant, size, threads):

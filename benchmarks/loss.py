@@ -1,0 +1,192 @@
+"""Loss and gradient of one head at 1024x2048: the fused step beside torch, on one thread, interleaved.
+
+    python benchmarks/loss.py [--rounds 6] [--checkpoint FILE] [--output results/loss.json]
+
+19x128x256 logits (the x8 heads) and 19x32x64 (the x32 head) and labels of 1024x2048: random ones, and with a checkpoint
+of the streets those of a drawn street. A step is the loss and the gradient of the logits. Each way runs in a process of
+its own (the allocator's setting cannot be taken back), in turn with the others. The extra memory is the peak of a step
+over what the process held before it, measured apart from the times (Linux).
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from machine import measured
+from peak import peak_of
+
+from fastscnn.data.classes import CITYSCAPES
+from fastscnn.data.normalize import normalize
+from fastscnn.data.streets_draw.scene import draw_street
+from fastscnn.inference.trained import load_trained
+from fastscnn.kernels import HardPixels, reference, upsample_cross_entropy
+from fastscnn.memory import keep_freed_memory
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+SIZE, CLASSES = (1024, 2048), 19
+STEPS = 2
+
+
+def eager(logits, labels):
+    full = F.interpolate(logits, labels.shape[-2:], mode="bilinear", align_corners=False)
+    return F.cross_entropy(full, labels, ignore_index=255)
+
+
+def eager_ohem(logits, labels):
+    return reference.upsample_cross_entropy(logits, labels, hard=HardPixels())
+
+
+WAYS = {
+    "torch eager": eager,
+    "torch eager, memory kept": eager,
+    "torch compiled": torch.compile(eager),
+    "fused": upsample_cross_entropy,
+    "hard pixels, torch eager": eager_ohem,
+    "hard pixels, fused": lambda logits, labels: upsample_cross_entropy(logits, labels, hard=HardPixels()),
+}
+
+
+def make_cases(checkpoint):
+    """Logits float32 [1, C, h, w] and labels uint8 [1, H, W] of each case."""
+    generator = torch.manual_seed(0)
+    labels = torch.randint(0, CLASSES, (1, *SIZE), dtype=torch.uint8, generator=generator)
+    labels[torch.rand(labels.shape, generator=generator) < 0.1] = 255
+    cases = {
+        f"random, x{scale}": (
+            3 * torch.randn(1, CLASSES, SIZE[0] // scale, SIZE[1] // scale, generator=generator),
+            labels,
+        )
+        for scale in (8, 32)
+    }
+    if checkpoint:
+        street = draw_street([0, 0, 0], SIZE)
+        frame = torch.from_numpy(np.ascontiguousarray(street.image.transpose(2, 0, 1)))
+        with torch.no_grad():
+            logits = load_trained(checkpoint).network.coarse_logits(normalize(frame[None])).clone()
+        cases["street, x8"] = logits, torch.from_numpy(CITYSCAPES.encode(street.label_ids))[None]
+    return cases
+
+
+def step(run, logits, labels):
+    logits = logits.detach().requires_grad_()
+    loss = run(logits, labels)
+    loss.backward()
+    return loss.detach(), logits.grad
+
+
+def prepared(way, checkpoint):
+    """A way and its cases, with the labels that most loaders give torch: int64."""
+    torch.set_num_threads(1)
+    if "kept" in way:
+        keep_freed_memory()
+    cases = make_cases(checkpoint)
+    return WAYS[way], cases if "fused" in way else {kind: (one, labels.long()) for kind, (one, labels) in cases.items()}
+
+
+def serve(way, checkpoint):
+    """Answer each line of stdin with the seconds of a few steps of each case."""
+    run, cases = prepared(way, checkpoint)
+    for case in cases.values():
+        step(run, *case)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        times = {kind: [] for kind in cases}
+        for kind, case in cases.items():
+            for _ in range(STEPS):
+                started = time.perf_counter()
+                step(run, *case)
+                times[kind].append(time.perf_counter() - started)
+        print(json.dumps(times), flush=True)
+
+
+def memory(way, checkpoint):
+    """Print the MiB that a step of each case needs; one small step brings the libraries in."""
+    run, cases = prepared(way, checkpoint)
+    for kind, (logits, labels) in cases.items():
+        step(run, logits[:, :, :8, :8], labels[:, :64, :64])
+        cases[kind] = peak_of(lambda logits=logits, labels=labels: step(run, logits, labels))
+    print(json.dumps(cases))
+
+
+def start(mode, way, checkpoint):
+    command = [sys.executable, __file__, "--child", mode, way, *(["--checkpoint", checkpoint] if checkpoint else [])]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def exactness(cases):
+    """Relative differences from float64 of the loss and of the gradient, by its largest value; ours and torch's."""
+    found = {}
+    for kind, (logits, labels) in cases.items():
+        exact_loss, exact = step(eager, logits.double(), labels.long())
+        found[kind] = {}
+        for way in ("torch eager", "fused"):
+            loss, gradient = step(WAYS[way], logits, labels if way == "fused" else labels.long())
+            found[kind][way] = {
+                "loss": float((loss - exact_loss).abs() / exact_loss),
+                "gradient": float((gradient - exact).abs().max() / exact.abs().max()),
+            }
+    return found
+
+
+def main(rounds, checkpoint, output):
+    servers = {way: start("serve", way, checkpoint) for way in WAYS}
+    for server in servers.values():
+        assert server.stdout.readline() == "ready\n"
+    seconds, peaks = {}, {}
+    for _ in range(rounds):
+        for way, server in servers.items():
+            server.stdin.write("go\n")
+            server.stdin.flush()
+            for kind, times in json.loads(server.stdout.readline()).items():
+                seconds.setdefault(kind, {}).setdefault(way, []).extend(times)
+    for server in servers.values():
+        server.communicate()
+    for way in WAYS:
+        if "compiled" not in way and "kept" not in way:
+            for kind, peak in json.loads(start("memory", way, checkpoint).communicate()[0]).items():
+                peaks.setdefault(kind, {})[way] = peak
+    medians = {kind: {way: statistics.median(times) for way, times in ways.items()} for kind, ways in seconds.items()}
+
+    def eager_of(way):
+        return way.replace("fused", "torch eager").replace("compiled", "eager").replace(", memory kept", "")
+
+    result = {
+        "what": f"loss and gradient of {CLASSES} classes at {SIZE[0]}x{SIZE[1]}, one head, float32, one thread",
+        "ms_median": {kind: {way: s * 1e3 for way, s in ways.items()} for kind, ways in medians.items()},
+        "ms_min_max": {
+            kind: {way: [min(times) * 1e3, max(times) * 1e3] for way, times in ways.items()}
+            for kind, ways in seconds.items()
+        },
+        "speedup_over_eager": {
+            kind: {way: ways[eager_of(way)] / s for way, s in ways.items()} for kind, ways in medians.items()
+        },
+        "extra_memory_mib": peaks,
+        "difference_from_float64": exactness(make_cases(checkpoint)),
+        "steps_of_each": rounds * STEPS,
+        **measured(),
+    }
+    output.parent.mkdir(exist_ok=True)
+    output.write_text(json.dumps(result, indent=2) + "\n")
+    shown = ("what", "ms_median", "speedup_over_eager", "extra_memory_mib", "difference_from_float64")
+    print(json.dumps({key: result[key] for key in shown}, indent=2))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--checkpoint")
+    parser.add_argument("--output", type=Path, default=RESULTS / "loss.json")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        mode, way = arguments.child
+        {"serve": serve, "memory": memory}[mode](way, arguments.checkpoint)
+    else:
+        main(arguments.rounds, arguments.checkpoint, arguments.output)
