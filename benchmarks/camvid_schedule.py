@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = {
     "before": [
         "data.store=off",
-        "augment=resize_first",
+        "augment.crop_first=false",
         "loss.fused=false",
         "optimizer.fused=false",
         "trainer.channels_last=false",

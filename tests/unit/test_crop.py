@@ -131,3 +131,12 @@ def test_it_composes_with_the_librarys_transforms_and_repeats_with_their_seed():
         assert np.array_equal(one["mask"], two["mask"])
         assert sorted(one["mask"].shape) == sorted(CROP)
     assert RandomScaledCrop(*CROP).to_dict()["transform"]["height"] == CROP[0]
+
+
+def test_resizing_first_can_be_asked_for_and_is_the_librarys():
+    image, label = coordinates(), np.zeros(FRAME, np.uint8)
+    settings = {"channel_shift": 0.0, "brightness": 0.0, "crop_first": False}
+    for seed in range(5):
+        ours = build_augment(CROP, (0.5, 2.0), 0.5, **settings)(image, label, seed)
+        theirs = resize_then_crop(CROP, (0.5, 2.0), 0.5)(image, label, seed)
+        assert all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))

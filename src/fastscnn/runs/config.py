@@ -92,6 +92,7 @@ REQUIREMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "augment.channel_shift": NOT_NEGATIVE,
     **{f"augment.{setting}": NOT_NEGATIVE for setting in ("color_jitter", "mixup", "cutmix")},
     "augment.brightness": WHOLE_SHARE,
+    "augment.crop_first": SWITCH,
     "data.streets.size": (_is_size, "two whole numbers, [H,W]"),
     **{f"data.streets.{count}": _whole(0) for count in ("train", "val", "test", "train_extra", "seed")},
     "pictures": _whole(0),
