@@ -94,6 +94,8 @@ def test_stopped_and_resumed_run_equals_one_that_was_never_stopped_to_the_bit(wh
     )
     assert rows(resumed[1]) == rows(whole)
     assert checkpoint(whole, "best")["epoch"] == checkpoint(resumed[1], "best")["epoch"]
+    best = read_record(whole)["metrics"]["best"]
+    assert best["train/frames/fine"] == best["step"] * 4, "the frames of the best epoch, not of the one before"
     names = ("metrics", "status", "error", "name", "seed", "checkpoints")
     assert [read_record(resumed[1])[name] for name in names] == [read_record(whole)[name] for name in names]
 

@@ -16,6 +16,9 @@ from fastscnn.runs.record import BEST, LAST, RunRecord
 from fastscnn.training.losses_seen import NonFiniteLoss
 from fastscnn.training.task import Task
 
+FRAMES = "train/frames/"
+"""What the names begin with that say how many frames of each source were trained on."""
+
 
 def checkpoints(folder: Path, monitor: str) -> list[ModelCheckpoint]:
     """`best.ckpt`, by the highest `monitor`, and `last.ckpt`, of the last finished epoch; in the run's folder."""
@@ -116,7 +119,7 @@ class FramesSeen(pl.Callback):
         assert isinstance(total, torch.Tensor)
         self.seen = {source: self.seen[source] + int(count) for source, count in zip(self.seen, total, strict=True)}
         self._epoch.clear()
-        pl_module.log_dict({f"train/frames/{source}": float(count) for source, count in self.seen.items()})
+        pl_module.log_dict({FRAMES + source: float(count) for source, count in self.seen.items()})
 
     def state_dict(self) -> dict[str, Any]:
         """The counts."""
@@ -156,7 +159,8 @@ class KeepRecord(pl.Callback):
         if trainer.sanity_checking:
             return
         assert isinstance(pl_module, Task)
-        last = _training(trainer) | pl_module.scores["val"].named("val")
+        training = {name: value for name, value in _training(trainer).items() if not name.startswith(FRAMES)}
+        last = training | pl_module.scores["val"].named("val")  # the frames are still those of the epoch before
         best = self.record.data["metrics"]["best"]
         if last[pl_module.monitor] > best.get(pl_module.monitor, float("-inf")):
             best = last
@@ -165,8 +169,11 @@ class KeepRecord(pl.Callback):
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the training metrics and which checkpoints there are."""
-        metrics = self.record.data["metrics"]
-        self.record.update(metrics=metrics | {"last": metrics["last"] | _training(trainer)})
+        metrics, training = self.record.data["metrics"], _training(trainer)
+        frames = {name: value for name, value in training.items() if name.startswith(FRAMES)}
+        is_best = metrics["best"].get("step") == training["step"]
+        best = metrics["best"] | frames if is_best else metrics["best"]
+        self.record.update(metrics={"best": best, "last": metrics["last"] | training})
         self._record_checkpoints()
 
     @rank_zero_only
