@@ -1,0 +1,269 @@
+"""Training frames a second and core: PNG files and albumentations as usual, beside crop first and the decoded store.
+
+    python benchmarks/data_pipeline.py [--rounds 6] [--workers 1 2 4 8 16] [--frames DIR] [--output FILE]
+
+Frames are drawn streets of 1024x2048 in the layout of Cityscapes, about as heavy as its PNG files (made first, in DIR).
+Ways, from a frame to a training crop:
+
+    png, resize first    decode, albumentations' resize, pad, crop, flip, colour and normalisation to float
+    png, crop first      decode, and the project's augmentation: the window of the crop alone, uint8
+    store, crop first    the same window from the decoded store: what training does
+
+First each alone on one thread, in turn, a few frames at a time. Then each through its DataLoader, those of the project
+as training builds them, for each number of workers up to the cores there are, an epoch of each in turn. All lie in the
+page cache. Writes results/data_pipeline.json and .png.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+import albumentations as A
+import cv2
+import numpy as np
+import torch
+from albumentations.pytorch import ToTensorV2
+from machine import measured
+from torch.utils.data import DataLoader, Dataset
+
+from fastscnn.data.build import build_data
+from fastscnn.data.classes import CITYSCAPES
+from fastscnn.data.normalize import MEAN, STD
+from fastscnn.data.streets_draw.scene import draw_street
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+FRAME = (1024, 2048)
+CROPS = ((512, 1024), (1024, 1024), (1024, 2048))
+USUAL, WAYS = "png, resize first", ("png, resize first", "png, crop first", "store, crop first")
+BATCH = 4
+BARS = {(1024, 1024): 10, (1024, 2048): 6}
+LOADER_BAR = 6
+
+
+def write_frames(root, size=FRAME, count=40):
+    """Draw frames in the layout of Cityscapes, where they are not yet; returns the root."""
+    root = Path(root)
+    jobs = [("train", number) for number in range(count)] + [("val", number) for number in range(2)]
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        list(pool.map(_write_frame, itertools.repeat(root), itertools.repeat(size), jobs))
+    return root
+
+
+def _write_frame(root, size, job):
+    cv2.setNumThreads(0)
+    split, number = job
+    name = f"town_{number:06d}_000019"
+    image = root / "leftImg8bit" / split / "town" / f"{name}_leftImg8bit.png"
+    label = root / "gtFine" / split / "town" / f"{name}_gtFine_labelIds.png"
+    if not label.exists():
+        scene = draw_street([split == "val", number, 0], size)
+        for path, pixels in ((image, scene.image[..., ::-1]), (label, scene.label_ids)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), pixels)
+
+
+class Usual(Dataset):
+    """What users of albumentations write: decode, resize all of it, crop, normalise to float."""
+
+    def __init__(self, frames, crop):
+        self.frames = frames
+        self.transform = A.Compose(
+            [
+                A.RandomScale((-0.5, 1.0), interpolation=cv2.INTER_LINEAR, p=1.0),
+                A.PadIfNeeded(*crop, border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=255),
+                A.RandomCrop(*crop),
+                A.HorizontalFlip(p=0.5),
+                A.RGBShift(20, 20, 20, p=1.0),
+                A.RandomBrightnessContrast(0.2, 0.0, p=1.0),
+                A.Normalize(MEAN, STD),
+                ToTensorV2(),
+            ]
+        )
+
+    def __len__(self):
+        return len(self.frames)
+
+    def __getitem__(self, index):
+        frame = self.frames[index % len(self.frames)]
+        image = cv2.cvtColor(cv2.imread(str(frame.image)), cv2.COLOR_BGR2RGB)
+        label = CITYSCAPES.train_ids[cv2.imread(str(frame.label), cv2.IMREAD_UNCHANGED)].astype(np.uint8)
+        made = self.transform(image=image, mask=label)
+        return {"image": made["image"], "label": made["mask"].long()}
+
+
+def build(way, root, store, crop, workers=0):
+    """A way's data set, and its loader."""
+    data = {"dataset": "fine", "root": str(root), "batch_size": BATCH, "num_workers": workers, "crop_size": list(crop)}
+    augment = {"name": "paper", "scale": [0.5, 2.0]}
+    module = build_data(data | {"store": str(store) if way.startswith("store") else "off"}, augment)
+    module.prepare_data()
+    if way == USUAL:
+        dataset = Usual(module.frames("train"), crop)
+        return dataset, DataLoader(
+            dataset,
+            batch_size=BATCH,
+            shuffle=True,
+            drop_last=True,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=lambda _: cv2.setNumThreads(0),
+        )
+    loader = module.train_dataloader()
+    return loader.dataset, loader
+
+
+def alone(root, store, crop, rounds, frames):
+    """Seconds of a frame, on this thread."""
+    datasets = {way: build(way, root, store, crop)[0] for way in WAYS}
+    seconds = {way: [] for way in WAYS}
+    numbers = itertools.count()
+    for dataset in datasets.values():
+        dataset[0]
+    for _ in range(rounds):
+        for way, dataset in datasets.items():
+            for number in itertools.islice(numbers, frames):
+                index = number % len(dataset)
+                started = time.perf_counter()
+                # The project's own data set makes batches: one of one frame.
+                dataset[index] if way == USUAL else dataset.__getitems__([(number, index)])
+                seconds[way].append(time.perf_counter() - started)
+    return seconds
+
+
+def through_loaders(root, store, crop, workers, rounds):
+    """Frames a second of each round: an epoch of each loader in turn, after one that starts its workers."""
+    loaders = {way: build(way, root, store, crop, workers)[1] for way in WAYS}
+    rates = {way: [] for way in WAYS}
+    for number in range(rounds + 1):
+        for way, loader in loaders.items():
+            if hasattr(loader.sampler, "set_epoch"):
+                loader.sampler.set_epoch(number)
+            started = time.perf_counter()
+            frames = sum(len(batch["image"]) for batch in loader)
+            if number:
+                rates[way].append(frames / (time.perf_counter() - started))
+    return rates
+
+
+def summary(seconds):
+    medians = {way: statistics.median(times) for way, times in seconds.items()}
+    return {
+        way: {
+            "frames_a_second": 1 / median,
+            "ms_median": median * 1e3,
+            "ms_min_max": [min(seconds[way]) * 1e3, max(seconds[way]) * 1e3],
+            "times_usual": medians[USUAL] / median,
+        }
+        for way, median in medians.items()
+    }
+
+
+def summary_of_rates(rates):
+    medians = {way: statistics.median(found) for way, found in rates.items()}
+    return {
+        way: {
+            "frames_a_second": median,
+            "min_max": [min(rates[way]), max(rates[way])],
+            "times_usual": median / medians[USUAL],
+        }
+        for way, median in medians.items()
+    }
+
+
+def files(root):
+    """Weight of the files, and what decoding one takes on this thread."""
+    images = sorted((root / "leftImg8bit" / "train").rglob("*.png"))
+    seconds = []
+    for path in images[:10]:
+        started = time.perf_counter()
+        cv2.imread(str(path))
+        seconds.append(time.perf_counter() - started)
+    weights = [path.stat().st_size for path in images]
+    return {
+        "frames": len(images),
+        "mean_mb": statistics.fmean(weights) / 1e6,
+        "decode_ms": statistics.median(seconds) * 1e3,
+    }
+
+
+def plot(result, path):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    loaders = result["loader"]
+    workers = sorted({int(count) for of_crop in loaders.values() for count in of_crop})
+    figure, axes = plt.subplots(1, len(loaders), figsize=(3.6 * len(loaders), 3.4), sharey=True)
+    for axis, (crop, of_crop) in zip(np.atleast_1d(axes), loaders.items(), strict=True):
+        for number, way in enumerate(WAYS):
+            rates = [of_crop[str(count)][way]["frames_a_second"] for count in workers]
+            places = np.arange(len(workers)) + 0.27 * (number - 1)
+            bars = axis.bar(places, rates, 0.25, label=way, color=("#9aa5b1", "#5b8db8", "#d1603d")[number])
+            axis.bar_label(bars, [f"{rate:.0f}" for rate in rates], fontsize=8, padding=1)
+        axis.set_xticks(range(len(workers)), [str(count) for count in workers])
+        axis.set(title=f"crops of {crop}", xlabel="workers", yscale="log")
+        axis.spines[["top", "right"]].set_visible(False)
+    np.atleast_1d(axes)[0].set_ylabel("frames a second")
+    handles, labels = np.atleast_1d(axes)[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, ncols=3, loc="upper center")
+    figure.tight_layout(rect=(0, 0, 1, 0.92))
+    figure.savefig(path, dpi=130)
+
+
+def main(arguments):
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    cores = len(os.sched_getaffinity(0))
+    workers = [count for count in arguments.workers if count <= cores] or [1]
+    with tempfile.TemporaryDirectory() as work:
+        root = write_frames(arguments.frames or Path(work) / "frames", arguments.size, arguments.count)
+        store = Path(work) / "store"
+        result = {
+            "what": "training frames from files of 1024x2048 to crops; the store and the files lie in the page cache",
+            "files": files(root),
+            "alone": {},
+            "loader": {},
+            "batch_of_the_loader": BATCH,
+            **measured(),
+        }
+        for crop in CROPS:
+            name = f"{crop[0]}x{crop[1]}"
+            result["alone"][name] = summary(alone(root, store, crop, arguments.rounds, arguments.turn))
+            print(name, {way: round(found["times_usual"], 1) for way, found in result["alone"][name].items()})
+            print("  bar:", BARS.get(crop, "none"))
+        for crop in CROPS:
+            name = f"{crop[0]}x{crop[1]}"
+            result["loader"][name] = {
+                str(count): summary_of_rates(through_loaders(root, store, crop, count, arguments.epochs))
+                for count in workers
+            }
+            for count, found in result["loader"][name].items():
+                told = {
+                    way: (round(one["frames_a_second"], 1), round(one["times_usual"], 1)) for way, one in found.items()
+                }
+                print(name, f"{count} workers", told, "bar:", LOADER_BAR)
+    arguments.output.parent.mkdir(exist_ok=True)
+    arguments.output.write_text(json.dumps(result, indent=2) + "\n")
+    plot(result, arguments.output.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--turn", type=int, default=4, help="frames of each way in a round")
+    parser.add_argument("--epochs", type=int, default=4, help="of each loader")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8, 16])
+    parser.add_argument("--count", type=int, default=40, help="frames to draw")
+    parser.add_argument("--size", type=int, nargs=2, default=FRAME, help="their height and width")
+    parser.add_argument("--frames", type=Path, help="where they lie, or shall")
+    parser.add_argument("--output", type=Path, default=RESULTS / "data_pipeline.json")
+    main(parser.parse_args())
