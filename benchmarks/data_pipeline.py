@@ -66,14 +66,17 @@ def _write_frame(root, size, job):
         scene = draw_street([split == "val", number, 0], size)
         for path, pixels in ((image, scene.image[..., ::-1]), (label, scene.label_ids)):
             path.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(path), pixels)
+            partial = path.with_name(f"partial_{path.name}")
+            cv2.imwrite(str(partial), pixels)
+            partial.replace(path)
 
 
 class Usual(Dataset):
-    """What users of albumentations write: decode, resize all of it, crop, normalise to float."""
+    """What careful users of albumentations write: decode, resize all of it, crop, normalise to float."""
 
     def __init__(self, frames, crop):
         self.frames = frames
+        self.train_ids = CITYSCAPES.train_ids.astype(np.uint8)
         self.transform = A.Compose(
             [
                 A.RandomScale((-0.5, 1.0), interpolation=cv2.INTER_LINEAR, p=1.0),
@@ -93,9 +96,9 @@ class Usual(Dataset):
     def __getitem__(self, index):
         frame = self.frames[index % len(self.frames)]
         image = cv2.cvtColor(cv2.imread(str(frame.image)), cv2.COLOR_BGR2RGB)
-        label = CITYSCAPES.train_ids[cv2.imread(str(frame.label), cv2.IMREAD_UNCHANGED)].astype(np.uint8)
+        label = cv2.LUT(cv2.imread(str(frame.label), cv2.IMREAD_UNCHANGED), self.train_ids)
         made = self.transform(image=image, mask=label)
-        return {"image": made["image"], "label": made["mask"].long()}
+        return {"image": made["image"], "label": made["mask"]}
 
 
 def build(way, root, store, crop, workers=0):
@@ -210,7 +213,7 @@ def plot(result, path):
             bars = axis.bar(places, rates, 0.25, label=way, color=("#9aa5b1", "#5b8db8", "#d1603d")[number])
             axis.bar_label(bars, [f"{rate:.0f}" for rate in rates], fontsize=8, padding=1)
         axis.set_xticks(range(len(workers)), [str(count) for count in workers])
-        axis.set(title=f"crops of {crop}", xlabel="workers", yscale="log")
+        axis.set(title=f"crops of {crop}", xlabel="workers")
         axis.spines[["top", "right"]].set_visible(False)
     np.atleast_1d(axes)[0].set_ylabel("frames a second")
     handles, labels = np.atleast_1d(axes)[0].get_legend_handles_labels()
@@ -225,10 +228,12 @@ def main(arguments):
     cores = len(os.sched_getaffinity(0))
     workers = [count for count in arguments.workers if count <= cores] or [1]
     with tempfile.TemporaryDirectory() as work:
-        root = write_frames(arguments.frames or Path(work) / "frames", arguments.size, arguments.count)
+        count = max(arguments.count, 4 * BATCH * max(workers))
+        root = write_frames(arguments.frames or Path(work) / "frames", arguments.size, count)
         store = Path(work) / "store"
         result = {
-            "what": "training frames from files of 1024x2048 to crops; the store and the files lie in the page cache",
+            "what": "training frames from files to crops; the store and the files lie in the page cache",
+            "size_of_the_files": list(arguments.size),
             "files": files(root),
             "alone": {},
             "loader": {},
