@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from fastscnn.data.normalize import MEAN, STD
 from fastscnn.inference.cuda_graph import GraphRunner
-from fastscnn.inference.folding import folded
 from fastscnn.kernels import cuda, reference, upsample_labels, upsample_probabilities
 from fastscnn.network.fast_scnn import FastSCNN
+from fastscnn.network.folding import folded
 from fastscnn.runs.record import write_json
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "gpu_inference.json"

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from fastscnn.inference.folding import folded
 from fastscnn.inference.fusing import fused
 from fastscnn.network.fast_scnn import FastSCNN
+from fastscnn.network.folding import folded
 
 
 @pytest.fixture(autouse=True)

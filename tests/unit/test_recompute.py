@@ -123,14 +123,16 @@ def test_gradients_can_be_asked_for_twice():
 
 
 @pytest.mark.parametrize(
-    ("setting", "device", "compiled", "expected"),
+    ("setting", "shape", "device", "compiled", "expected"),
     [
-        ("auto", "cpu", False, True),
-        ("auto", "cuda", False, False),
-        (True, "cuda", False, True),
-        (False, "cpu", False, False),
-        (True, "cpu", True, False),
+        ("auto", (2, 3, 1024, 2048), "cpu", False, True),
+        ("auto", (2, 3, 512, 1024), "cpu", False, False),
+        ("auto", (12, 3, 1024, 2048), "meta", False, False),
+        (True, (1, 3, 8, 8), "meta", False, True),
+        (False, (2, 3, 1024, 2048), "cpu", False, False),
+        (True, (2, 3, 1024, 2048), "cpu", True, False),
     ],
 )
-def test_automatic_choice(setting, device, compiled, expected):
-    assert choose_recompute(setting, torch.device(device), compiled=compiled) is expected
+def test_automatic_choice(setting, shape, device, compiled, expected):
+    images = torch.empty(1, device=device).expand(shape)
+    assert choose_recompute(setting, images, compiled=compiled) is expected

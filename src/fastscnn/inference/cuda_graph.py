@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from fastscnn.data.normalize import MEAN, STD
-from fastscnn.inference.folding import folded
 from fastscnn.inference.gpu_network import GPUFastSCNN
 from fastscnn.kernels import upsample_labels, upsample_probabilities
 from fastscnn.network.blocks import downscale
 from fastscnn.network.contract import SegmentationNetwork
 from fastscnn.network.fast_scnn import FastSCNN
+from fastscnn.network.folding import folded
 
 ENGINES = ("torch", "compile", "triton")
 WARM_UPS = 3

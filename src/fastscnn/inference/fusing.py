@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastscnn.inference.folding import folded
 from fastscnn.network.blocks import FeatureFusion, resize
+from fastscnn.network.folding import folded
 
 ATTRIBUTES: dict[type[nn.Module] | None, tuple[str, list[float]]] = {
     None: ("none", []),

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastscnn.data.normalize import MEAN, STD
-from fastscnn.inference.folding import folded
 from fastscnn.kernels.cuda_layers import depthwise_pointwise, pointwise, stem
 from fastscnn.network.blocks import PyramidPooling, downscale, resize
 from fastscnn.network.fast_scnn import FastSCNN
+from fastscnn.network.folding import folded
 
 
 class GPUFastSCNN(nn.Module):

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from fastscnn.data.normalize import MEAN, STD
 from fastscnn.errors import RequestError
-from fastscnn.inference.folding import folded
 from fastscnn.inference.trained import Trained
 from fastscnn.network.blocks import FeatureFusion, PyramidPooling
+from fastscnn.network.folding import folded
 
 INPUTS = ("uint8", "normalized")
 OUTPUTS = ("labels", "logits", "probabilities")

@@ -111,7 +111,7 @@ class Classification(Task):
         if self.mixing is not None:
             with seeded(frame_seed(self.config["seed"], self.current_epoch, batch_idx)):
                 images, targets = self.mixing(images, targets)
-        with self._remembering(images.device):
+        with self._remembering(images):
             logits = self.network(images)
         with self._part("loss"):
             loss: Tensor = self.loss(logits, targets)

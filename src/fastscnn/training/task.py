@@ -158,10 +158,10 @@ class Task(pl.LightningModule):
     def _input(self, images: Tensor) -> Tensor:
         return normalize(images, channels_last=self.channels_last)
 
-    def _remembering(self, device: torch.device) -> AbstractContextManager[Any]:
+    def _remembering(self, images: Tensor) -> AbstractContextManager[Any]:
         """The network's run in training, by what its graph keeps for the backward pass."""
         settings = self.config.get("trainer", {})
-        if not choose_recompute(settings.get("recompute", "auto"), device, compiled=settings.get("compile", False)):
+        if not choose_recompute(settings.get("recompute", "auto"), images, compiled=settings.get("compile", False)):
             return nullcontext()
         if self._recomputed is None:
             self._recomputed = Recomputed(self)
