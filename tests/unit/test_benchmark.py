@@ -133,12 +133,34 @@ def test_any_onnx_file_is_one_more_model(tmp_path):
         measure(SETTINGS | {"models": [], "onnx": str(file), "sizes": [[32, 32]]})
 
 
+def test_file_that_does_not_end_with_logits_is_told_before_anything_is_timed(tmp_path):
+    """What export.py writes without other settings: uint8 images in, labels out."""
+    ends = [
+        helper.make_tensor_value_info("x", TensorProto.UINT8, [1, 3, 64, 96]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 64, 96]),
+    ]
+    nodes = [
+        helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["f"], ["y"], keepdims=0, axes=[1]),
+    ]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:])
+    file = tmp_path / "labels.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=9), file)
+    timed = []
+    for setting in ("onnx", "int8"):
+        runtimes = {"runtimes": ["torch", "openvino"]}
+        with pytest.raises(RequestError, match=rf"^{setting}=.*labels\.onnx .*input=normalized ends_with=logits"):
+            measure(SETTINGS | runtimes | {setting: str(file)}, timed.append)
+    assert not timed
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "sentence"),
     [
         ("models", ["unet"], r"models=unet is unknown: it is one of fast_scnn, segnet"),
         ("runtimes", ["tflite"], r"runtimes=tflite is unknown"),
         ("onnx", "none.onnx", r"onnx=none.onnx: there is no such file"),
+        ("sizes", [256, 512], r"sizes=\[256, 512\] is no list of heights and widths: set sizes=\[\["),
     ],
 )
 def test_wrong_settings_are_one_sentence(setting, value, sentence):

@@ -17,10 +17,20 @@ from fastscnn.data.classes import CITYSCAPES
 from fastscnn.data.frames import read_image
 from fastscnn.data.streets_draw.scene import draw_street
 from fastscnn.errors import RequestError
-from fastscnn.inference.backends import torch_threads
+from fastscnn.inference.backends import OnnxBackend, OpenVinoBackend, torch_threads
 from fastscnn.inference.timing import Contender, interleave
 from fastscnn.inference.trained import Trained, load_trained
-from fastscnn.inference.ways import NAMES, RUNTIMES, Stage, foreign, from_file, torch_alone, ways, with_our_step
+from fastscnn.inference.ways import (
+    NAMES,
+    RUNTIMES,
+    Stage,
+    check_logits,
+    foreign,
+    from_file,
+    torch_alone,
+    ways,
+    with_our_step,
+)
 from fastscnn.memory import keep_freed_memory
 from fastscnn.network.build import build_network
 from fastscnn.network.cost import count_parameters
@@ -157,9 +167,21 @@ def _check(settings: Mapping[str, Any]) -> None:
                 raise RequestError(f"{key}={value} is unknown: it is one of {', '.join(options)}.")
     if "cls" not in settings["answers"]:
         raise RequestError(f"answers={settings['answers']} has no cls, which all else is compared with: add it.")
+    sizes = settings["sizes"]
+    if not sizes or not all(_is_size(size) for size in sizes):
+        raise RequestError(f"sizes={sizes} is no list of heights and widths: set sizes=[[1024,2048],[512,1024]].")
     for key in ("onnx", "image", "int8"):
         if settings[key] and not Path(settings[key]).is_file():
             raise RequestError(f"{key}={settings[key]}: there is no such file. Name one, or leave {key} out.")
+    first = (sizes[0][0], sizes[0][1])
+    if settings["onnx"]:
+        check_logits(f"onnx={settings['onnx']}", OnnxBackend(settings["onnx"]), first)
+    if settings["int8"] and "openvino" in settings["runtimes"]:
+        check_logits(f"int8={settings['int8']}", OpenVinoBackend(settings["int8"]), first)
+
+
+def _is_size(size: Any) -> bool:
+    return isinstance(size, Sequence) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
 
 
 def _ours(checkpoint: str | Path | None) -> Trained:

@@ -60,7 +60,9 @@ def check_request(
         raise RequestError(f"precision=int8 is not for format={format}: take onnx or openvino, or leave it out.")
     path, suffix = Path(output).expanduser(), SUFFIXES[format]
     if suffix and path.suffix != suffix:
-        raise RequestError(f"output={output}: format={format} writes a {suffix} file. Set output={path.stem}{suffix}.")
+        raise RequestError(
+            f"output={output}: format={format} writes a {suffix} file. Set output={path.with_suffix(suffix)}."
+        )
     if suffix and path.is_dir():
         raise RequestError(f"output={output} is a folder: name a file.")
     if not suffix and path.is_file():

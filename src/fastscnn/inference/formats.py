@@ -4,7 +4,6 @@ import importlib
 import json
 import warnings
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +15,7 @@ from fastscnn.errors import RequestError
 from fastscnn.inference.backends import needed
 from fastscnn.inference.graph import DIMENSIONS, INPUT, ExportGraph, write_onnx
 from fastscnn.inference.trained import Trained
-from fastscnn.runs.record import plain_json
+from fastscnn.runs.record import plain_json, version_of
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2", "safetensors": ""}
 """What a format's file name ends with; safetensors is a folder."""
@@ -50,7 +49,7 @@ def description(trained: Trained, graph: ExportGraph, precision: str, metrics: M
         "data": trained.classes.name,
         "precision": precision,
         "metrics": json.dumps(plain_json(metrics)),
-        "version": f"fastscnn {metadata.version('fastscnn')}, torch {metadata.version('torch')}",
+        "version": f"fastscnn {version_of('fastscnn')}, torch {version_of('torch')}",
     }
 
 

@@ -4,14 +4,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fastscnn.data.normalize import NORMALIZATION
 from fastscnn.errors import RequestError
 from fastscnn.inference.trained import Trained, rebuild
-from fastscnn.runs.record import plain_json
+from fastscnn.runs.record import plain_json, version_of
 from fastscnn.runs.saved_network import CONFIG, WEIGHTS, first_line, read_saved, saved_files
 
 KEPT = ("model", "resolution", "data")
@@ -45,7 +44,7 @@ def save_pretrained(folder: str | Path, trained: Trained, *, metrics: Mapping[st
         "classes": asdict(trained.classes),
         "normalization": NORMALIZATION,
         "metrics": dict(metrics or {}),
-        "versions": {name: metadata.version(name) for name in ("fastscnn", "torch", "safetensors")},
+        "versions": {name: version_of(name) for name in ("fastscnn", "torch", "safetensors")},
     }
     tensors = {name: tensor.contiguous() for name, tensor in trained.network.state_dict().items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})

@@ -142,20 +142,32 @@ def foreign(file: Path, stage: Stage, answers: Sequence[str]) -> Iterator[Conten
     """Any ONNX file as one more model: normalised images in; its output is scaled to the frame and labelled by us.
 
     Raises:
-        RequestError: It does not take [1, 3, H, W] of the frame's size or does not give [1, C, h, w].
+        RequestError: As `check_logits`.
     """
     backend = OnnxBackend(file, stage.threads)
+    check_logits(f"onnx={file}", backend, stage.size)
+    yield from _with_our_step(_key(file.stem, "ONNX Runtime", "float32", stage), backend, stage, answers)
+
+
+def check_logits(setting: str, backend: Backend, size: tuple[int, int]) -> None:
+    """Check that a file takes normalised images of a size and ends with logits.
+
+    Raises:
+        RequestError: It does not take float32 [1, 3, H, W], or does not give [1, C, h, w].
+    """
     try:
-        shape = backend(torch.zeros(1, 3, *stage.size)).shape
-    except Exception as error:  # ONNX Runtime's errors have no common type
-        reason = str(error).splitlines()[0]
+        shape = backend(torch.zeros(1, 3, *size)).shape
+    except Exception as error:  # the runtimes' errors have no common type
+        reason = str(error).strip().splitlines()[0]
         raise RequestError(
-            f"onnx={file} does not run on images of {stage.size[0]}x{stage.size[1]}: {reason} Name a file that takes "
-            "float32 [1, 3, H, W] of that size, or set sizes=."
+            f"{setting} does not run on images of {size[0]}x{size[1]}: {reason} Name a file that takes float32 "
+            "[1, 3, H, W] of that size (export.py: input=normalized ends_with=logits), or set sizes=."
         ) from None
     if len(shape) != 4 or shape[0] != 1:
-        raise RequestError(f"onnx={file} gives {list(shape)}, not logits [1, C, h, w]: export it without its argmax.")
-    yield from _with_our_step(_key(file.stem, "ONNX Runtime", "float32", stage), backend, stage, answers)
+        raise RequestError(
+            f"{setting} gives {list(shape)}, not logits [1, C, h, w]: export it without its argmax (export.py: "
+            "input=normalized ends_with=logits)."
+        )
 
 
 def _with_our_step(key: dict[str, Any], backend: Backend, stage: Stage, answers: Sequence[str]) -> Iterator[Contender]:

@@ -226,6 +226,14 @@ def describe_process() -> dict[str, Any]:
     return {"command": shlex.join(["python", *sys.argv]), "versions": _versions(), "git": _git()}
 
 
+def version_of(package: str) -> str:
+    """The version that is installed, or that it is not: our own code runs from its folder too."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whose reader never sees half of it: a temporary file takes its place."""
     temporary = path.with_suffix(".json.tmp")
