@@ -24,7 +24,8 @@ def export(config: DictConfig) -> None:
         metrics=recorded_metrics(settings["checkpoint"]),
     )
     if done.comparison:
-        print(f"Compared with the network at six sizes: {done.comparison}")
+        stage = ", before int8" if done.quantized else ""
+        print(f"Compared with the network at six sizes{stage}: {done.comparison}")
     if done.quantized:
         print(f"int8: {done.quantized}")
     for file in done.files:
