@@ -11,6 +11,7 @@ peak of memory is that of two steps, over what the process held before them (Lin
 import argparse
 import contextlib
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from fastscnn.network.blocks import AuxiliaryHead
 from fastscnn.network.fast_scnn import FastSCNN
 from fastscnn.runs.launch import CONF
 from fastscnn.training.optim import choose_fused, decay_groups, sgd
+from fastscnn.training.recompute import choose_keep_memory
 from fastscnn.training.segmentation import Segmentation
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -42,8 +44,8 @@ VARIANTS = {
     "eager, channels_last": "",
     "eager, memory kept": "",
     "fused loss": f"{PLAIN} trainer.channels_last=false trainer.keep_memory=false",
-    "fused loss, memory kept": f"{PLAIN} trainer.channels_last=false",
-    "fused loss, memory kept, channels_last": PLAIN,
+    "fused loss, memory kept": f"{PLAIN} trainer.channels_last=false trainer.keep_memory=true",
+    "fused loss, memory kept, channels_last": f"{PLAIN} trainer.keep_memory=true",
     "ours": "",
 }
 """Of ours, how their settings differ from the defaults of train.py."""
@@ -81,10 +83,10 @@ class Eager:
 class Ours:
     """What `python src/train.py` makes of a batch."""
 
-    def __init__(self, overrides, *, bf16=False, compiled=False) -> None:
+    def __init__(self, overrides, size, *, bf16=False, compiled=False) -> None:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = OmegaConf.to_container(compose("train", ["data=fine", *overrides]), resolve=True)
-        if config["trainer"]["keep_memory"]:
+        if choose_keep_memory(config["trainer"]["keep_memory"], math.prod(size)):
             keep_freed_memory()
         self.module = Segmentation(config, CITYSCAPES).train()
         settings = {name: value for name, value in config["optimizer"].items() if name not in ("power", "fused")}
@@ -102,13 +104,13 @@ class Ours:
         self.optimizer.step()
 
 
-def build(variant):
+def build(variant, size):
     torch.manual_seed(0)
     if variant.startswith("eager"):
         if "memory kept" in variant:
             keep_freed_memory()
         return Eager("channels_last" in variant)
-    return Ours(VARIANTS.get(variant, "").split(), bf16="bf16" in variant, compiled="compiled" in variant)
+    return Ours(VARIANTS.get(variant, "").split(), size, bf16="bf16" in variant, compiled="compiled" in variant)
 
 
 def batch(variant, frames, height, width):
@@ -120,7 +122,7 @@ def batch(variant, frames, height, width):
 
 def serve(variant, size):
     """Answer each line of stdin with the seconds of a few steps."""
-    model, data = build(variant), batch(variant, *size)
+    model, data = build(variant, size), batch(variant, *size)
     for _ in range(2):
         model.step(*data)
     print("ready", flush=True)
@@ -135,7 +137,7 @@ def serve(variant, size):
 
 def memory(variant, size):
     """Print the MiB that two steps need beyond what was held before them; a small step brings the libraries in."""
-    model = build(variant)
+    model = build(variant, size)
     model.step(*batch(variant, 2, 64, 128))
     data = batch(variant, *size)
 
@@ -180,9 +182,10 @@ def main(arguments):
         variants.append("ours, bf16")
     if arguments.compile:
         variants += ["ours, compiled", *(["ours, bf16, compiled"] if arguments.bf16 else [])]
+    cases = {} if arguments.memory_only else CASES
     steps = {
         f"{case}, {threads} thread{'s' * (threads > 1)}": measure(variants, size, threads, arguments.rounds)
-        for case, size in CASES.items()
+        for case, size in cases.items()
         for threads in arguments.threads
     }
     peaks = {
@@ -212,6 +215,7 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--memory-only", action="store_true")
     parser.add_argument("--output", type=Path, default=RESULTS / "cpu_step.json")
     parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
     parsed = parser.parse_args()

@@ -131,6 +131,9 @@ def test_streets_layout_read_as_fine_is_the_same_job(run, tmp_path):
     assert values[0]["val/miou"] == values[1]["val/miou"]
     best = json.loads((tmp_path / "streets" / "run.json").read_text())["metrics"]["best"]
     assert best["test/accuracy"] > 0
+    for done in (first, second):
+        assert "Synthetic streets, 19 classes" in done.stdout
+        assert "Cityscapes" not in done.stdout, "drawn streets must not pass for a Cityscapes score"
 
 
 def test_pictures_of_training_and_evaluation_show_the_same_frames(evaluated, trained):

@@ -9,7 +9,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from fastscnn.network.blocks import AuxiliaryHead, ConvBN
 from fastscnn.network.fast_scnn import FastSCNN
-from fastscnn.training.recompute import Recomputed, choose_recompute
+from fastscnn.training.recompute import Recomputed, choose_keep_memory, choose_recompute
 
 
 class Heads(nn.Module):
@@ -136,3 +136,11 @@ def test_gradients_can_be_asked_for_twice():
 def test_automatic_choice(setting, shape, device, compiled, expected):
     images = torch.empty(1, device=device).expand(shape)
     assert choose_recompute(setting, images, compiled=compiled) is expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "pixels", "expected"),
+    [("auto", 6 * 256 * 512, True), ("auto", 2 * 1024 * 2048, False), (True, 10**8, True), (False, 1, False)],
+)
+def test_memory_is_kept_where_little_of_it_is_needed(setting, pixels, expected):
+    assert choose_keep_memory(setting, pixels) is expected

@@ -9,9 +9,18 @@ import sys
 import time
 
 import pytest
+import torch
 
 from fastscnn.errors import RequestError
-from fastscnn.runs.record import DEAD_AFTER_SECONDS, RunRecord, new_run_id, read_record, recorded, run_folder
+from fastscnn.runs.record import (
+    DEAD_AFTER_SECONDS,
+    RunRecord,
+    new_run_id,
+    read_record,
+    recorded,
+    run_folder,
+    version_of,
+)
 
 KEYS = ["id", "name", "status", "error", "command", "choices", "seed", "started", "finished", "versions", "git"]
 KEYS += ["device", "metrics", "checkpoints", "wandb_id"]
@@ -108,3 +117,8 @@ def test_two_runs_of_one_moment_have_two_folders(tmp_path):
     folders = {run_folder(tmp_path, "fine", new_run_id()) for _ in range(100)}
     assert len(folders) == 100
     assert all(folder.parent == tmp_path / "fine" for folder in folders)
+
+
+def test_version_of_a_package_that_is_not_there_is_no_error():
+    assert version_of("no-such-package") == "not installed"
+    assert version_of("torch") == torch.__version__.partition("+")[0]

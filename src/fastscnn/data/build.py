@@ -96,6 +96,11 @@ def build_image_data(
     )
 
 
+def title(data: TrainingData) -> str:
+    """What scores are of, as a person is told: drawn streets are not taken for the data set whose layout they have."""
+    return "Synthetic streets" if data.synthetic else data.classes.name
+
+
 def _build_augment(augment: Mapping[str, Any], crop_size: Sequence[int]) -> Any:
     settings = dict(augment)
     name = settings.pop("name")

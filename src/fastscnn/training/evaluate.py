@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from fastscnn.data.build import TrainingData, build_data, build_image_data
+from fastscnn.data.build import TrainingData, build_data, build_image_data, title
 from fastscnn.data.cityscapes import prediction_name
 from fastscnn.data.imagenet import NAME as IMAGENET
 from fastscnn.data.normalize import check_normalization
@@ -75,7 +75,7 @@ def _evaluate_frames(plain: Mapping[str, Any]) -> Scores:
     scores = module.scores["test"]
     if scores.pixels:
         how = f"{_network(module)}, resolution {_resolution(module)}"
-        print(f"{data.classes.name} {split}, {how}, {plain['checkpoint']}")
+        print(f"{title(data)} {split}, {how}, {plain['checkpoint']}")
         Console().print(scores.table())
     else:
         print(f"{split} has no labelled pixel: predicted, not judged.")
@@ -121,7 +121,7 @@ def _evaluate_images(plain: Mapping[str, Any]) -> Result:
     _trainer(plain["trainer"], module, folder, []).test(module, dataloaders=loader, verbose=False)
     scores = module.scores["test"]
     size = f"{data.crop_size[0]}x{data.crop_size[1]}"
-    print(f"{data.classes.name} {split}, {size}, {plain['checkpoint']}")
+    print(f"{title(data)} {split}, {size}, {plain['checkpoint']}")
     Console().print(scores.table())
     make_folder(folder)
     _write(folder, plain, module, data, scores, {"crop_size": list(data.crop_size)})

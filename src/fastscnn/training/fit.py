@@ -12,7 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
-from fastscnn.data.build import TrainingData, build_data, build_image_data
+from fastscnn.data.build import TrainingData, build_data, build_image_data, title
 from fastscnn.data.imagenet import NAME as IMAGENET
 from fastscnn.data.imagenet import ImageNetData
 from fastscnn.errors import RequestError
@@ -36,6 +36,7 @@ from fastscnn.training.pictures import Pictures
 from fastscnn.training.pretrained import find_weights, load_pretrained
 from fastscnn.training.profile import Profile, StepProfiler
 from fastscnn.training.progress import ProgressLine
+from fastscnn.training.recompute import choose_keep_memory
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.training.task import Task
 
@@ -71,11 +72,11 @@ def fit(config: DictConfig) -> None:
     plain: Any = OmegaConf.to_container(config, resolve=True)
     plain["trainer"]["accelerator"] = choose_accelerator(plain["trainer"]["accelerator"], plain["trainer"]["devices"])
     check_settings(plain)
-    if plain["trainer"].get("keep_memory", True):
-        keep_freed_memory()
     weights = None if resumed else find_weights(plain["pretrain"], plain["paths"]["output_dir"])
     data = _data(plain)
     check_data(plain, data)
+    if choose_keep_memory(plain["trainer"].get("keep_memory", "auto"), _pixels(plain, data)):
+        keep_freed_memory()
     data.prepare_data()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module = _task(plain, data)
@@ -136,6 +137,12 @@ def validation_interval(setting: int | str, max_epochs: int) -> int:
     """
     most = -(-max_epochs // 100) if setting == "auto" else min(int(setting), max_epochs)
     return next(every for every in range(most, 0, -1) if max_epochs % every == 0)
+
+
+def _pixels(plain: Mapping[str, Any], data: TrainingData) -> int:
+    """Pixels of one device's batch in one forward pass."""
+    parts = plain["trainer"]["devices"] * plain["trainer"]["accumulate_grad_batches"]
+    return int(data.batch_size // parts * data.crop_size[0] * data.crop_size[1])
 
 
 def _profiler(settings: Mapping[str, Any]) -> StepProfiler | None:
@@ -209,7 +216,7 @@ def _finish(trainer: pl.Trainer, module: Task, data: TrainingData, console: Cons
         scores = module.scores["test"] if test else module.best_scores
         assert scores is not None
         judged = "training images" if isinstance(data, ImageNetData) and data.judged_on_train else stage
-        console.print(f"{data.classes.name} {judged}, best.ckpt", highlight=False)
+        console.print(f"{title(data)} {judged}, best.ckpt", highlight=False)
         console.print(scores.table())
 
 
@@ -228,7 +235,7 @@ def _summary(module: Task, data: TrainingData, session: Session, console: Consol
         f"[bold]{session.folder}[/]\n"
         f"{module.config['model']['name']}: {parameters:,} parameters ({parameters - norms:,} without BatchNorm), "
         f"{macs / 1e9:.2f} G multiply-adds at {size[0]}x{size[1]}\n"
-        f"{data.classes.name}, {data.classes.num_classes} classes: {frames}; crop "
+        f"{title(data)}, {data.classes.num_classes} classes: {frames}; crop "
         f"{data.crop_size[0]}x{data.crop_size[1]}, batch {data.batch_size}",
         highlight=False,
         soft_wrap=True,
