@@ -1,0 +1,199 @@
+"""What an image file is, told before it is opened, and how large, told before it is decoded."""
+
+import os
+import re
+import stat
+import struct
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import PIL.Image
+import PIL.ImageFile
+
+MAX_PIXELS = 200_000_000
+"""Pixels of the largest picture that is decoded without being asked for: 600 MB as RGB."""
+ORIENTATION = 0x0112
+"""The EXIF tag that says how the camera was held: 1 to 8, 1 is upright."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000", "SUN")
+"""What OpenCV reads too, in PIL's words."""
+_UNKNOWN_TO_PIL = (
+    re.compile(rb"#\?(?:RADIANCE|RGBE)\b.*?\n[-+]Y (?P<height>\d+) [-+]X (?P<width>\d+)", re.DOTALL),
+    re.compile(rb"P7\n(?=.*?^WIDTH (?P<width>\d+))(?=.*?^HEIGHT (?P<height>\d+))", re.DOTALL | re.MULTILINE),
+    re.compile(rb"P[Ff]\s+(?P<width>\d+)\s+(?P<height>\d+)"),
+)
+"""The first bytes of what OpenCV reads and PIL does not: Radiance HDR, PAM, PFM."""
+
+
+class ImageFileError(OSError):
+    """An image file that cannot be read.
+
+    Its text is one sentence that names the file and the fix; `problem` is the same without the file's name.
+    """
+
+    def __init__(self, path: str | Path, problem: str) -> None:
+        super().__init__(f"{path} {problem}")
+        self.path = path
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.problem)
+
+
+class Header(NamedTuple):
+    """What the first bytes of an image file say.
+
+    Attributes:
+        format: Such as `PNG` or `JPEG`.
+        height: Rows as they are stored.
+        width: Columns as they are stored.
+        orientation: The EXIF orientation, 1 to 8; 1 where the file has none.
+    """
+
+    format: str
+    height: int
+    width: int
+    orientation: int
+
+
+def check_regular_file(path: str | Path) -> None:
+    """Check that a path leads to a file, following links, without opening it: to open a named pipe is to wait.
+
+    Raises:
+        ImageFileError: It is missing, or a folder, a named pipe, a socket or a device.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise ImageFileError(path, f"cannot be read: {error.strerror}. Put the file back.") from None
+    if not stat.S_ISREG(mode):
+        kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
+        raise ImageFileError(path, f"is {kind}, not a file: name an image file.")
+
+
+def check_image_file(path: str | Path, max_pixels: int = MAX_PIXELS, *, setting: str = "max_pixels") -> Header:
+    """Check an image file by what it is and by its header, before any pixel is decoded.
+
+    Args:
+        path: The file; links are followed.
+        max_pixels: The largest picture that may be decoded.
+        setting: What the limit is called where it is set, for the message.
+
+    Raises:
+        ImageFileError: It is no file, no image, or has more pixels.
+    """
+    check_regular_file(path)
+    try:
+        with open(path, "rb") as file:
+            return checked_header(path, file, max_pixels, setting)
+    except ImageFileError:
+        raise
+    except OSError as error:
+        raise ImageFileError(path, f"cannot be read: {error.strerror}. Put the file back.") from None
+
+
+def orientation(path: str | Path) -> int:
+    """The EXIF orientation of an image file, from its header: 1 to 8, and 1 where it has none.
+
+    Raises:
+        ImageFileError: It is no file, or no image.
+    """
+    return check_image_file(path, 2**62).orientation
+
+
+def checked_header(path: str | Path, file: BinaryIO, max_pixels: int, setting: str) -> Header:
+    """The header of an open file; see `check_image_file`."""
+    header = _header(file)
+    if header is None:
+        raise broken(path, file.seek(0, os.SEEK_END))
+    pixels = header.height * header.width
+    if pixels > max_pixels:
+        raise ImageFileError(
+            path,
+            f"is {header.height}x{header.width}, {pixels:,} pixels, and the limit is {max_pixels:,}: set "
+            f"{setting}={pixels} if it is meant to be that large.",
+        )
+    return header
+
+
+def _header(file: BinaryIO) -> Header | None:
+    """The header of an open file; None where it is no image."""
+    first = file.read(4096)
+    if first.startswith(_PNG):
+        if len(first) < 33:
+            return None
+        width, height = struct.unpack(">II", first[16:24])
+        return Header("PNG", height, width, _png_orientation(file))
+    file.seek(0)
+    if (image := opened(file)) is not None:
+        turn = _exif_orientation(image.getexif)
+        width, height = image.size
+        if image.format == "TIFF" and turn >= 5:  # PIL tells the size of what it would turn
+            width, height = height, width
+        return Header(image.format or "", height, width, turn)
+    if found := next(filter(None, (pattern.match(first) for pattern in _UNKNOWN_TO_PIL)), None):
+        return Header("", int(found["height"]), int(found["width"]), 1)
+    return None
+
+
+def opened(file: BinaryIO) -> PIL.ImageFile.ImageFile | None:
+    """An image of which PIL has read the header; None where it is none that PIL knows.
+
+    What `PIL.Image.open` does, but that has a limit of its own, which is one for the whole process.
+    """
+    first = file.read(16)
+    PIL.Image.preinit()  # the common formats
+    for name in _FORMATS:
+        if name not in PIL.Image.OPEN:
+            PIL.Image.init()  # all
+        factory, accepts = PIL.Image.OPEN.get(name, (None, None))
+        try:
+            if factory is None or accepts is None or accepts(first) is not True:
+                continue
+            file.seek(0)
+            return factory(file, "")
+        except Exception:  # each plugin has its own way to say that a file is broken
+            continue
+    return None
+
+
+def _exif_orientation(exif: Callable[[], PIL.Image.Exif]) -> int:
+    try:
+        value = exif().get(ORIENTATION)
+    except Exception:  # broken EXIF data, which no viewer heeds
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _png_orientation(file: BinaryIO) -> int:
+    """The orientation that a PNG has; PIL would decode the pixels to find it behind them."""
+    place = len(_PNG)
+    while True:
+        file.seek(place)
+        length, kind = struct.unpack(">I4s", file.read(8).ljust(8, b"\0"))
+        if kind == b"eXIf":
+            return _exif_orientation(partial(_exif, file.read(length)))
+        if kind in (b"IEND", b"\0\0\0\0"):
+            return 1
+        place += 12 + length
+
+
+def _exif(data: bytes) -> PIL.Image.Exif:
+    exif = PIL.Image.Exif()
+    exif.load(b"Exif\0\0" + data.removeprefix(b"Exif\0\0"))
+    return exif
+
+
+def broken(path: str | Path, size: int) -> ImageFileError:
+    """The error of a file that is no image, or half of one."""
+    return ImageFileError(path, f"is no whole image ({size:,} bytes). Copy or download it again.")
