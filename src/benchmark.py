@@ -13,12 +13,15 @@ def benchmark(config: DictConfig) -> None:
     from fastscnn.inference.benchmark import measure
     from fastscnn.reports.speed import markdown, plot
     from fastscnn.runs.machine import describe_machine
-    from fastscnn.runs.record import describe_process, write_json
+    from fastscnn.runs.record import describe_process
+    from fastscnn.utils.files import check_writable_file, replaced, write_json, write_text
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
-    output = Path(settings["output"])
+    output = Path(settings["output"]).expanduser()
+    written = [output, output.with_suffix(".md"), output.with_suffix(".png")]
+    for path in written:
+        check_writable_file(path, "output")
     machine = describe_machine()
-    output.parent.mkdir(parents=True, exist_ok=True)
     frame = {
         "title": "Table 6: runtime",
         "subtitle": f"{machine['processor']}, {machine['cores']} cores; medians",
@@ -27,12 +30,12 @@ def benchmark(config: DictConfig) -> None:
         **describe_process(),
     }
     result = frame | measure(settings, keep=lambda measured: write_json(output, frame | measured))
-    output.with_suffix(".md").write_text(markdown(result))
-    written = [output, output.with_suffix(".md")]
+    write_text(written[1], markdown(result))
     try:
-        plot(result, output.with_suffix(".png"))
-        written.append(output.with_suffix(".png"))
+        with replaced(written[2]) as target:
+            plot(result, target)
     except ImportError:
+        written.pop()
         print("No plot: pip install matplotlib.")
     print(f"Written: {', '.join(map(str, written))}")
 

@@ -35,6 +35,7 @@ from fastscnn.memory import keep_freed_memory
 from fastscnn.network.build import build_network
 from fastscnn.network.cost import count_parameters
 from fastscnn.network.peers import PEERS
+from fastscnn.utils.files import write_png
 
 OURS = "fast_scnn"
 GIVEN_OUR_STEP = ("onnx", "openvino")
@@ -75,7 +76,7 @@ def measure(
         for height, width in settings["sizes"]:
             frame = _frame(settings["image"], (height, width))
             file = Path(folder, f"frame-{height}x{width}.png")
-            cv2.imwrite(str(file), frame[:, :, ::-1])
+            write_png(file, frame)
             for threads in settings["threads"]:
                 count = torch.get_num_threads() if threads == "all" else threads
                 stage = Stage(frame, file, Path(folder), count)

@@ -1,14 +1,11 @@
 """Every way from a frame to its labels that a benchmark compares: a network in each runtime, with each ending."""
 
-import os
-import tempfile
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -23,6 +20,7 @@ from fastscnn.inference.pixels import normalized
 from fastscnn.inference.segmenter import Segmenter
 from fastscnn.inference.timing import Contender
 from fastscnn.inference.trained import Trained
+from fastscnn.utils.files import write_png
 
 RUNTIMES = ("torch", "compiled", "onnx", "openvino", "openvino-bf16")
 NAMES = {
@@ -242,10 +240,9 @@ def _exported(graph: nn.Module, name: str, stage: Stage) -> Path:
 def _through_files(run: Callable[[Tensor], Any], stage: Stage) -> None:
     """Read the frame's file, label it, write the labels as a PNG."""
     labels = np.asarray(run(_planar(read_image(stage.file))))
-    handle, target = tempfile.mkstemp(".png", dir=stage.folder)
-    os.close(handle)
-    cv2.imwrite(target, labels.reshape(stage.size))
-    os.unlink(target)
+    target = stage.folder / "labels.png"
+    write_png(target, labels.reshape(stage.size))
+    target.unlink()
 
 
 def _planar(frame: npt.NDArray[np.uint8]) -> Tensor:

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fastscnn.errors import RequestError
 from fastscnn.runs.config import check_config, explain
 from fastscnn.runs.multirun import DONE, FAILED, WRONG_REQUEST, Job, close_multirun, current_job, current_multirun
+from fastscnn.utils.files import WriteError, disk_is_full, why_not_written
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
 
@@ -109,6 +110,9 @@ def report(error: Exception) -> int:
     if wrong_request:
         sentence = str(error).splitlines()[0]
         print(f"{_job_label()}{sentence}", file=sys.stderr)
+    elif isinstance(error, OSError) and (isinstance(error, WriteError) or disk_is_full(error)):
+        # No fault of the program: a traceback would tell nothing.
+        print(f"{_job_label()}failed: {why_not_written(error)}", file=sys.stderr)
     else:
         traceback.print_exception(error)
         print(f"{_job_label()}failed: {type(error).__name__}: {error}", file=sys.stderr)

@@ -1,13 +1,12 @@
 """One evaluation of a trained checkpoint on whole frames, or of an image classifier on its images."""
 
-import json
 import os
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
@@ -22,9 +21,7 @@ from fastscnn.memory import keep_freed_memory
 from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.runs.record import (
     describe_process,
-    make_folder,
     new_run_id,
-    plain_json,
     read_record,
     refuse_existing,
     run_folder,
@@ -35,6 +32,7 @@ from fastscnn.training.metrics import Scores
 from fastscnn.training.pictures import DrawFrames
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.training.task import Result, Task, dataset_of
+from fastscnn.utils.files import WriteError, check_writable, write_json, write_png
 
 
 def evaluate(config: DictConfig) -> Result:
@@ -43,11 +41,13 @@ def evaluate(config: DictConfig) -> Result:
     IoU of a segmentation network, top-1 and top-5 of an image classifier.
 
     Raises:
-        RequestError: The checkpoint or the data is not what the other needs.
+        RequestError: The checkpoint or the data is not what the other needs, or a folder cannot be written.
+        WriteError: A disk became full on the way; the table was printed all the same.
     """
     quiet()
     keep_freed_memory()
     plain: Any = OmegaConf.to_container(config, resolve=True)
+    _check_folders(plain)
     meta = read_checkpoint(plain["checkpoint"])[META]
     if "normalization" in meta:
         check_normalization(meta["normalization"], plain["checkpoint"])
@@ -64,12 +64,12 @@ def _evaluate_frames(plain: Mapping[str, Any]) -> Scores:
     data = build_data(data_config(plain["data"], module.config["data"]))
     _check_classes(module, data, plain["checkpoint"])
     data.prepare_data()
-    predictions = _predictions_folder(plain["save_predictions"])
-    if predictions is None:
+    saving = SavePredictions(Path(plain["save_predictions"]).expanduser()) if plain["save_predictions"] else None
+    if saving is None:
         check_labelled(data, split, "choose a split that has labels, or save_predictions=DIR to only predict")
     folder = _folder(plain, f"eval-{data.dataset}-{split}")
     drawn = DrawFrames(plain["pictures"], module.classes)
-    callbacks: list[pl.Callback] = [drawn, *([SavePredictions(predictions)] if predictions else [])]
+    callbacks: list[pl.Callback] = [drawn, *([saving] if saving else [])]
     trainer = _trainer(plain["trainer"], module, folder, callbacks)
     trainer.test(module, dataloaders=data.whole_frames(split), verbose=False)
     scores = module.scores["test"]
@@ -79,17 +79,20 @@ def _evaluate_frames(plain: Mapping[str, Any]) -> Scores:
         Console().print(scores.table())
     else:
         print(f"{split} has no labelled pixel: predicted, not judged.")
-    make_folder(folder)
+    refuse_existing(folder)
     details = {
         "pixels": scores.pixels,
         "resolution": _resolution(module),
-        "pictures": drawn.save(folder),
+        "pictures": drawn.paths,
         "absent": scores.absent,
     }
     _write(folder, plain, module, data, scores, details)
-    if predictions:
-        print(f"The predictions: {predictions}")
+    drawn.save(folder)
+    if saving and not saving.error:
+        print(f"The predictions: {saving.folder}")
     print(f"The evaluation's folder: {folder}")
+    if saving and saving.error:
+        raise saving.error
     return scores
 
 
@@ -123,7 +126,7 @@ def _evaluate_images(plain: Mapping[str, Any]) -> Result:
     size = f"{data.crop_size[0]}x{data.crop_size[1]}"
     print(f"{title(data)} {split}, {size}, {plain['checkpoint']}")
     Console().print(scores.table())
-    make_folder(folder)
+    refuse_existing(folder)
     _write(folder, plain, module, data, scores, {"crop_size": list(data.crop_size)})
     print(f"The evaluation's folder: {folder}")
     return scores
@@ -149,24 +152,34 @@ class SavePredictions(pl.Callback):
     """Write each prediction as a label file of the data set's own values.
 
     The name is the frame's, with `_pred_labelIds.png` where the frame's label ends with `_labelIds.png`: what the
-    official Cityscapes evaluation and its server look for.
+    official Cityscapes evaluation and its server look for. Where a file cannot be written, the evaluation goes on
+    without them, because its scores are worth more.
+
+    Attributes:
+        error: Why they are incomplete.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        self.error: WriteError | None = None
 
     def on_test_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *args: Any
     ) -> None:
         """Write the frames of one batch."""
         assert isinstance(pl_module, Segmentation)
+        if self.error:
+            return
         official = bool(pl_module.classes.categories)
         for name, prediction in zip(batch["name"], outputs["predictions"].cpu().numpy(), strict=True):
             label = pl_module.classes.decode(prediction.astype(np.uint8))
             path = self.folder / (prediction_name(name) if official else f"{name}.png")
-            if not cv2.imwrite(str(path), label):
-                raise OSError(f"{path} cannot be written")
+            try:
+                write_png(path, label)
+            except WriteError as error:
+                self.error = error
+                print(f"{error}: no more predictions are saved, the evaluation goes on.", file=sys.stderr)
+                return
 
 
 def data_config(chosen: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,13 +196,15 @@ def data_config(chosen: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str
     return merged
 
 
-def _predictions_folder(setting: str | None) -> Path | None:
-    if setting is None:
-        return None
-    folder = Path(setting).expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise RequestError(f"save_predictions={setting} is a file: name a folder.")
-    return folder
+def _check_folders(plain: Mapping[str, Any]) -> None:
+    """Refuse folders that the result could not be written to, before anything is computed."""
+    if plain["save_predictions"]:
+        check_writable(Path(plain["save_predictions"]).expanduser(), "save_predictions")
+    if given := plain["paths"]["run_dir"]:
+        refuse_existing(Path(given))
+        check_writable(Path(given), "paths.run_dir")
+    else:
+        check_writable(Path(plain["paths"]["output_dir"]), "paths.output_dir")
 
 
 def _check_classes(module: Task, data: TrainingData, checkpoint: str) -> None:
@@ -203,9 +218,7 @@ def _check_classes(module: Task, data: TrainingData, checkpoint: str) -> None:
 
 def _folder(plain: Mapping[str, Any], name: str) -> Path:
     given = plain["paths"]["run_dir"]
-    folder = Path(given) if given else run_folder(Path(plain["paths"]["output_dir"]), name, new_run_id())
-    refuse_existing(folder)
-    return folder
+    return Path(given) if given else run_folder(Path(plain["paths"]["output_dir"]), name, new_run_id())
 
 
 def _network(module: Segmentation) -> str:
@@ -248,4 +261,4 @@ def _write(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         **describe_process(),
     }
-    (folder / "eval.json").write_text(json.dumps(plain_json(content), indent=2) + "\n")
+    write_json(folder / "eval.json", content)

@@ -14,6 +14,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from fastscnn.data.classes import ClassTable
 from fastscnn.runs.record import RunRecord
 from fastscnn.training.segmentation import Segmentation
+from fastscnn.utils.files import write_png
 
 Picture = npt.NDArray[Any]
 LARGEST = 512
@@ -50,14 +51,12 @@ def write_picture(path: Path, picture: Picture) -> None:
     """Write an RGB picture, scaled down where it is higher than `LARGEST`; makes its folder.
 
     Raises:
-        OSError: It cannot be written.
+        WriteError: It cannot be written.
     """
     height, width = picture.shape[:2]
     if height > LARGEST:
         picture = cv2.resize(picture, (width * LARGEST // height, LARGEST), interpolation=cv2.INTER_AREA)
-    path.parent.mkdir(exist_ok=True)
-    if not cv2.imwrite(str(path), picture[:, :, ::-1]):
-        raise OSError(f"{path} cannot be written")
+    write_png(path, np.ascontiguousarray(picture))
 
 
 class Pictures(pl.Callback):
@@ -131,8 +130,12 @@ class DrawFrames(pl.Callback):
                     self.classes,
                 )
 
-    def save(self, folder: Path) -> list[str]:
-        """Write `images/NAME.png` into a folder; returns these paths, relative to it."""
-        for name, picture in self.pictures.items():
-            write_picture(folder / "images" / f"{name}.png", picture)
+    @property
+    def paths(self) -> list[str]:
+        """Where `save` writes them, relative to its folder."""
         return [f"images/{name}.png" for name in self.pictures]
+
+    def save(self, folder: Path) -> None:
+        """Write `images/NAME.png` into a folder."""
+        for path, picture in zip(self.paths, self.pictures.values(), strict=True):
+            write_picture(folder / path, picture)

@@ -1,6 +1,7 @@
 """Writing files that are never half there, and checking a folder before anything is computed for it."""
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -21,6 +22,16 @@ UNFINISHED = ".unfinished-"
 ROW_FILTER = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP] if hasattr(cv2, "IMWRITE_PNG_FILTER") else []
 """How rows of a PNG are predicted: from the row above, 1.6 times as fast as trying every filter, and as small."""
 
+NO_MORE_ROOM = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS") if hasattr(errno, name)}
+"""Errors after which no further file can be written either: a full disk, a quota, a disk that became read-only."""
+
+
+class WriteError(OSError):
+    """A file that could not be written, as on a full disk; says in one sentence which, and why."""
+
+    def __str__(self) -> str:
+        return why_not_written(self)
+
 
 @contextlib.contextmanager
 def replaced(path: Path, *, durable: bool = False) -> Iterator[Path]:
@@ -36,7 +47,7 @@ def replaced(path: Path, *, durable: bool = False) -> Iterator[Path]:
             folder afterwards.
 
     Raises:
-        OSError: It cannot be written; names `path` and the reason, such as a full disk.
+        WriteError: It cannot be written; names `path` and the reason, such as a full disk.
     """
     target = path.with_name(f"{UNFINISHED}{secrets.token_hex(6)}{path.suffix[:16]}")
     try:
@@ -79,7 +90,7 @@ def write_png(path: Path, picture: npt.NDArray[np.uint8], compression: int = 1) 
         compression: From 1, which is fastest, to 9.
 
     Raises:
-        OSError: It cannot be written, also where only a part of it could.
+        WriteError: It cannot be written, also where only a part of it could.
     """
     blue_first = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(".png", blue_first, [cv2.IMWRITE_PNG_COMPRESSION, compression, *ROW_FILTER])
@@ -118,6 +129,28 @@ def check_writable(folder: Path, setting: str) -> None:
         ) from None
 
 
+def check_writable_file(path: Path, setting: str) -> None:
+    """Check, before anything is computed, that a file can be written, or written anew; see `check_writable`.
+
+    Raises:
+        RequestError: There is a folder or a device in its place, or its folder cannot be written.
+    """
+    if path.exists() and not path.is_file():
+        what = "folder" if path.is_dir() else "device or pipe"
+        raise RequestError(f"{setting}={path} is a {what}: name a file.")
+    check_writable(path.parent, setting)
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether no further file can be written either, as on a full disk, rather than this one alone."""
+    return isinstance(error, OSError) and error.errno in NO_MORE_ROOM
+
+
+def why_not_written(error: OSError) -> str:
+    """The file that could not be written, and why: `out/a.png cannot be written (No space left on device)`."""
+    return f"{error.filename or 'a file'} cannot be written ({error.strerror or error})"
+
+
 def remove_leftovers(folder: Path) -> list[Path]:
     """Remove what a killed process left half-written in a folder that nobody else writes to; returns it."""
     left = sorted(folder.glob(f"{UNFINISHED}*"))
@@ -154,7 +187,7 @@ def _named(path: Path) -> Iterator[None]:
         if error.filename is None or UNFINISHED in str(error.filename):
             if error.errno is None:
                 raise
-            raise OSError(error.errno, error.strerror, str(path)) from None
+            raise WriteError(error.errno, error.strerror, str(path)) from None
         raise
 
 

@@ -1,0 +1,117 @@
+"""An evaluation loses nothing to a folder or a disk that cannot be written."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from test_checkpoint import CONFIG
+from test_predict import files
+
+from fastscnn.data.classes import CITYSCAPES
+from fastscnn.errors import RequestError
+from fastscnn.runs.launch import report
+from fastscnn.training import evaluate as evaluation
+from fastscnn.training.evaluate import evaluate
+from fastscnn.training.segmentation import Segmentation
+from fastscnn.utils.files import WriteError
+from helpers import write_cityscapes
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """Of `eval.py` as a person has them, with a checkpoint and a tiny data set."""
+    folder = tmp_path_factory.mktemp("eval")
+    data = {
+        "dataset": "fine",
+        "root": str(write_cityscapes(folder / "data", val=3)),
+        "crop_size": [64, 128],
+        "batch_size": 1,
+        "num_workers": "auto",
+        "store": "auto",
+    }
+    trainer = {"precision": "32-true"}
+    module = Segmentation({**CONFIG, "data": data, "trainer": trainer}, CITYSCAPES)
+    content = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(content)
+    torch.save(content, folder / "best.ckpt")
+    return {
+        "checkpoint": str(folder / "best.ckpt"),
+        "split": "val",
+        "save_predictions": None,
+        "pictures": 4,
+        "data": {"root": None, "num_workers": "auto", "store": None},
+        "trainer": {"accelerator": "cpu", "precision": None},
+        "paths": {"run_dir": None, "output_dir": "outputs"},
+    }
+
+
+def evaluated(settings, **changes):
+    return evaluate(OmegaConf.create(settings | changes))
+
+
+@pytest.fixture
+def fill(monkeypatch):
+    """Let the disk that folders of these names lie on have no room from now on."""
+
+    def fill(*folders):
+        def write(path, data):
+            if path.parent.name not in folders:
+                return real(path, data)
+            real(path, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+        real = Path.write_bytes
+        monkeypatch.setattr(Path, "write_bytes", write)
+
+    return fill
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"paths": {"run_dir": "/proc/self/new", "output_dir": "outputs"}}, r"paths\.run_dir=/proc/self/new cannot be"),
+        ({"paths": {"run_dir": "there", "output_dir": "outputs"}}, r"paths\.run_dir=there exists already"),
+        ({"paths": {"run_dir": None, "output_dir": "/proc/self"}}, r"paths\.output_dir=/proc/self cannot be written"),
+        ({"save_predictions": "/proc/self/new"}, r"save_predictions=/proc/self/new cannot be written"),
+        ({"save_predictions": "file"}, r"save_predictions=file: .* is a file"),
+    ],
+)
+def test_folder_that_cannot_be_written_is_refused_before_anything_is_computed(
+    settings, tmp_path, monkeypatch, changes, sentence
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(evaluation, "_trainer", lambda *args: pytest.fail("evaluated before it was refused"))
+    with pytest.raises(RequestError, match=sentence):
+        evaluated(settings, **changes)
+    assert sorted(os.listdir(tmp_path)) == ["file", "there"]
+
+
+def test_disk_that_is_full_for_the_predictions_leaves_no_empty_files_and_keeps_the_scores(
+    settings, tmp_path, monkeypatch, fill, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    fill("predictions")
+    with pytest.raises(WriteError) as caught:
+        evaluated(settings, save_predictions="predictions", paths={"run_dir": "evaluation", "output_dir": "outputs"})
+    assert not list((tmp_path / "predictions").iterdir())
+    assert "class mIoU" in capsys.readouterr().out
+    assert json.loads((tmp_path / "evaluation" / "eval.json").read_text())["frames"] == 3
+    assert report(caught.value) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("failed: predictions/") and said.endswith("(No space left on device)\n")
+    assert len(said.splitlines()) == 1
+
+
+def test_disk_that_is_full_for_the_pictures_keeps_the_scores(settings, tmp_path, monkeypatch, fill, capsys):
+    monkeypatch.chdir(tmp_path)
+    fill("images")
+    with pytest.raises(WriteError, match="No space left on device"):
+        evaluated(settings, paths={"run_dir": "evaluation", "output_dir": "outputs"})
+    assert "class mIoU" in capsys.readouterr().out
+    assert files(tmp_path / "evaluation") == ["eval.json"]
