@@ -9,7 +9,7 @@ import time
 
 import pytest
 import torch
-from conftest import FAST, command
+from conftest import command
 
 from fastscnn.runs.record import read_record
 from helpers import write_cityscapes
@@ -32,7 +32,7 @@ def checkpoint(folder, name="last"):
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
-    """Dropout, augmentation, four steps an epoch and each of them logged."""
+    """Dropout, augmentation, the default number of workers, four steps an epoch and each of them logged."""
     root = write_cityscapes(tmp_path_factory.mktemp("cityscapes"), train=17, val=2)
     return [
         "data=fine",
@@ -40,7 +40,7 @@ def settings(tmp_path_factory):
         "data.batch_size=4",
         f"trainer.max_epochs={EPOCHS}",
         "trainer.log_every_n_steps=1",
-        *FAST,
+        "trainer.accelerator=cpu",
     ]
 
 

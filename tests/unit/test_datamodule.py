@@ -19,6 +19,7 @@ from fastscnn.data.loading import per_device_batch
 from fastscnn.data.module import SegmentationData
 from fastscnn.data.sampler import EpochSampler
 from fastscnn.data.sources import frames_for
+from fastscnn.training.optim import poly, total_steps
 from helpers import block_labels, write_cityscapes, write_png
 
 CROP = (32, 64)
@@ -224,10 +225,14 @@ class Recorder(pl.LightningModule):
         self.validated += batch["index"].tolist()
 
     def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        self.steps = total_steps(self.trainer)
+        return [optimizer], [poly(optimizer, self.steps)]
 
 
-def train(root: Path, epochs: int, workers: int, checkpoint: Path | None = None) -> tuple[Recorder, pl.Trainer]:
+def train(
+    root: Path, epochs: int, workers: int, checkpoint: Path | None = None, **settings
+) -> tuple[Recorder, pl.Trainer]:
     recorder = Recorder()
     trainer = pl.Trainer(
         max_epochs=epochs,
@@ -238,6 +243,7 @@ def train(root: Path, epochs: int, workers: int, checkpoint: Path | None = None)
         enable_model_summary=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
+        **settings,
     )
     trainer.fit(recorder, datamodule=make(root, num_workers=workers), ckpt_path=checkpoint, weights_only=True)
     return recorder, trainer
@@ -257,13 +263,22 @@ def test_lightning_trains_each_epoch_on_its_own_order_and_pixels(root):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, 1, 2])
 def test_a_resumed_run_goes_on_with_the_pixels_that_the_whole_run_saw(root, tmp_path, workers):
     whole, _ = train(root, epochs=3, workers=0)
     _, trainer = train(root, epochs=1, workers=0)
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     resumed, _ = train(root, epochs=3, workers=workers, checkpoint=tmp_path / "last.ckpt")
     assert resumed.seen == [step for step in whole.seen if step[0] > 0]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "settings", [{}, {"limit_train_batches": 1}, {"limit_train_batches": 0.5}, {"accumulate_grad_batches": 2}]
+)
+def test_schedule_counts_the_steps_that_lightning_takes(root, settings):
+    recorder, trainer = train(root, 2, 0, **settings)
+    assert recorder.steps == trainer.global_step == trainer.estimated_stepping_batches
 
 
 def test_ranks_train_together_on_the_batches_of_one_device_and_validate_every_frame_once(root):

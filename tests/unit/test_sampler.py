@@ -74,3 +74,13 @@ def test_validation_gives_every_frame_exactly_once_over_all_ranks(num_frames, wo
 
 def test_fewer_frames_than_a_batch_are_all_given():
     assert sorted(indices(EpochSampler(5, 0, batch_size=12))) == [0, 1, 2, 3, 4]
+
+
+def test_frames_that_were_seen_are_left_out_of_their_epoch_alone():
+    whole, resumed = EpochSampler(13, 5, batch_size=4), EpochSampler(13, 5, batch_size=4)
+    resumed.skip(2, 8)
+    for epoch in (2, 3):
+        for sampler in (whole, resumed):
+            sampler.set_epoch(epoch)
+        assert list(resumed) == list(whole)[8 if epoch == 2 else 0 :]
+        assert len(resumed) == len(whole) == 12

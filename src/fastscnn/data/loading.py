@@ -76,10 +76,15 @@ class EpochData(pl.LightningDataModule):
                 f" Set trainer.devices={count}."
             )
         sampler = EpochSampler(count, self.seed, True, rank, world_size, self.batch_size)
+        own_batch = self._own_batch()
         if self.trainer is not None:
             # Lightning starts the workers of a resumed run before it tells the sampler the epoch.
-            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
-        return self._loader(dataset, sampler, self._own_batch())
+            loop: Any = self.trainer.fit_loop  # type: ignore[attr-defined]
+            epoch = loop.epoch_progress.current.processed
+            sampler.set_epoch(epoch)
+            if loop.restarting:  # within that epoch
+                sampler.skip(epoch, loop.epoch_loop.batch_progress.current.processed * own_batch)
+        return self._loader(dataset, sampler, own_batch)
 
     def in_order(
         self, dataset: Dataset[dict[str, Any]], count: int, batch_size: int | None = None

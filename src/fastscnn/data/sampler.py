@@ -17,7 +17,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
     epoch. With fewer frames than one batch, or no `batch_size`, only what the ranks cannot share is left out.
     Without `shuffle`, every frame is given exactly once over all ranks, whose counts may differ by one.
 
-    Lightning calls `set_epoch` before each epoch.
+    Lightning calls `set_epoch` before each epoch. A run that goes on within an epoch calls `skip` too: the frames that
+    were seen are left out without being read.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
+        self._skipped = (0, 0)
         self.num_frames = num_frames
         multiple = batch_size if batch_size and num_frames >= batch_size else world_size
         self.num_used = num_frames - num_frames % multiple if shuffle else num_frames
@@ -42,6 +44,10 @@ class EpochSampler(Sampler[tuple[int, int]]):
         """Choose the epoch of the next iteration."""
         self.epoch = epoch
 
+    def skip(self, epoch: int, frames: int) -> None:
+        """Leave out the first frames that this rank would see in one epoch; other epochs stay whole, and the length."""
+        self._skipped = (epoch, frames)
+
     def __len__(self) -> int:
         return len(range(self.rank, self.num_used, self.world_size))
 
@@ -49,5 +55,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         order = np.arange(self.num_frames)
         if self.shuffle:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_frames)
-        for index in order[self.rank : self.num_used : self.world_size].tolist():
+        epoch, seen = self._skipped
+        own = order[self.rank : self.num_used : self.world_size]
+        for index in own[seen if epoch == self.epoch else 0 :].tolist():
             yield self.epoch, index

@@ -1,7 +1,9 @@
 """Which parameters decay, how their step is computed, and how the learning rate falls."""
 
+import math
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from torch import nn
 from torch.optim import SGD, Optimizer
@@ -82,3 +84,18 @@ def poly(optimizer: Optimizer, total_steps: int, power: float = 0.9) -> LambdaLR
         return float(max(0.0, 1 - step / max(1, total_steps)) ** power)
 
     return LambdaLR(optimizer, factor)
+
+
+def total_steps(trainer: pl.Trainer) -> int:
+    """Optimizer steps of the whole run, which the schedule counts by.
+
+    Lightning's `estimated_stepping_batches` starts the workers of the train loader, before a resumed run knows its
+    epoch: what they read ahead would be of epoch 0.
+    """
+    datamodule: Any = getattr(trainer, "datamodule", None)
+    if datamodule is None or trainer.max_epochs in (None, -1):
+        return int(trainer.estimated_stepping_batches)
+    batches, limit = len(datamodule.train_dataloader()), trainer.limit_train_batches
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    steps = math.ceil(batches / trainer.accumulate_grad_batches) * max(trainer.max_epochs or 1, 1)
+    return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)

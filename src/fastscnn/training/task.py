@@ -19,7 +19,7 @@ from fastscnn.data.normalize import normalize
 from fastscnn.errors import RequestError
 from fastscnn.runs.checkpoint import META
 from fastscnn.training.losses_seen import SeenLosses
-from fastscnn.training.optim import choose_fused, poly, same_layout, sgd
+from fastscnn.training.optim import choose_fused, poly, same_layout, sgd, total_steps
 from fastscnn.training.recompute import Recomputed, choose_recompute
 
 
@@ -103,7 +103,7 @@ class Task(pl.LightningModule):
         power, fused = settings.pop("power"), settings.pop("fused", "auto")
         clips = self.trainer.gradient_clip_val is not None
         optimizer = sgd(self, **settings, fused=choose_fused(fused, self.device, clips=clips))
-        schedule = poly(optimizer, int(self.trainer.estimated_stepping_batches), power)
+        schedule = poly(optimizer, total_steps(self.trainer), power)
         self._groups = [{key: group[key] for key in group if key != "params"} for group in optimizer.param_groups]
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
