@@ -26,7 +26,7 @@ from fastscnn.inference.cuda_graph import GraphRunner
 from fastscnn.kernels import cuda, reference, upsample_labels, upsample_probabilities
 from fastscnn.network.fast_scnn import FastSCNN
 from fastscnn.network.folding import folded
-from fastscnn.runs.record import write_json
+from fastscnn.utils.files import write_json
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "gpu_inference.json"
 SIZES = ("1024x2048", "512x1024", "256x512")

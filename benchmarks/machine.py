@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from fastscnn.runs.machine import describe_machine
-from fastscnn.runs.record import describe_process
+from fastscnn.runs.process import describe_process
 
 
 def measured() -> dict[str, Any]:

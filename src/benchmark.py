@@ -13,7 +13,7 @@ def benchmark(config: DictConfig) -> None:
     from fastscnn.inference.benchmark import measure
     from fastscnn.reports.speed import markdown, plot
     from fastscnn.runs.machine import describe_machine
-    from fastscnn.runs.record import describe_process
+    from fastscnn.runs.process import describe_process
     from fastscnn.utils.files import check_writable_file, replaced, write_json, write_text
 
     settings: Any = OmegaConf.to_container(config, resolve=True)

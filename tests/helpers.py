@@ -1,6 +1,11 @@
 """Tiny data sets on disk and other things that several tests need."""
 
+import contextlib
+import errno
+import os
+import subprocess
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -52,3 +57,48 @@ def write_cityscapes(
             if split != "test":
                 write_png(root / label_type / split / city / f"{name}_{label_type}_labelIds.png", ids)
     return root
+
+
+class Disk:
+    """A disk that can be filled: a small file system of its own or, where none can be mounted, one that is played."""
+
+    def __init__(self, folder: Path, mounted: bool) -> None:
+        self.folder = folder
+        self.mounted = mounted
+        self._patches = contextlib.ExitStack()
+
+    def fill(self) -> None:
+        """From now on no byte can be written to it that it has not given room for already."""
+        if self.mounted:
+            with (self.folder / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+                for size in (2**16, 1):
+                    with contextlib.suppress(OSError):
+                        while True:
+                            file.write(bytes(size))
+            return
+
+        def full(path: Path, *args: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+        self._patches.enter_context(mock.patch.object(Path, "write_bytes", full))
+        self._patches.enter_context(mock.patch.object(os, "posix_fallocate", full))
+
+    def close(self) -> None:
+        self._patches.close()
+        if self.mounted:
+            subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
+
+
+@contextlib.contextmanager
+def full_disk(folder: Path, mebibytes: int = 4):
+    """A `Disk` at a folder that is made for it."""
+    folder.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(folder)]
+    mounted = False
+    with contextlib.suppress(OSError):
+        mounted = subprocess.run(mount, capture_output=True).returncode == 0
+    disk = Disk(folder, mounted)
+    try:
+        yield disk
+    finally:
+        disk.close()

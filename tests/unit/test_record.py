@@ -1,5 +1,7 @@
 """The run's record is true at any moment, whatever happens to the process."""
 
+import errno
+import fcntl
 import json
 import math
 import os
@@ -12,15 +14,11 @@ import pytest
 import torch
 
 from fastscnn.errors import RequestError
-from fastscnn.runs.record import (
-    DEAD_AFTER_SECONDS,
-    RunRecord,
-    new_run_id,
-    read_record,
-    recorded,
-    run_folder,
-    version_of,
-)
+from fastscnn.runs import alive
+from fastscnn.runs.alive import DEAD_AFTER_SECONDS, is_local
+from fastscnn.runs.process import version_of
+from fastscnn.runs.record import RunRecord, new_run_id, read_record, recorded, run_folder
+from helpers import full_disk
 
 KEYS = ["id", "name", "status", "error", "command", "choices", "seed", "started", "finished", "versions", "git"]
 KEYS += ["device", "metrics", "checkpoints", "wandb_id"]
@@ -71,11 +69,15 @@ def test_numbers_that_json_does_not_know_become_null(tmp_path):
     assert json.loads(text, parse_constant=pytest.fail)["metrics"]["best"] == {"val/miou": None}
 
 
-def test_killed_run_reads_as_failed_and_a_living_one_as_running(tmp_path):
+@pytest.fixture
+def living(tmp_path):
+    """A process with an open run, and with a worker that outlives it; and the run's folder."""
     code = (
-        "import sys, time; from pathlib import Path; from fastscnn.runs.record import RunRecord\n"
-        "RunRecord.create(Path(sys.argv[1]), run_id='a', name='n', choices={}, seed=0); print('up', flush=True)\n"
-        "time.sleep(60)"
+        "import os, sys, time; from pathlib import Path; from fastscnn.runs.record import RunRecord\n"
+        "RunRecord.create(Path(sys.argv[1]), run_id='a', name='n', choices={}, seed=0)\n"
+        "worker = os.fork()\n"
+        "print(worker, flush=True) if worker else None\n"
+        "time.sleep(100)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "run")],
@@ -83,23 +85,118 @@ def test_killed_run_reads_as_failed_and_a_living_one_as_running(tmp_path):
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    assert process.stdout.readline() == "up\n"
-    assert read_record(tmp_path / "run")["status"] == "running"
-    process.send_signal(signal.SIGKILL)
+    worker = int(process.stdout.readline())
+    yield process, tmp_path / "run"
+    process.kill()
     process.wait()
-    assert on_disk(tmp_path / "run")["status"] == "running"
-    record = read_record(tmp_path / "run")
+    os.kill(worker, signal.SIGKILL)
+
+
+def change(folder, **changes):
+    (folder / "run.json").write_text(json.dumps(on_disk(folder) | changes))
+
+
+def test_killed_run_reads_as_failed_at_once_and_a_living_one_as_running(living):
+    process, folder = living
+    assert read_record(folder)["status"] == "running"
+    process.kill()
+    process.wait()
+    assert on_disk(folder)["status"] == "running"
+    record = read_record(folder)
     assert record["status"] == "failed"
     assert "killed" in record["error"]
+    RunRecord.reopen(folder, epoch=1).close("finished")
+    assert on_disk(folder)["status"] == "finished"
 
 
-def test_run_of_another_host_is_dead_when_its_heartbeat_stopped(tmp_path):
-    record = create(tmp_path / "run")
-    record.update(host="elsewhere", pid=1)
+def test_dead_run_whose_process_number_is_in_use_is_dead(living):
+    process, folder = living
+    process.kill()
+    process.wait()
+    change(folder, pid=os.getpid())  # as after a restart of a container, where everything has its old number
+    assert read_record(folder)["status"] == "failed"
+
+
+def test_living_run_is_running_whatever_its_process_number_and_host_mean_here(living):
+    _, folder = living
+    change(folder, pid=2**22 + 1, boot="of another machine")  # as in another container
+    old = time.time() - 10 * DEAD_AFTER_SECONDS
+    os.utime(folder / "run.json", (old, old))
+    assert read_record(folder)["status"] == "running"
+    with pytest.raises(RequestError, match=r"running now, as process 4194305 on .* since 20"):
+        RunRecord.reopen(folder)
+    assert on_disk(folder)["pid"] == 2**22 + 1, "left alone"
+
+
+def test_only_one_of_two_processes_goes_on_with_a_run(tmp_path):
+    create(tmp_path / "run").close("failed")
+    with open(tmp_path / "run" / "run.lock") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)  # it has just begun, and the record does not say so yet
+        with pytest.raises(RequestError, match="running now"):
+            RunRecord.reopen(tmp_path / "run")
+    RunRecord.reopen(tmp_path / "run").close("finished")
+
+
+@pytest.mark.parametrize("locks", ["not shared", "none"])
+def test_heartbeat_decides_where_the_lock_cannot(tmp_path, monkeypatch, capsys, locks):
+    if locks == "none":
+
+        def no_locks(*args):
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(fcntl, "flock", no_locks)
+        create(tmp_path / "run")
+        assert "without locks (No locks available)" in capsys.readouterr().err
+    else:
+        monkeypatch.setattr(alive, "LOCAL", set())
+        create(tmp_path / "run")._run_lock.release()
+        change(tmp_path / "run", boot="of another machine")
     assert read_record(tmp_path / "run")["status"] == "running"
+    with pytest.raises(RequestError, match="running now"):
+        RunRecord.reopen(tmp_path / "run")
     old = time.time() - DEAD_AFTER_SECONDS - 10
     os.utime(tmp_path / "run" / "run.json", (old, old))
     assert read_record(tmp_path / "run")["status"] == "failed"
+    RunRecord.reopen(tmp_path / "run").close("finished")
+
+
+def test_file_system_of_a_folder_is_local_or_not_known_to_be(tmp_path, monkeypatch):
+    assert is_local(tmp_path)
+    monkeypatch.setattr(alive, "LOCAL", set())
+    assert not is_local(tmp_path)
+
+
+@pytest.mark.parametrize("end", ["failed", "finished"])
+def test_full_disk_does_not_lose_the_last_state(tmp_path, end):
+    with full_disk(tmp_path / "disk") as disk:
+        record = create(tmp_path / "disk" / "run")
+        disk.fill()
+        with pytest.raises(OSError, match=r"run\.json.*No space left"):
+            record.update(metrics={"best": {"val/miou": 0.5}, "last": {}})
+        assert on_disk(record.folder)["metrics"]["best"] == {}
+        record.close(end, "why" if end == "failed" else None)
+        data = on_disk(record.folder)
+        assert (data["status"], data["metrics"]["best"]) == (end, {"val/miou": 0.5})
+        assert sorted(path.name for path in record.folder.iterdir()) == ["run.json", "run.lock"]
+
+
+def test_room_for_the_last_state_grows_with_the_record(tmp_path):
+    with full_disk(tmp_path / "disk") as disk:
+        record = create(tmp_path / "disk" / "run")
+        long = {f"val/iou/{number}": 0.5 for number in range(10_000)}
+        record.update(metrics={"best": {}, "last": long})
+        disk.fill()
+        record.close("failed", "why")
+        assert on_disk(record.folder)["metrics"]["last"] == long
+        assert on_disk(record.folder)["status"] == "failed"
+
+
+def test_run_is_refused_where_the_disk_has_no_room_for_its_record(tmp_path):
+    with full_disk(tmp_path / "disk") as disk:
+        disk.fill()
+        with pytest.raises(RequestError, match=r"paths.run_dir=.*run cannot be .*written \(No space left"):
+            create(tmp_path / "disk" / "run")
+        assert not (tmp_path / "disk" / "run").exists()
 
 
 def test_reader_never_sees_half_a_record(tmp_path):

@@ -18,6 +18,7 @@ from fastscnn.runs.multirun import Multirun
 from fastscnn.runs.record import read_record
 from fastscnn.runs.resume import cut_back, resume_command, resumed_run, write_config
 from fastscnn.runs.session import open_run
+from fastscnn.utils.locks import take
 
 
 def make(folder, *overrides, epochs=2, status="failed"):
@@ -147,10 +148,12 @@ def test_what_is_no_run_or_kept_nothing_is_told_in_one_sentence(stopped, tmp_pat
 
 
 def test_running_run_is_left_alone_but_the_other_processes_of_it_join(stopped):
-    change(stopped, status="running", pid=os.getpid())
+    change(stopped, status="running")
+    lock = take(stopped / "run.lock")
     with pytest.raises(RequestError, match=f"running now, as process {os.getpid()} on "):
         resume(stopped)
     assert resume(stopped, first_process=False).epochs == 2
+    lock.release()
 
 
 def test_stopped_run_names_the_command_that_goes_on_with_it(tmp_path):
@@ -217,8 +220,10 @@ def test_job_is_the_run_of_the_same_config_in_whatever_way_it_is_carried_out(tmp
     assert found("data.lr=0.2") is None
     assert found("seed=1") is None
     assert found("data.num_workers=3", "data.store=off", "trainer.compile=true", "logger=wandb") == ("b", "failed")
-    change(add("running"), pid=os.getpid())
+    lock = take(add("running") / "run.lock")
     assert found() == ("c", "running")
+    lock.release()
+    assert found() == ("c", "failed")
     add("finished", "data.num_workers=1")
     assert found() == ("d", "finished")
     told = {"folder": str(tmp_path), "group": "g", "swept": ["data.num_workers"]}

@@ -15,7 +15,8 @@ from fastscnn.errors import RequestError
 from fastscnn.inference.backends import needed
 from fastscnn.inference.graph import DIMENSIONS, INPUT, ExportGraph, write_onnx
 from fastscnn.inference.trained import Trained
-from fastscnn.runs.record import plain_json, version_of
+from fastscnn.runs.process import version_of
+from fastscnn.utils.files import plain_json
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2", "safetensors": ""}
 """What a format's file name ends with; safetensors is a folder."""

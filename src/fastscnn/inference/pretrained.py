@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 from fastscnn.data.normalize import NORMALIZATION
 from fastscnn.errors import RequestError
 from fastscnn.inference.trained import Trained, rebuild
-from fastscnn.runs.record import plain_json, version_of
+from fastscnn.runs.process import version_of
 from fastscnn.runs.saved_network import CONFIG, WEIGHTS, first_line, read_saved, saved_files
+from fastscnn.utils.files import plain_json
 
 KEPT = ("model", "resolution", "data")
 """The parts of the training config that are kept."""

@@ -16,7 +16,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fastscnn.runs.record import RECORD, write_json
+from fastscnn.runs.record import RECORD
+from fastscnn.utils.files import write_json
 
 VARIABLE = "FASTSCNN_MULTIRUN"
 """Environment variable that tells the jobs, in whatever process a launcher starts them, of their multirun."""

@@ -1,24 +1,22 @@
-"""A run's folder and its record: `run.json`, written atomically and true at any moment, also after a crash."""
+"""A run's folder and its record: `run.json`, always whole and true at any moment, also after a crash."""
 
 import contextlib
 import json
-import math
 import os
-import platform
 import secrets
-import shlex
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from fastscnn.errors import RequestError
+from fastscnn.runs.alive import DEAD_AFTER_SECONDS, LOCK, is_alive
+from fastscnn.runs.process import describe_process, process_place
+from fastscnn.utils.files import plain_json, remove, remove_leftovers
+from fastscnn.utils.locks import Lock, NoLocks, take
+from fastscnn.utils.reserve import ReservedFile
 
 RECORD = "run.json"
 METRICS = "metrics.csv"
@@ -26,33 +24,27 @@ STEP = "trainer/global_step"
 """The x of every metric: a column of `metrics.csv`."""
 BEST, LAST = Path("checkpoints/best.ckpt"), Path("checkpoints/last.ckpt")
 HEARTBEAT_SECONDS = 20.0
-DEAD_AFTER_SECONDS = 120.0
-PACKAGES = (
-    "fastscnn",
-    "torch",
-    "pytorch-lightning",
-    "torchmetrics",
-    "albumentations",
-    "timm",
-    "hydra-core",
-    "wandb",
-)
+LOCK_WAIT_SECONDS = 2.0
+"""How long a lock may be taken by those who only ask for it."""
 
 
 class RunRecord:
     """The record of one run, kept in its folder.
 
-    While the run lives, a thread touches `run.json` every 20 seconds, so that a reader can tell a run that was
-    killed (`status` still `running`, no heartbeat) from a living one; see `read_record`.
+    While the run lives, its process holds the lock of `run.lock`, and a thread touches `run.json` every 20 seconds for
+    readers who cannot ask for the lock: so a run that was killed (`status` still `running`) can be told from a living
+    one; see `read_record`. Room for the last state is taken in advance, so that a full disk does not lose it.
 
     Attributes:
         folder: The run's folder; made by `create`, which never takes an existing one.
         data: What `run.json` holds.
     """
 
-    def __init__(self, folder: Path, data: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, data: dict[str, Any], lock: Lock | None) -> None:
         self.folder = folder
         self.data = data
+        self._file = ReservedFile(folder / RECORD)
+        self._run_lock = lock
         self._stop = threading.Event()
         self._lock = threading.Lock()
 
@@ -71,32 +63,39 @@ class RunRecord:
         """Make the folder and its first record, `running`, and start the heartbeat.
 
         Raises:
-            RequestError: The folder exists already, or cannot be made.
+            RequestError: The folder exists already, or cannot be made or written.
         """
         make_folder(folder)
-        record = cls(
-            folder,
-            {
-                "id": run_id,
-                "name": name,
-                "group": group,
-                "status": "running",
-                "error": None,
-                "choices": dict(choices),
-                "overrides": dict(overrides or {}),
-                "seed": seed,
-                "started": _now(),
-                "finished": None,
-                **describe_process(),
-                "device": None,
-                "metrics": {"best": {}, "last": {}},
-                "checkpoints": {"best": None, "last": None},
-                "wandb_id": None,
-                "host": platform.node(),
-                "pid": os.getpid(),
-            },
-        )
-        record._live()
+        record = None
+        try:
+            record = cls(
+                folder,
+                {
+                    "id": run_id,
+                    "name": name,
+                    "group": group,
+                    "status": "running",
+                    "error": None,
+                    "choices": dict(choices),
+                    "overrides": dict(overrides or {}),
+                    "seed": seed,
+                    "started": _now(),
+                    "finished": None,
+                    **describe_process(),
+                    "device": None,
+                    "metrics": {"best": {}, "last": {}},
+                    "checkpoints": {"best": None, "last": None},
+                    "wandb_id": None,
+                    **process_place(),
+                },
+                _locked(folder),
+            )
+            record._live()
+        except OSError as error:
+            if record and record._run_lock:
+                record._run_lock.release()
+            remove(folder)
+            raise _unwritable(folder, error) from None
         return record
 
     @classmethod
@@ -104,33 +103,64 @@ class RunRecord:
         """Go on with the record of a run that ended: `running` again, and what is given is added to its `resumed`.
 
         Raises:
-            RequestError: The run is running.
+            RequestError: The run is running, or its folder cannot be written.
         """
-        with FileLock(folder / ".hydra" / "resume.lock"):
-            data = refuse_running(folder)
-            entry = {"time": _now(), **resumed, **describe_process(), "host": platform.node()}
+        refuse_running(folder)
+        lock = None
+        try:
+            lock = _locked(folder)
+            data = read_record(folder) if lock is None else _read(folder)
+            entry = {"time": _now(), **resumed, **describe_process(), "host": process_place()["host"]}
             record = cls(
                 folder,
                 data
-                | {"status": "running", "error": None, "finished": None, "host": platform.node(), "pid": os.getpid()}
+                | {"status": "running", "error": None, "finished": None, **process_place()}
                 | {"resumed": [*data.get("resumed", []), entry]},
+                lock,
             )
+            remove_leftovers(folder)
             record._live()
+        except OSError as error:
+            if lock:
+                lock.release()
+            raise _unwritable(folder, error) from None
         return record
 
     def update(self, **changes: Any) -> None:
-        """Change keys of the record and write it: to a temporary file that then takes its place."""
+        """Change keys of the record and write it: to a temporary file that then takes its place.
+
+        Raises:
+            OSError: It cannot be written; names the file and the reason.
+        """
         with self._lock:
             self.data |= changes
-            write_json(self.folder / RECORD, self.data)
+            self._file.write(self._bytes())
 
     def close(self, status: str, error: str | None = None) -> None:
-        """Record the end of the run and stop the heartbeat."""
+        """Record the end of the run, stop the heartbeat and free the run's lock.
+
+        A full disk does not lose the record. Where it cannot be written at all, a sentence on stderr says so.
+        """
         self._stop.set()
-        self.update(status=status, error=error, finished=_now())
+        with self._lock:
+            self.data |= {"status": status, "error": error, "finished": _now()}
+            try:
+                self._file.write_last(self._bytes())
+            except OSError as problem:
+                path = self.folder / RECORD
+                print(
+                    f"{path} cannot be written ({problem.strerror or problem}): it does not say that the run {status}.",
+                    file=sys.stderr,
+                )
+        if self._run_lock:
+            self._run_lock.release()
+
+    def _bytes(self) -> bytes:
+        return (json.dumps(plain_json(self.data), indent=2) + "\n").encode()
 
     def _live(self) -> None:
-        """Write the record and start the heartbeat."""
+        """Take the room for the last state, write the record and start the heartbeat."""
+        self._file.take()
         self.update()
         threading.Thread(target=self._beat, daemon=True, name="run-heartbeat").start()
 
@@ -155,16 +185,16 @@ def recorded(record: RunRecord) -> Iterator[RunRecord]:
 def read_record(folder: Path) -> dict[str, Any]:
     """Read a run's record; `status` is `failed` where the record says `running` but the run is dead.
 
-    A run is dead when its process is gone from this host, or, on any host, when its heartbeat stopped two minutes
-    ago.
+    A run is dead when nobody holds its lock; see `is_alive` for what is asked where that cannot be told.
 
     Raises:
         FileNotFoundError: The folder holds no record.
     """
-    path = folder / RECORD
-    data: dict[str, Any] = json.loads(path.read_text())
-    if data["status"] == "running" and not _alive(data, path):
-        data |= {"status": "failed", "error": "the process was killed"}
+    data = _read(folder)
+    if data["status"] == "running" and not is_alive(folder, data, (folder / RECORD).stat().st_mtime):
+        data = _read(folder)  # which its process may have ended, and written, since it was read
+        if data["status"] == "running" and not is_alive(folder, data, (folder / RECORD).stat().st_mtime):
+            data |= {"status": "failed", "error": "the process was killed"}
     return data
 
 
@@ -176,11 +206,14 @@ def refuse_running(folder: Path) -> dict[str, Any]:
     """
     data = read_record(folder)
     if data["status"] == "running":
-        raise RequestError(
-            f"resume={folder}: the run is running now, as process {data['pid']} on {data['host']}: stop it first, or "
-            "wait for its end."
-        )
+        raise _running(folder, data)
     return data
+
+
+def running_as(data: Mapping[str, Any]) -> str:
+    """Which process a running run is: `process 12 on node7 since 2026-01-31T12:00:00+00:00`."""
+    since = (data.get("resumed") or [{"time": data.get("started")}])[-1]["time"]
+    return f"process {data['pid']} on {data['host']} since {since}"
 
 
 def new_run_id() -> str:
@@ -216,78 +249,46 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise RequestError(
-            f"paths.run_dir={folder} cannot be made ({error.strerror}): choose a folder you can write to."
-        ) from None
+        raise _unwritable(folder, error) from None
 
 
-def describe_process() -> dict[str, Any]:
-    """What this process is: `command`, `versions` of what it runs on, and the `git` commit of our code."""
-    return {"command": shlex.join(["python", *sys.argv]), "versions": _versions(), "git": _git()}
+def _locked(folder: Path) -> Lock | None:
+    """The lock of a run's folder, or None on a file system that has no locks, which is then said.
 
-
-def version_of(package: str) -> str:
-    """The version that is installed, or that it is not: our own code runs from its folder too."""
+    Raises:
+        RequestError: Another process holds it.
+    """
     try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
+        lock = take(folder / LOCK, wait=LOCK_WAIT_SECONDS)
+    except NoLocks as error:
+        print(
+            f"{folder} is on a file system without locks ({error.strerror}): its heartbeat alone says whether the run "
+            f"lives, and one that is killed counts as running for {DEAD_AFTER_SECONDS:.0f} seconds.",
+            file=sys.stderr,
+        )
+        return None
+    if lock is None:
+        raise _running(folder, _read(folder))
+    return lock
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whose reader never sees half of it: a temporary file takes its place."""
-    temporary = path.with_suffix(".json.tmp")
-    with temporary.open("w") as file:
-        json.dump(plain_json(content), file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def _read(folder: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    return data
 
 
-def _alive(data: Mapping[str, Any], path: Path) -> bool:
-    if data["host"] == platform.node():
-        try:
-            os.kill(data["pid"], 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            pass
-    age = datetime.now(UTC).timestamp() - path.stat().st_mtime
-    return age < DEAD_AFTER_SECONDS
+def _running(folder: Path, data: Mapping[str, Any]) -> RequestError:
+    return RequestError(
+        f"resume={folder}: the run is running now, as {running_as(data)}: stop it first, or wait for its end."
+    )
+
+
+def _unwritable(folder: Path, error: OSError) -> RequestError:
+    return RequestError(
+        f"paths.run_dir={folder} cannot be made or written ({error.strerror or error}): choose a folder you can write "
+        "to, on a disk with room."
+    )
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions
-
-
-def _git() -> dict[str, Any] | None:
-    def git(*arguments: str) -> str:
-        here = Path(__file__).parent
-        return subprocess.run(
-            ["git", *arguments], cwd=here, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        return {"commit": git("rev-parse", "HEAD"), "modified": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def plain_json(value: Any) -> Any:
-    """Containers and numbers that JSON knows; NaN and infinity become null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_json(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value

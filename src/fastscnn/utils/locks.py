@@ -1,0 +1,141 @@
+"""Locks on files: held by a process as long as it lives, and free the moment that it ends, however it ends."""
+
+import contextlib
+import errno
+import os
+import time
+from pathlib import Path
+from typing import IO, Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+HELD = (errno.EAGAIN, errno.EACCES)
+"""How a file system says that another process holds the lock; any other error means that it has no locks."""
+POLL_SECONDS = 0.05
+
+
+class NoLocks(OSError):
+    """The file system has no locks, as an NFS mount without a lock service."""
+
+
+class Lock:
+    """A lock that this process holds; see `take`.
+
+    The system frees it when the process ends, also where it is killed. Processes that are forked while it is held
+    give it up at once, so that a worker that outlives its run does not hold the run's lock; started programs never
+    have it.
+    """
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+        _held.add(self)
+
+    def release(self) -> None:
+        """Free the lock; more than once does nothing. The file stays: removing it would let two processes lock."""
+        handle, self._handle = self._handle, None
+        _held.discard(self)
+        if handle is not None:
+            handle.close() if fcntl else handle.release()
+
+    def forget(self) -> None:
+        """Close the lock's file in a process that was forked; the lock stays with the one that took it."""
+        if fcntl and self._handle is not None:
+            with contextlib.suppress(OSError):
+                self._handle.close()
+        self._handle = None
+
+
+_held: set[Lock] = set()
+
+
+def take(path: Path, wait: float | None = 0.0) -> Lock | None:
+    """Lock a file, which is made if need be, in an existing folder; None where another process holds it.
+
+    It holds over processes, containers and, where the file system shares its locks, machines.
+
+    Args:
+        path: The file; what is in it stays.
+        wait: Seconds to wait for the lock; None waits as long as it takes.
+
+    Raises:
+        NoLocks: The file system has no locks.
+        OSError: The file cannot be made.
+    """
+    until = None if wait is None else time.monotonic() + wait
+    while True:
+        if (handle := _tried(path)) is not None:
+            return Lock(handle)
+        if until is not None and time.monotonic() >= until:
+            return None
+        time.sleep(POLL_SECONDS)
+
+
+def is_held(path: Path) -> bool | None:
+    """Whether some process, this one included, holds the lock of a file; None where that cannot be told.
+
+    That is where there is no such file, it may not be read, or the file system has no locks.
+    """
+    if not path.is_file():
+        return None
+    if fcntl is None:
+        with contextlib.suppress(OSError):
+            lock = take(path)
+            if lock is None:
+                return True
+            lock.release()
+            return False
+        return None
+    try:
+        with path.open("rb") as file:
+            return not _locked(file, fcntl.LOCK_SH)  # shared: readers do not take it from each other
+    except OSError:
+        return None
+
+
+def _tried(path: Path) -> Any:
+    """An open file that is locked, or None where another process holds the lock."""
+    if fcntl is None:
+        return _tried_with_filelock(path)
+    file = path.open("ab")  # some network file systems lock only what is open for writing
+    try:
+        if _locked(file, fcntl.LOCK_EX):
+            return file
+    except BaseException:
+        file.close()
+        raise
+    file.close()
+    return None
+
+
+def _locked(file: IO[bytes], kind: int) -> bool:
+    try:
+        fcntl.flock(file.fileno(), kind | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in HELD:
+            return False
+        raise NoLocks(error.errno, error.strerror, file.name) from None
+    return True
+
+
+def _tried_with_filelock(path: Path) -> Any:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock
+
+
+def _after_fork() -> None:
+    for lock in list(_held):
+        lock.forget()
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
