@@ -334,7 +334,7 @@ def test_reading_frames_leaves_the_network_alone():
     )
     environment = {key: value for key, value in os.environ.items() if key != "NO_ALBUMENTATIONS_UPDATE"}
     environment["PYTHONPATH"] = str(Path(__file__).parents[2] / "src")
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=300)
 
 
 def test_frames_and_keys_of_the_sampler_meet_in_the_dataset(root):

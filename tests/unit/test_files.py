@@ -88,7 +88,8 @@ def test_leftovers_of_a_kill_are_removed_and_nothing_else(tmp_path):
         "    target.write_bytes(b'half'); os.kill(os.getpid(), 9)"
     )
     (tmp_path / "other.txt").touch()
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=os.environ | {"PYTHONPATH": SOURCES})
+    environment = os.environ | {"PYTHONPATH": SOURCES}
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, timeout=300)
     assert done.returncode == -9
     assert len(list(tmp_path.iterdir())) == 2
     assert len(remove_leftovers(tmp_path)) == 1

@@ -16,6 +16,7 @@ def benchmark(*arguments):
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
+        timeout=300,
     )
 
 

@@ -26,7 +26,11 @@ def run(script, **environment):
     path = os.pathsep.join([str(HERE.parents[1] / "src"), *sys.path])
     environment = {**os.environ, "PYTHONPATH": path, **environment}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(HERE / script)], env=environment, capture_output=True, text=True
+        [sys.executable, "-W", "ignore", str(HERE / script)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
 
@@ -70,7 +74,7 @@ def test_tensors_on_the_cpu_are_not_for_the_gpu_and_triton_stays_unimported():
         "assert 'fastscnn.kernels.cuda_programs' not in sys.modules"
     )
     path = os.pathsep.join([str(HERE.parents[1] / "src"), *sys.path])
-    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, check=True)
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, check=True, timeout=300)
 
 
 @pytest.mark.parametrize("tile", [8, 128])

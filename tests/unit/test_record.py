@@ -88,7 +88,7 @@ def living(tmp_path):
     worker = int(process.stdout.readline())
     yield process, tmp_path / "run"
     process.kill()
-    process.wait()
+    process.wait(timeout=60)
     os.kill(worker, signal.SIGKILL)
 
 
@@ -100,7 +100,7 @@ def test_killed_run_reads_as_failed_at_once_and_a_living_one_as_running(living):
     process, folder = living
     assert read_record(folder)["status"] == "running"
     process.kill()
-    process.wait()
+    process.wait(timeout=60)
     assert on_disk(folder)["status"] == "running"
     record = read_record(folder)
     assert record["status"] == "failed"
@@ -112,7 +112,7 @@ def test_killed_run_reads_as_failed_at_once_and_a_living_one_as_running(living):
 def test_dead_run_whose_process_number_is_in_use_is_dead(living):
     process, folder = living
     process.kill()
-    process.wait()
+    process.wait(timeout=60)
     change(folder, pid=os.getpid())  # as after a restart of a container, where everything has its old number
     assert read_record(folder)["status"] == "failed"
 

@@ -1,0 +1,58 @@
+"""The suite always ends: what pytest-xdist alone would wait for without end.
+
+A test that takes too long fails by pytest-timeout, or, where it never comes back from C code, ends its worker by
+pytest's own watchdog (`faulthandler_timeout`); both limits stand in pyproject.toml. A worker that died ends the run
+(`--max-worker-restart 0`). Two cases are left: a dead worker whose forked children hold its pipe open, so that xdist
+does not learn of its end; and a test that hangs while it is cleaned up after it failed, when both limits are spent.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+POLL = 2.0
+"""Seconds between two looks."""
+PR_SET_PDEATHSIG = 1
+
+
+def pytest_configure(config):
+    if hasattr(config, "workerinput"):
+        if sys.platform == "linux":
+            prctl = ctypes.CDLL(None).prctl
+            os.register_at_fork(after_in_child=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
+    elif getattr(config.option, "numprocesses", None):
+        limit = 2 * float(config.getini("faulthandler_timeout"))
+        config.pluginmanager.register(Watch(limit))
+
+
+class Watch:
+    """Ends the run, as failed and with its name, where a test never does.
+
+    Args:
+        limit: Seconds that a test may take with all that belongs to it.
+    """
+
+    def __init__(self, limit):
+        self.limit = limit
+        self.running = {}
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def pytest_runtest_logstart(self, nodeid):
+        self.running[nodeid] = time.monotonic()
+
+    def pytest_runtest_logfinish(self, nodeid):
+        self.running.pop(nodeid, None)
+
+    def _watch(self):
+        while True:
+            time.sleep(POLL)
+            late = [test for test, since in list(self.running.items()) if time.monotonic() - since > self.limit]
+            if late:
+                reason = f"{', '.join(late)} did not end within {self.limit:g} seconds"
+                print(f"\n\nThe run is ended as failed: {reason}.", file=sys.__stderr__, flush=True)
+                os._exit(pytest.ExitCode.TESTS_FAILED)
