@@ -86,7 +86,7 @@ class Disk:
     def close(self) -> None:
         self._patches.close()
         if self.mounted:
-            subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
+            subprocess.run(["umount", "--lazy", str(self.folder)], check=True, timeout=60)
 
 
 @contextlib.contextmanager
@@ -96,7 +96,7 @@ def full_disk(folder: Path, mebibytes: int = 4):
     mount = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(folder)]
     mounted = False
     with contextlib.suppress(OSError):
-        mounted = subprocess.run(mount, capture_output=True).returncode == 0
+        mounted = subprocess.run(mount, capture_output=True, timeout=60).returncode == 0
     disk = Disk(folder, mounted)
     try:
         yield disk

@@ -33,7 +33,7 @@ def test_lock_is_free_the_moment_that_its_process_ends(tmp_path):
     assert is_held(path)
     assert take(path) is None
     process.kill()
-    process.wait()
+    process.wait(timeout=60)
     assert is_held(path) is False
     lock = take(path)
     assert is_held(path)
@@ -48,7 +48,7 @@ def test_who_waits_gets_the_lock_when_it_is_free(tmp_path):
     found = []
     waiting = threading.Thread(target=lambda: found.append(take(path, wait=None)))
     waiting.start()
-    process.communicate("\n")
+    process.communicate("\n", timeout=60)
     waiting.join(timeout=60)
     assert is_held(path)
     found[0].release()
@@ -59,9 +59,9 @@ def test_program_that_is_started_does_not_have_the_lock(tmp_path):
     process = holder(tmp_path / "lock", then)
     sleeper = process.stdout.readline().strip()
     process.kill()
-    process.wait()
+    process.wait(timeout=60)
     assert is_held(tmp_path / "lock") is False
-    subprocess.run(["kill", sleeper], check=True)
+    subprocess.run(["kill", sleeper], check=True, timeout=60)
 
 
 def test_readers_do_not_take_it_from_each_other(tmp_path):

@@ -103,7 +103,7 @@ def test_every_process_that_a_test_waits_for_has_a_time_limit():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and waits(node):
                 unlimited.append(f"{file.name}:{node.lineno}")
-    assert unlimited == []
+    assert unlimited == [], "give each of these calls a timeout="
 
 
 def waits(call):
