@@ -58,6 +58,7 @@ def trained(run, cityscapes, tmp_path_factory):
         f"paths.run_dir={folder}".replace(" ", r"\ "),
         *FAST,
         cwd=cwd,
+        FASTSCNN_PROGRESS_SECONDS="0.05",
     )
     assert done.returncode == 0, done.stderr
     return done, folder

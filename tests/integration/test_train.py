@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import time
@@ -46,6 +47,16 @@ def test_last_line_names_the_folder_and_the_screen_shows_what_a_person_wants(tra
     assert len([line for line in lines if "val/miou" in line]) == 3
     assert "motorcycle" in done.stdout
     assert "class mIoU" in done.stdout
+
+
+def test_output_that_is_no_terminal_says_at_any_time_how_far_the_run_is(trained):
+    lines = trained[0].stdout.splitlines()
+    for pattern in (
+        r"train: working \(\d+ s\)",
+        r"epoch \d of 3: step \d of 6, loss \d+\.\d{3}, \d+\.\d images/s, .+ left(; .+)?",
+        r"validation of epoch \d: image \d of 2(, .+)?",
+    ):
+        assert [line for line in lines if re.fullmatch(pattern, line)], pattern
 
 
 def test_metrics_csv_has_the_curve_of_every_validation(trained):

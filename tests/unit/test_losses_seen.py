@@ -6,7 +6,6 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from rich.console import Console
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
@@ -95,7 +94,7 @@ def fit(module, folder, *callbacks, steps, **settings):
     trainer = pl.Trainer(
         max_epochs=1,
         logger=MetricsCSV(folder / "metrics.csv"),
-        callbacks=[*callbacks, EpochSeed(0), FiniteWeights(), FramesSeen(["camvid"]), ProgressLine(Console())],
+        callbacks=[*callbacks, EpochSeed(0), FiniteWeights(), FramesSeen(["camvid"]), ProgressLine()],
         default_root_dir=folder,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -15,7 +15,9 @@ from cityscapesscripts.helpers.labels import id2label, name2label
 
 from fastscnn.data import streets
 from fastscnn.data.classes import CITYSCAPES
+from fastscnn.data.sources import generate_streets
 from fastscnn.data.streets import CITIES, MANIFEST, StreetsSpec, coarse, draw_street, write_streets
+from fastscnn.utils import progress
 
 SMALL = (64, 128)
 TINY = StreetsSpec(size=(32, 64), train=3, val=2, test=1, train_extra=1)
@@ -156,6 +158,15 @@ def test_any_number_of_workers_writes_the_same_files(tiny, tmp_path, workers):
     write_streets(tmp_path / "root", TINY, workers=workers, progress=lambda done, total: seen.append((done, total)))
     assert contents(tmp_path / "root") == contents(tiny)
     assert seen[-1] == (7, 7)
+
+
+def test_drawing_is_shown_and_its_end_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "SOON", 0.0)
+    monkeypatch.setenv(progress.VARIABLE, "0.02")
+    generate_streets(tmp_path / "root", TINY)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("drawing the synthetic streets")]
+    assert len(lines) > 1
+    assert lines[-1].startswith("drawing the synthetic streets: 7 frames in ")
 
 
 def test_a_larger_set_begins_with_the_same_frames(tiny, tmp_path):

@@ -11,6 +11,7 @@ from fastscnn.data import camvid, cityscapes
 from fastscnn.data.classes import CAMVID, CITYSCAPES, ClassTable
 from fastscnn.data.frames import DataError, Frame
 from fastscnn.data.streets import GENERATOR_VERSION, MANIFEST, StreetsSpec, write_streets
+from fastscnn.utils.progress import Progress
 
 
 class Source(NamedTuple):
@@ -87,6 +88,7 @@ def generate_streets(root: Path, spec: StreetsSpec) -> None:
     if not (root / MANIFEST).exists():
         print(f"Generating the synthetic streets in {root} (once)", flush=True)
     try:
-        write_streets(root, spec)
+        with Progress("drawing the synthetic streets", unit="frame", summary=True) as progress:
+            write_streets(root, spec, progress=progress.reach)
     except ValueError as error:
         raise DataError(str(error)) from None

@@ -18,7 +18,7 @@ from fastscnn.data.classes import ClassTable
 from fastscnn.data.frames import Frame, Image
 from fastscnn.data.store_files import Names, Stored, intact_stamp, map_frame, source_stamp, stored_stamp, write_frame
 from fastscnn.data.store_index import Index
-from fastscnn.data.store_progress import shown
+from fastscnn.utils.progress import Progress
 
 VERSION = 1
 """Raised whenever the same files give other bytes."""
@@ -168,7 +168,8 @@ class DecodedStore:
             lock.acquire(timeout=0)
         except Timeout:
             print(f"Waiting for another run that decodes frames into {self.folder}", flush=True)
-            lock.acquire()
+            with Progress("waiting for another run that decodes frames"):
+                lock.acquire()
         try:
             yield
         finally:
@@ -178,12 +179,15 @@ class DecodedStore:
         """Decode frames in parallel, or find that they are as they were stored."""
         damaged = []
         with _single_threaded_opencv(), ThreadPoolExecutor(_cores()) as pool:
-            self._announce(outdated, pool)
+            with Progress("measuring the frames that are to be decoded"):
+                self._announce(outdated, pool)
             jobs = {pool.submit(self._renewed, frame): self._same_sources(frame) for frame in outdated}
             try:
-                for job in shown(as_completed(jobs), outdated):
-                    stored, decoded = self._kept(job)
-                    damaged += [stored.file] if decoded and jobs[job] else []
+                with Progress("decoding", len(outdated), "frame", summary=True) as progress:
+                    for job in as_completed(jobs):
+                        stored, decoded = self._kept(job)
+                        damaged += [stored.file] if decoded and jobs[job] else []
+                        progress.advance()
             except StoreUnusable:
                 pool.shutdown(cancel_futures=True)
                 self._index.drop(map(self._file, outdated))  # the run needs what is left of the disk

@@ -14,10 +14,10 @@ from fastscnn.data.classes import CITYSCAPES
 from fastscnn.data.frames import Frame, read_image
 from fastscnn.errors import RequestError
 from fastscnn.inference.media import remove, unfinished, write_png
-from fastscnn.inference.meter import Meter
 from fastscnn.inference.note import Note, Outcome, check_output, told_when_stopped
 from fastscnn.inference.pipeline import overlapped
 from fastscnn.inference.predict import load_segmenter, made_by
+from fastscnn.utils.progress import Progress
 
 OFFICIAL = {"train": 2975, "val": 500, "test": 1525}
 """Frames of each split of the whole data set."""
@@ -56,7 +56,10 @@ def predict_archive(settings: Mapping[str, Any]) -> tuple[Outcome, Path | None]:
         print(f"{outcome.there} of {len(frames)} were there already.")
     if left:
         remove(archive)  # it may hold older predictions
-    with told_when_stopped(outcome, len(left), overwrite=overwrite), Meter(len(left), "frames") as meter:
+    with (
+        told_when_stopped(outcome, len(left), overwrite=overwrite),
+        Progress("predicting", len(left), "frame") as progress,
+    ):
         for frame, error in overlapped(
             left,
             lambda frame: read_image(frame.image),
@@ -64,11 +67,13 @@ def predict_archive(settings: Mapping[str, Any]) -> tuple[Outcome, Path | None]:
             lambda frame, labels: write_png(folder / prediction_name(frame.name), labels, COMPRESSION),
             failures=(OSError, RequestError),
         ):
-            meter.advance()
+            progress.advance()
             outcome.count(frame.image, error)
+    if progress.done:
+        print(progress.result())
     if outcome.failed:
         return outcome, None
-    with unfinished(archive) as target:
+    with unfinished(archive) as target, Progress("packing and checking the archive"):
         _pack(target, folder, frames)
         check_archive(target, frames)
     if len(frames) != OFFICIAL[split]:

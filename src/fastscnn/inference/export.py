@@ -14,6 +14,7 @@ from fastscnn.inference.trained import Trained
 from fastscnn.inference.verify import Comparison, compare, load
 from fastscnn.network.fast_scnn import FastSCNN
 from fastscnn.runs.record import read_record
+from fastscnn.utils.progress import Progress
 
 PRECISIONS = ("float32", "int8")
 
@@ -126,9 +127,11 @@ def export(
             return Exported(_move(Path(folder), target), None, None)
         file = Path(folder, target.name)
         graph = ExportGraph(trained, input=input, output=ends_with).eval()
-        write(graph, file, format, description(trained, graph, precision, metrics or {}))
+        with Progress(f"writing {format}"):
+            write(graph, file, format, description(trained, graph, precision, metrics or {}))
         try:
-            comparison = compare(load(file, format), graph, trained)
+            with Progress(f"comparing {format} with the network"):
+                comparison = compare(load(file, format), graph, trained)
         except RequestError as error:
             raise RequestError(
                 f"output={output} is not left, as it disagrees with the network in {format}: {error}"

@@ -13,10 +13,10 @@ from fastscnn.errors import RequestError
 from fastscnn.inference import video
 from fastscnn.inference.draw import drawn
 from fastscnn.inference.media import Source, find_sources, read_photo, unfinished, write_png
-from fastscnn.inference.meter import Meter
 from fastscnn.inference.note import Note, Outcome, check_output, digest, told_when_stopped
 from fastscnn.inference.pipeline import overlapped
 from fastscnn.inference.segmenter import Segmenter
+from fastscnn.utils.progress import Progress
 
 Picture = npt.NDArray[np.uint8]
 KINDS = ("labels", "color", "overlay", "side_by_side")
@@ -89,10 +89,12 @@ def predict(settings: Mapping[str, Any]) -> Outcome:
         print(f"{outcome.there} of {len(sources)} were there already.")
     images = [source for source in left if not source.is_video]
     with told_when_stopped(outcome, len(left), overwrite=settings["overwrite"]):
-        with Meter(len(images), "images") as meter:
+        with Progress("predicting", len(images), "image") as progress:
             for source, error in predict_images(segmenter, images, request):
                 outcome.count(source.path, error)
-                meter.advance()
+                progress.advance()
+        if progress.done:
+            print(progress.result())
         for source in left:
             if source.is_video:
                 error = predict_video(segmenter, source, request, request.missing(source, note))
@@ -122,15 +124,17 @@ def predict_video(
     every = range(segmenter.classes.num_classes)  # of the legend, which must not change its size
     try:
         with ExitStack() as stack:
-            meter = stack.enter_context(Meter(video.frames_of(source.path), f"frames of {source.path.name}"))
+            frames = video.frames_of(source.path)
+            progress = stack.enter_context(Progress(source.path.name, frames, "frame"))
 
             def draw(frame: Picture) -> dict[str, Picture]:
                 labels = segmenter(frame)
-                meter.advance()
+                progress.advance()
                 return {kind: request.picture(kind, frame, labels, segmenter, every) for kind in targets}
 
             paths = {kind: stack.enter_context(unfinished(target)) for kind, target in targets.items()}
             video.rewrite(source.path, paths, draw)
+        print(progress.result())
     except OSError as error:
         return error
     return None

@@ -14,6 +14,7 @@ from fastscnn.errors import RequestError
 from fastscnn.inference.graph import INPUT, ExportGraph
 from fastscnn.inference.trained import Trained
 from fastscnn.inference.verify import SIZES, attempt, labels_by, load, prepared, test_images
+from fastscnn.utils.progress import Progress
 
 Labels = Callable[[Tensor], Tensor]
 
@@ -91,7 +92,8 @@ def quantize(file: Path, format: str, graph: ExportGraph, trained: Trained, cali
         part.rename(original.with_suffix(part.suffix))
     tried = []
     for kept in KEPT:
-        _QUANTIZERS[format](original, file, images, kept)
+        with Progress("int8: calibrating"):
+            _QUANTIZERS[format](original, file, images, kept)
         run = load(file, format)
         result = Quantized(before, calibration.judge(labels_by(run, graph, scale)), kept)
         tried.append(result)

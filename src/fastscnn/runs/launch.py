@@ -16,6 +16,7 @@ from fastscnn.errors import RequestError
 from fastscnn.runs.config import check_config, explain
 from fastscnn.runs.multirun import DONE, FAILED, WRONG_REQUEST, Job, close_multirun, current_job, current_multirun
 from fastscnn.utils.files import WriteError, disk_is_full, why_not_written
+from fastscnn.utils.progress import Progress
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
 
@@ -48,7 +49,8 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
             return
         try:
             check_config(config)
-            command(config)
+            with Progress(f"{config_name}: working", bar=False):
+                command(config)
         except Exception as error:
             sys.exit(report(error))
 
@@ -87,7 +89,8 @@ def run_job(config: DictConfig, job: Job, command: Callable[[DictConfig], None])
 
             if not left_to_do(config, job):
                 return
-        command(config)
+        with Progress(f"{job.label}: working", bar=False):
+            command(config)
     except Exception as error:
         code = report(error)
         text = str(error).partition("\n")[0]

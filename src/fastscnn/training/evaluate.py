@@ -25,6 +25,7 @@ from fastscnn.training.checks import check_labelled
 from fastscnn.training.hardware import choose_accelerator, choose_precision, quiet
 from fastscnn.training.metrics import Scores
 from fastscnn.training.pictures import DrawFrames
+from fastscnn.training.progress import ProgressLine
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.training.task import Result, Task, dataset_of
 from fastscnn.utils.files import WriteError, check_writable, write_json, write_png
@@ -135,7 +136,7 @@ def _trainer(settings: Mapping[str, Any], module: Task, folder: Path, callbacks:
         devices=1,
         precision=precision,
         logger=False,
-        callbacks=callbacks,
+        callbacks=[*callbacks, ProgressLine()],
         default_root_dir=folder,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -90,7 +90,7 @@ def fit(config: DictConfig) -> None:
                 session.record.update(pretrain=transfer.record())
                 console.print(str(transfer), highlight=False, soft_wrap=True)
         profiler = _profiler(plain["trainer"])
-        trainer = _trainer(plain, module, data, session, console, profiler)
+        trainer = _trainer(plain, module, data, session, profiler)
         if session.record:
             session.record.update(device=_device(trainer))
         if plain["trainer"]["compile"]:
@@ -157,7 +157,6 @@ def _trainer(
     module: Task,
     data: TrainingData,
     session: Session,
-    console: Console,
     profiler: StepProfiler | None,
 ) -> pl.Trainer:
     settings = {name: value for name, value in plain["trainer"].items() if name not in OURS}
@@ -171,7 +170,7 @@ def _trainer(
         EpochSeed(plain["seed"]),
         FiniteWeights(),
         FramesSeen(data.source_counts("train")),
-        ProgressLine(console),
+        ProgressLine(),
     ]
     if session.record:
         callbacks.append(KeepRecord(session.record))

@@ -8,6 +8,7 @@ from torch import Tensor
 from fastscnn.data.module import SegmentationData
 from fastscnn.training.checks import check_labelled
 from fastscnn.training.metrics import ConfusionMatrix, Scores, score
+from fastscnn.utils.progress import Progress
 
 
 def judge(labels: Callable[[Tensor], Tensor], data: SegmentationData, split: str) -> Scores:
@@ -23,8 +24,10 @@ def judge(labels: Callable[[Tensor], Tensor], data: SegmentationData, split: str
     """
     check_labelled(data, split, "choose a split that has labels")
     confusion = ConfusionMatrix(data.classes)
-    for batch in data.whole_frames(split):
-        confusion.update(labels(batch["image"]), batch["label"])
+    with Progress(f"evaluating on {split}", len(data.frames(split)), "image") as progress:
+        for batch in data.whole_frames(split):
+            confusion.update(labels(batch["image"]), batch["label"])
+            progress.advance(len(batch["image"]))
     return score(confusion.compute(), data.classes)
 
 
