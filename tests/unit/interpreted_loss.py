@@ -123,6 +123,25 @@ def check_without_a_gradient():
         assert cuda_loss.upsample_cross_entropy(logits.requires_grad_(), labels) == loss
 
 
+def check_weights():
+    """What the mean divides by, with and without a gradient."""
+    logits, labels = torch.randn(2, 4, 1, 2), random_labels(2, (3, 4), 4)
+    labelled = int((labels != 255).sum())
+    weight = torch.tensor([1.0, 0.5, 2.0, 0.0])
+    weighed = float(weight[labels[labels != 255].long()].sum())
+    for settings, count in (
+        ({}, labelled),
+        ({"weight": weight, "label_smoothing": 0.1}, weighed),
+        ({"hard": HardPixels(0.0, 0.5)}, math.ceil(0.5 * labelled)),
+        ({"ignore_index": 0, "labels": labels * 0}, 0),
+    ):
+        for gradient in (False, True):
+            called = {"labels": labels} | settings
+            mean, found = cuda_loss.upsample_cross_entropy_and_weight(logits.requires_grad_(gradient), **called)
+            assert abs(float(found) - count) < 1e-5 and not found.requires_grad
+            assert mean == cuda_loss.upsample_cross_entropy(logits, **called)
+
+
 def check_nothing_labelled():
     logits = torch.randn(1, 3, 2, 2, requires_grad=True)
     labels = torch.full((1, 2, 2), 255, dtype=torch.uint8)
@@ -192,7 +211,7 @@ def check_thresholds():
 
 CHECKS = {
     "sizes": (check_sizes, check_large_logits, check_sliced_logits, check_under_autocast),
-    "settings": (check_settings, check_without_a_gradient, check_nothing_labelled),
+    "settings": (check_settings, check_without_a_gradient, check_weights, check_nothing_labelled),
     "pixels": (check_hard_pixels, check_thresholds, check_no_such_class, check_what_is_not_finite),
 }
 

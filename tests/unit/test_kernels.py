@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastscnn.kernels import HardPixels, cpu_loss, reference, upsample_cross_entropy
+from fastscnn.kernels import HardPixels, cpu_loss, reference, upsample_cross_entropy, upsample_cross_entropy_and_weight
 from fastscnn.kernels.reference import hard_shares
 
 SHAPES = [
@@ -277,3 +277,28 @@ def test_hard_pixels_without_a_least_share_may_leave_nothing():
     loss, gradient = loss_and_gradient(upsample_cross_entropy, logits, labels, hard=HardPixels(0.01, 0.0))
     assert loss.item() == 0.0
     assert not gradient.any()
+
+
+@pytest.mark.parametrize("function", [upsample_cross_entropy_and_weight, reference.upsample_cross_entropy_and_weight])
+@pytest.mark.parametrize("options", [{}, {"weight": torch.tensor([0.5, 1.0, 0.0, 2.0]), "label_smoothing": 0.1}])
+def test_means_of_two_images_by_their_weights_are_the_mean_of_both(function, options):
+    logits, labels = sample(2, 4, 3, 3, 24, 24)
+    labels[0, 1:] = 255
+    doubled = {key: value.double() if isinstance(value, torch.Tensor) else value for key, value in options.items()}
+    expected, exact = plain(logits, labels, **doubled)
+    logits.requires_grad_()
+    parts = [function(logits[image : image + 1], labels[image : image + 1], **options) for image in range(2)]
+    assert not any(weight.requires_grad for _, weight in parts)
+    assert parts[0][1] < 0.1 * parts[1][1]
+    total = sum(mean * weight for mean, weight in parts) / sum(weight for _, weight in parts)
+    torch.testing.assert_close(total.detach().double(), expected, rtol=2e-6, atol=1e-6)
+    assert error(torch.autograd.grad(total, logits)[0], exact) <= 1e-6
+
+
+def test_weight_of_the_mean_is_that_of_the_pixels_that_count():
+    logits, labels = sample(1, 4, 3, 3, 24, 24)
+    labelled = int((labels != 255).sum())
+    for function in (upsample_cross_entropy_and_weight, reference.upsample_cross_entropy_and_weight):
+        assert function(logits, labels)[1] == labelled
+        assert function(logits, labels, hard=HardPixels(0.0, 0.25))[1] == pytest.approx(math.ceil(0.25 * labelled))
+        assert function(logits, torch.full_like(labels, 255))[1] == 0

@@ -1,6 +1,17 @@
 """The exact fused upsampling: what follows an upsampling, without the full-size logits in memory."""
 
 from fastscnn.kernels.reference import HardPixels
-from fastscnn.kernels.upsample import upsample_cross_entropy, upsample_labels, upsample_probabilities
+from fastscnn.kernels.upsample import (
+    upsample_cross_entropy,
+    upsample_cross_entropy_and_weight,
+    upsample_labels,
+    upsample_probabilities,
+)
 
-__all__ = ["HardPixels", "upsample_cross_entropy", "upsample_labels", "upsample_probabilities"]
+__all__ = [
+    "HardPixels",
+    "upsample_cross_entropy",
+    "upsample_cross_entropy_and_weight",
+    "upsample_labels",
+    "upsample_probabilities",
+]

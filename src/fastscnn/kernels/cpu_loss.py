@@ -127,7 +127,9 @@ def _threshold(probabilities: Floats, hard: HardPixels) -> tuple[Floats, float, 
 
 class _UpsampleCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, powers: Tensor, labels: Tensor, options: _Options, train: bool) -> Tensor:
+    def forward(
+        ctx: Any, logits: Tensor, powers: Tensor, labels: Tensor, options: _Options, train: bool
+    ) -> tuple[Tensor, Tensor]:
         way = _Pass(powers, labels, options)
         hard = None if options.hard is None else _threshold(way.probabilities(), options.hard)
         batch, classes, height, width = powers.shape
@@ -145,7 +147,9 @@ class _UpsampleCrossEntropy(torch.autograd.Function):
             ctx.save_for_backward(gradient.div_(weight or 1.0))
         ctx.dtype = logits.dtype
         mean = loss / weight * math.log(2) if weight else 0.0
-        return torch.tensor(mean, dtype=powers.dtype)
+        total = torch.tensor(weight, dtype=torch.float64)
+        ctx.mark_non_differentiable(total)
+        return torch.tensor(mean, dtype=powers.dtype), total
 
     @staticmethod
     @once_differentiable
@@ -182,11 +186,26 @@ def upsample_cross_entropy(
     label_smoothing: float = 0.0,
     hard: HardPixels | None = None,
 ) -> Tensor:
-    """See `fastscnn.kernels.upsample_cross_entropy`; where `applies`. What is not finite goes the reference's way."""
+    """See `fastscnn.kernels.upsample_cross_entropy`; where `applies`."""
+    return upsample_cross_entropy_and_weight(logits, labels, ignore_index, weight, label_smoothing, hard)[0]
+
+
+def upsample_cross_entropy_and_weight(
+    logits: Tensor,
+    labels: Tensor,
+    ignore_index: int = 255,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    hard: HardPixels | None = None,
+) -> tuple[Tensor, Tensor]:
+    """See `fastscnn.kernels.upsample_cross_entropy_and_weight`; where `applies`.
+
+    Logits that are not finite are left to the reference.
+    """
     powers = _powers(logits.detach())
     if not math.isfinite(powers.amin()):
-        return reference.upsample_cross_entropy(logits, labels, ignore_index, weight, label_smoothing, hard)
+        return reference.upsample_cross_entropy_and_weight(logits, labels, ignore_index, weight, label_smoothing, hard)
     train = logits.requires_grad and torch.is_grad_enabled()
     options = _Options(ignore_index, weight, label_smoothing, hard)
-    loss: Tensor = _UpsampleCrossEntropy.apply(logits, powers, labels, options, train)
-    return loss
+    found: tuple[Tensor, Tensor] = _UpsampleCrossEntropy.apply(logits, powers, labels, options, train)
+    return found

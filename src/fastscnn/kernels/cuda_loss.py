@@ -60,12 +60,24 @@ def upsample_cross_entropy(
     hard: "HardPixels | None" = None,
 ) -> Tensor:
     """See `fastscnn.kernels.upsample_cross_entropy`; where `applies`."""
+    return upsample_cross_entropy_and_weight(logits, labels, ignore_index, weight, label_smoothing, hard)[0]
+
+
+def upsample_cross_entropy_and_weight(
+    logits: Tensor,
+    labels: Tensor,
+    ignore_index: int = 255,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    hard: "HardPixels | None" = None,
+) -> tuple[Tensor, Tensor]:
+    """See `fastscnn.kernels.upsample_cross_entropy_and_weight`; where `applies`."""
     settings = _Settings(ignore_index, label_smoothing, hard)
     if logits.requires_grad and torch.is_grad_enabled():
-        loss: Tensor = _UpsampleCrossEntropy.apply(logits, labels, weight, settings)
-        return loss
+        found: tuple[Tensor, Tensor] = _UpsampleCrossEntropy.apply(logits, labels, weight, settings)
+        return found
     total, count = _sums(logits, labels, weight, settings, None)
-    return (total / count).float()
+    return _mean(total, count), count
 
 
 class _Settings(NamedTuple):
@@ -78,24 +90,36 @@ class _UpsampleCrossEntropy(torch.autograd.Function):
     """The gradient of the sum is computed beside it, and divided and scaled when it is asked for."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, weight: Tensor | None, settings: _Settings) -> Tensor:
+    def forward(
+        ctx: Any, logits: Tensor, labels: Tensor, weight: Tensor | None, settings: _Settings
+    ) -> tuple[Tensor, Tensor]:
         gradient = torch.empty_like(logits, dtype=torch.float32)
         total, count = _sums(logits, labels, weight, settings, gradient)
         ctx.save_for_backward(gradient, count)
+        ctx.mark_non_differentiable(count)
         ctx.dtype = logits.dtype
-        return (total / count).float()
+        return _mean(total, count), count
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         gradient, count = ctx.saved_tensors
-        return (gradient * (grad_outputs[0] / count).float()).to(ctx.dtype), None, None, None
+        return (gradient * (grad_outputs[0] / _divisor(count)).float()).to(ctx.dtype), None, None, None
+
+
+def _mean(total: Tensor, count: Tensor) -> Tensor:
+    return (total / _divisor(count)).float()
+
+
+def _divisor(count: Tensor) -> Tensor:
+    """What a sum is divided by: where no pixel counts, it is 0."""
+    return count.where(count > 0, 1)
 
 
 def _sums(
     logits: Tensor, labels: Tensor, weight: Tensor | None, settings: _Settings, gradient: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Sum of the loss, and what its mean divides it by, float64; the sum's gradient goes into `gradient`.
+    """Sum of the loss and of the weights, float64; the gradient of the loss's sum goes into `gradient`.
 
     Args:
         gradient: float32 of the logits' shape; None where it is not wanted.
@@ -109,7 +133,7 @@ def _sums(
         threshold = _threshold(difficulty, settings.hard)
     sums = _launch(logits, labels, weight, settings, difficulty=difficulty, threshold=threshold, gradient=gradient)
     total, count = sums.sum(0, dtype=torch.float64).unbind()
-    return total, count.where(count > 0, 1)
+    return total, count
 
 
 def _launch(

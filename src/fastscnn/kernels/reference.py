@@ -58,6 +58,18 @@ def upsample_cross_entropy(
     hard: HardPixels | None = None,
 ) -> Tensor:
     """See `fastscnn.kernels.upsample_cross_entropy`."""
+    return upsample_cross_entropy_and_weight(logits, labels, ignore_index, weight, label_smoothing, hard)[0]
+
+
+def upsample_cross_entropy_and_weight(
+    logits: Tensor,
+    labels: Tensor,
+    ignore_index: int = 255,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    hard: HardPixels | None = None,
+) -> tuple[Tensor, Tensor]:
+    """See `fastscnn.kernels.upsample_cross_entropy_and_weight`."""
     logits = logits if logits.dtype == torch.float64 else logits.float()
     weight = None if weight is None else weight.to(logits)
     targets = labels.long()
@@ -73,4 +85,4 @@ def upsample_cross_entropy(
             shares = hard_shares(known, hard)
         losses, counts = losses * shares, counts * shares
     total = counts.sum()
-    return losses.sum() / total.where(total > 0, 1) * (total > 0)
+    return losses.sum() / total.where(total > 0, 1) * (total > 0), total

@@ -93,12 +93,34 @@ def upsample_cross_entropy(
             `label_smoothing` or what `hard` says lies outside 0 to 1.
         IndexError: On the CPU, a label names no class and is not `ignore_index`.
     """
+    return upsample_cross_entropy_and_weight(logits, labels, ignore_index, weight, label_smoothing, hard)[0]
+
+
+def upsample_cross_entropy_and_weight(
+    logits: Tensor,
+    labels: Tensor,
+    ignore_index: int = 255,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    hard: HardPixels | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`upsample_cross_entropy`, and the weight that its mean divides the sum over the pixels by.
+
+    With both, the means of several parts of a batch add up to the mean over all of it.
+
+    Returns:
+        The mean; and a float scalar, which is not differentiable: the sum of the weights of the true classes of the
+        pixels that count, without weights their number; 0 where none counts.
+
+    Raises:
+        ValueError, IndexError: As `upsample_cross_entropy`.
+    """
     _check(logits, labels, weight, label_smoothing, hard)
     if cpu_loss.applies(logits, labels):
-        return cpu_loss.upsample_cross_entropy(logits, labels, ignore_index, weight, label_smoothing, hard)
+        return cpu_loss.upsample_cross_entropy_and_weight(logits, labels, ignore_index, weight, label_smoothing, hard)
     if cuda_loss.applies(logits, labels):
-        return cuda_loss.upsample_cross_entropy(logits, labels, ignore_index, weight, label_smoothing, hard)
-    return reference.upsample_cross_entropy(logits, labels, ignore_index, weight, label_smoothing, hard)
+        return cuda_loss.upsample_cross_entropy_and_weight(logits, labels, ignore_index, weight, label_smoothing, hard)
+    return reference.upsample_cross_entropy_and_weight(logits, labels, ignore_index, weight, label_smoothing, hard)
 
 
 def _check(

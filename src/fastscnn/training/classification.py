@@ -17,6 +17,7 @@ from fastscnn.errors import RequestError
 from fastscnn.network.build import build_classifier
 from fastscnn.network.image_classifier import ImageClassifier
 from fastscnn.runs.checkpoint import META, read_checkpoint
+from fastscnn.training.global_batch import Part
 from fastscnn.training.metrics import percent
 from fastscnn.training.task import Task, dataset_of
 
@@ -115,7 +116,11 @@ class Classification(Task):
             logits = self.network(images)
         with self._part("loss"):
             loss: Tensor = self.loss(logits, targets)
-        self._log_loss(loss, len(images), batch["name"])
+            whole = loss
+            if self.in_parts:
+                count = loss.new_full((1,), len(images))
+                loss, whole = self._in_global_batch(Part(loss[None], count, count[0], len(images)), batch_idx)
+        self._log_loss(whole, loss, len(images), batch["name"])
         if self.mixing is None:
             hits = (logits.argmax(1) == targets).float().mean()
             self.log("train/top1", hits, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)

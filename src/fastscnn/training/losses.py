@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from fastscnn.errors import RequestError
-from fastscnn.kernels import HardPixels, reference, upsample_cross_entropy
+from fastscnn.kernels import HardPixels, reference, upsample_cross_entropy_and_weight
+from fastscnn.training.global_batch import Part
 
 
 class SegmentationLoss(nn.Module):
@@ -44,15 +45,36 @@ class SegmentationLoss(nn.Module):
         self.hard = _hard_pixels(hard_pixels)
         if not isinstance(fused, bool):
             raise RequestError(f"loss.fused={fused} is not one of True, False. Set loss.fused= to such a value.")
-        self._cross_entropy = upsample_cross_entropy if fused else reference.upsample_cross_entropy
+        self._cross_entropy = (
+            upsample_cross_entropy_and_weight if fused else reference.upsample_cross_entropy_and_weight
+        )
         self.ignore_index = ignore_index
         self.register_buffer("class_weights", _weights(class_weights, num_classes), persistent=False)
 
     def forward(self, logits: Tensor, auxiliary: Sequence[Tensor], labels: Tensor) -> Tensor:
         """Logits [B, C, h, w] and those of the auxiliary heads, labels [B, H, W]; returns a scalar."""
-        return self._one(logits, labels) + self.auxiliary_weight * sum(self._one(head, labels) for head in auxiliary)
+        mean, _ = self._one(logits, labels)
+        return mean + self.auxiliary_weight * sum(self._one(head, labels)[0] for head in auxiliary)
 
-    def _one(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def part(self, logits: Tensor, auxiliary: Sequence[Tensor], labels: Tensor) -> Part:
+        """As `forward`, where the batch is one part of a global batch; a head is a term."""
+        heads = [self._one(head, labels) for head in (logits, *auxiliary)]
+        factors = [1.0, *(self.auxiliary_weight for _ in auxiliary)]
+        return Part(
+            means=torch.stack([factor * mean for factor, (mean, _) in zip(factors, heads, strict=True)]),
+            weights=torch.stack([weight for _, weight in heads]),
+            labelled=heads[0][1] if self.hard is None else self._labelled(labels),
+            size=labels.numel(),
+        )
+
+    def _labelled(self, labels: Tensor) -> Tensor:
+        """Sum of the weights of the labelled pixels' classes."""
+        labelled = labels != self.ignore_index
+        if self.class_weights is None:
+            return labelled.sum()
+        return self.class_weights[labels.where(labelled, 0).long()].where(labelled, 0).sum()
+
+    def _one(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return self._cross_entropy(
             logits, labels, self.ignore_index, self.class_weights, self.label_smoothing, self.hard
         )

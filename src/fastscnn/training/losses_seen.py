@@ -22,15 +22,21 @@ class SeenLosses:
 
     def __init__(self) -> None:
         self.mean = float("nan")
-        self._unread: list[tuple[Tensor, int, Sequence[str]]] = []
+        self._unread: list[tuple[Tensor, Tensor, int, Sequence[str]]] = []
 
-    def add(self, loss: Tensor, step: int, names: Sequence[str]) -> None:
-        """Take a scalar, with its step and the names of its frames.
+    def add(self, loss: Tensor, step: int, names: Sequence[str], own: Tensor | None = None) -> None:
+        """Take a scalar, with its step and the names of this device's frames.
+
+        Args:
+            loss: Over all devices.
+            step: The optimizer step.
+            names: Of this device's frames.
+            own: What these frames add to the loss; None: they are all of it.
 
         Raises:
             NonFiniteLoss: As `read` does; on the CPU alone.
         """
-        self._unread.append((loss.detach(), step, names))
+        self._unread.append((loss.detach(), loss.detach() if own is None else own.detach(), step, names))
         if not self._waits(loss):
             self.read()
 
@@ -41,11 +47,12 @@ class SeenLosses:
             NonFiniteLoss: One is NaN or infinite; names the first such step and its frames.
         """
         unread, self._unread = self._unread, []
-        for loss, step, names in unread:
+        for loss, own, step, names in unread:
             value = loss.item()
             if not math.isfinite(value):
+                frames = "frames of another device" if math.isfinite(own.item()) else f"frames {', '.join(names)}"
                 raise NonFiniteLoss(
-                    f"the loss is {value} at step {step} (frames {', '.join(names)}): lower optimizer.lr, or look at "
+                    f"the loss is {value} at step {step} ({frames}): lower optimizer.lr, or look at "
                     "these frames; the checkpoints of the epochs before are kept"
                 )
             self.mean = value if self.mean != self.mean else 0.95 * self.mean + 0.05 * value

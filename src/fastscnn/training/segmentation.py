@@ -132,18 +132,29 @@ class Segmentation(Task):
             NonFiniteLoss: The loss is NaN or infinite; names the step and the frames. On the CPU; elsewhere it is
                 raised when logging is due.
         """
-        loss = self.objective(batch["image"], batch["label"])
-        self._log_loss(loss, len(batch["image"]), batch["name"])
+        images, labels = batch["image"], batch["label"]
+        if not self.in_parts:
+            loss = whole = self.objective(images, labels)
+        else:
+            logits, heads = self._heads(images)
+            with self._part("loss"):
+                loss, whole = self._in_global_batch(self.loss.part(logits, heads, labels), batch_idx)
+        self._log_loss(whole, loss, len(images), batch["name"])
         return loss
 
     def objective(self, images: Tensor, labels: Tensor) -> Tensor:
         """What training makes small: the loss over all heads of images uint8 [B, 3, H, W], labels uint8 [B, H, W]."""
+        logits, heads = self._heads(images)
+        with self._part("loss"):
+            loss: Tensor = self.loss(logits, heads, labels)
+        return loss
+
+    def _heads(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits of the classifier and of the auxiliary heads, at the resolution of each."""
         with self._remembering(images):
             features = self.network.features(self._input(images))
             heads = [head(feature) for head, feature in zip(self.auxiliary, features.inner, strict=False)]
-        with self._part("loss"):
-            loss: Tensor = self.loss(features.logits, heads, labels)
-        return loss
+        return features.logits, heads
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         """Count the predictions of whole frames at full label resolution."""

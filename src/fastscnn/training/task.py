@@ -18,6 +18,7 @@ from fastscnn.data.images import ImageClasses
 from fastscnn.data.normalize import normalize
 from fastscnn.errors import RequestError
 from fastscnn.runs.checkpoint import META
+from fastscnn.training.global_batch import GlobalBatch, Part
 from fastscnn.training.losses_seen import SeenLosses
 from fastscnn.training.optim import choose_fused, poly, same_layout, sgd, total_steps
 from fastscnn.training.recompute import Recomputed, choose_recompute
@@ -58,6 +59,7 @@ class Task(pl.LightningModule):
         self.classes = classes
         self.channels_last = bool(self.config.get("trainer", {}).get("channels_last", True))
         self.losses = SeenLosses()
+        self._global_batch = GlobalBatch()
         self._recomputed: Recomputed | None = None
         self.scores: dict[str, Result] = {}
         self.best_scores: Result | None = None
@@ -119,6 +121,11 @@ class Task(pl.LightningModule):
             group |= own | {"lr": own["initial_lr"] * factor(schedule.last_epoch)}
         same_layout(optimizer)
 
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Before they are clipped, make the gradients those of the global batch."""
+        if self.trainer.accumulate_grad_batches > 1:
+            self._global_batch.rescale(self.parameters(), steps=self.trainer.accumulate_grad_batches)
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Look at the losses where logging is due, which waits for the device in any case.
 
@@ -146,6 +153,17 @@ class Task(pl.LightningModule):
         if best is not None and self.trainer.state.fn == TrainerFn.FITTING:
             self.best_scores = self.result(**best)
 
+    @property
+    def in_parts(self) -> bool:
+        """Whether a global batch is computed in parts: on several devices, or in several accumulation steps."""
+        trainer: Any = self._trainer
+        return trainer is not None and (trainer.world_size > 1 or trainer.accumulate_grad_batches > 1)
+
+    def _in_global_batch(self, part: Part, batch_idx: int) -> tuple[Tensor, Tensor]:
+        """What this device derives of its part, and the loss of the global batch as far as it is known."""
+        steps = self.trainer.accumulate_grad_batches
+        return self._global_batch.add(part, devices=self.trainer.world_size, steps=steps, first=batch_idx % steps == 0)
+
     @abstractmethod
     def _judge(self) -> Result:
         """Scores of everything counted since the last call."""
@@ -172,9 +190,10 @@ class Task(pl.LightningModule):
         trainer: Any = self._trainer
         return trainer.profiler.profile(name) if trainer else nullcontext()
 
-    def _log_loss(self, loss: Tensor, batch_size: int, names: Sequence[str]) -> None:
+    def _log_loss(self, loss: Tensor, own: Tensor, batch_size: int, names: Sequence[str]) -> None:
+        """Log the loss of the global batch; `own` is what this device's part, with these names, adds to it."""
         with self._part("logging"):
-            self.losses.add(loss, self.global_step, names)
+            self.losses.add(loss, self.global_step, names, own)
             self.log("train/loss", loss, batch_size=batch_size)
             # A tensor of the CPU's: Lightning would bring a number to the device, and wait for that.
             optimizer: Any = self.optimizers()
