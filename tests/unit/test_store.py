@@ -43,9 +43,9 @@ def decoded(monkeypatch) -> list[str]:
     """Names of the frames that are decoded from now on."""
     names, read = [], store_files.read_frame
 
-    def noted(frame, classes):
+    def noted(frame, *how):
         names.append(frame.name)
-        return read(frame, classes)
+        return read(frame, *how)
 
     monkeypatch.setattr(store_files, "read_frame", noted)
     return names
@@ -157,12 +157,12 @@ def killed_after_two(store: DecodedStore, frames: list[Frame]) -> None:
     os.sched_setaffinity(0, {next(iter(os.sched_getaffinity(0)))})  # one thread
     read, started = store_files.read_frame, []
 
-    def stopped(frame, classes):
+    def stopped(frame, *how):
         started.append(frame)
         while len(started) == 3:
             if len((store.folder / NAME).read_text().splitlines()) == 1 + 2:
                 os._exit(9)
-        return read(frame, classes)
+        return read(frame, *how)
 
     store_files.read_frame = stopped
     store.build(frames)
@@ -184,7 +184,7 @@ def test_build_that_was_killed_goes_on(root, store, decoded):
 
 
 def test_build_that_is_interrupted_stops_soon_and_goes_on(root, store, decoded, monkeypatch):
-    def interrupted(frame, classes):
+    def interrupted(frame, *how):
         raise KeyboardInterrupt
 
     frames = frames_of(root)
@@ -200,11 +200,11 @@ def test_build_that_is_interrupted_stops_soon_and_goes_on(root, store, decoded, 
 def build_slowly(store: DecodedStore, frames: list[Frame], log: Path, start) -> None:
     read = store_files.read_frame
 
-    def slow(frame, classes):
+    def slow(frame, *how):
         start.wait(10)
         with log.open("a") as file:
             file.write(f"{frame.name}\n")
-        return read(frame, classes)
+        return read(frame, *how)
 
     store_files.read_frame = slow
     store.build(frames)

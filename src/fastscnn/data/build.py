@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastscnn.data.augment import build_augment, no_augment
-from fastscnn.data.frames import DataError, read_image
+from fastscnn.data.frames import DataError, Reading
 from fastscnn.data.imagenet import ImageNetData
 from fastscnn.data.images import train_transform
 from fastscnn.data.module import SegmentationData
+from fastscnn.utils.images import MAX_PIXELS
 
 TrainingData = SegmentationData | ImageNetData
 
@@ -25,8 +26,9 @@ def build_data(
 
     Args:
         data: `dataset`, `root`, `crop_size` (`[H, W]`, or `full` for the size of the first training frame),
-            `batch_size`, `num_workers`, `store` and, for the streets, `streets`. Training decodes train and val into
-            the store, with `evaluate_test` the test frames too; where nothing is trained, only what is there is used.
+            `batch_size`, `num_workers`, `store`, `exif`, `max_pixels` and, for the streets, `streets`. Training decodes
+            train and val into the store, with `evaluate_test` the test frames too; where nothing is trained, only what
+            is there is used.
         augment: `name` (`paper` or `none`) and the settings of `build_augment`; None where nothing is trained.
         seed: Of the order and the augmentation.
         devices: Number of devices that share a batch.
@@ -46,12 +48,13 @@ def build_data(
         accumulate=accumulate,
         store=data.get("store", "auto"),  # runs of before the store have no such setting
         decode=() if augment is None else splits,
+        reading=Reading(data.get("exif") or "refuse", data.get("max_pixels") or MAX_PIXELS),
     )
     if augment is None:
         return module
     crop = data["crop_size"]
     if crop == "full":
-        crop = read_image(module.frames("train")[0].image).shape[:2]
+        crop = module.reading.size(module.frames("train")[0].image)
     module.crop_size = (int(crop[0]), int(crop[1]))
     module.augment = _build_augment(augment, module.crop_size)
     return module
@@ -68,7 +71,7 @@ def build_image_data(
     """Build the data module of images with one class each.
 
     Args:
-        data: `root`, `crop_size` (`[H, W]`), `crop_pct`, `batch_size` and `num_workers`.
+        data: `root`, `crop_size` (`[H, W]`), `crop_pct`, `batch_size`, `num_workers` and `max_pixels`.
         augment: `name` (`imagenet` or `none`) and the settings of `train_transform`, beside those of the mixing; None
             where nothing is trained.
         seed: Of the order and the augmentation.
@@ -93,6 +96,7 @@ def build_image_data(
         seed=seed,
         devices=devices,
         accumulate=accumulate,
+        max_pixels=data.get("max_pixels") or MAX_PIXELS,
     )
 
 

@@ -17,7 +17,7 @@ def camvid_frames(root: str | Path | None, split: str) -> list[Frame]:
     """Frames of `train`, `val` or `test`, sorted by name; an image is found by its stem, PNG or JPEG.
 
     Raises:
-        DataError: No root, a folder missing or empty, or an image without its label.
+        DataError: No root, a folder missing or empty, an image without its label, or two images of one name.
     """
     if split not in SPLITS:
         raise DataError(f"split={split} is unknown: CamVid has {', '.join(SPLITS)}.")
@@ -41,7 +41,17 @@ def _by_stem(root: Path, folder: str, extensions: tuple[str, ...]) -> dict[str, 
     if not (root / folder).is_dir():
         raise DataError(f"data.root={root} has no {folder}/: {layout}. {_FIX}")
     files = sorted(path for path in (root / folder).iterdir() if path.suffix.lower() in extensions)
-    found = {path.stem: path for path in files if not path.name.startswith(".")}
+    found: dict[str, Path] = {}
+    for path in (path for path in files if not path.name.startswith(".")):
+        other = found.get(path.stem)
+        if other is not None and _lossless(other) == _lossless(path):
+            raise DataError(f"{other} and {path} have one name and cannot be told apart: remove or rename one of them.")
+        if other is None or _lossless(path):
+            found[path.stem] = path
     if not found:
         raise DataError(f"data.root={root} has no images in {folder}/: {layout}. {_FIX}")
     return found
+
+
+def _lossless(path: Path) -> bool:
+    return path.suffix.lower() == ".png"

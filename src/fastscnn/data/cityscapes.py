@@ -4,16 +4,23 @@ Layout (https://github.com/mcordts/cityscapesScripts):
 `{leftImg8bit,gtFine,gtCoarse}/{split}/{city}/{city}_{seq}_{frame}_{type}[_labelIds].png`.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fastscnn.data.frames import DataError, Frame
+from fastscnn.utils.names import shortest_names
 
 SPLITS = ("train", "val", "test")
+_IMAGE = "_leftImg8bit.png"
 _FIX = "Set data.root=DIR or run with data=streets."
 
 
 def fine_frames(root: str | Path | None, split: str) -> list[Frame]:
-    """Frames of `train`, `val` or `test` with fine labels, sorted by name.
+    """Frames of `train`, `val` or `test` with fine labels, sorted by file name, then by city.
+
+    A frame is its path below the split: files of the same name in two cities are two frames, each with the label of its
+    own city, and their names begin with the city's.
 
     `test` has no public labels: where its label files are absent, `Frame.label` is None. (The official
     download holds stand-ins in which every pixel is ignored.)
@@ -23,7 +30,7 @@ def fine_frames(root: str | Path | None, split: str) -> list[Frame]:
     """
     if split not in SPLITS:
         raise DataError(f"split={split} is unknown: Cityscapes has {', '.join(SPLITS)}.")
-    return _frames(_checked(root), split, "gtFine", "fine", labels_required=split != "test")
+    return _named(_frames(_checked(root), split, "gtFine", "fine", labels_required=split != "test"))
 
 
 def fine_coarse_frames(root: str | Path | None, split: str) -> list[Frame]:
@@ -39,12 +46,14 @@ def fine_coarse_frames(root: str | Path | None, split: str) -> list[Frame]:
     fine = fine_frames(root, split)
     if split != "train":
         return fine
-    coarse = _frames(_checked(root), "train_extra", "gtCoarse", "coarse", labels_required=True)
-    return sorted(fine + coarse, key=lambda frame: frame.name)
+    return _named(fine + _frames(_checked(root), "train_extra", "gtCoarse", "coarse", labels_required=True))
 
 
 def prediction_name(frame: str) -> str:
-    """Name of the file that holds a frame's predicted label ids, as the official evaluation and its server find it."""
+    """Name of the file that holds a frame's predicted label ids, as the official evaluation and its server find it.
+
+    A path with a folder where the frame's name is one: see `Frame`.
+    """
     return f"{frame}_pred_labelIds.png"
 
 
@@ -60,30 +69,37 @@ def _checked(root: str | Path | None) -> Path:
 
 
 def _frames(root: Path, split: str, label_type: str, source: str, labels_required: bool) -> list[Frame]:
-    images = _listed(root, "leftImg8bit", split, label_type, "_leftImg8bit.png")
+    images = _listed(root, "leftImg8bit", split, label_type, _IMAGE)
     if not labels_required and not (root / label_type / split).is_dir():
-        return [Frame(name, image, None, source) for name, image in sorted(images.items())]
+        return [Frame(place, image, None, source) for place, image in images.items()]
     labels = _listed(root, label_type, split, label_type, f"_{label_type}_labelIds.png", labels_required)
-    missing = [name for name in sorted(images) if name not in labels]
+    missing = [place for place in sorted(images) if place not in labels]
     if missing and labels_required:
-        first = images[missing[0]]
-        expected = root / label_type / split / first.parent.name / f"{missing[0]}_{label_type}_labelIds.png"
+        expected = root / label_type / split / f"{missing[0]}_{label_type}_labelIds.png"
         raise DataError(
-            f"{first} has no label: expected {expected} ({len(missing)} of {len(images)} images have none)."
-            f" Unpack {label_type} into data.root={root} again, or remove the image."
+            f"{images[missing[0]]} has no label: expected {expected} ({len(missing)} of {len(images)} images have"
+            f" none). Unpack {label_type} into data.root={root} again, or remove the image."
         )
-    return [Frame(name, images[name], labels.get(name), source) for name in sorted(images)]
+    return [Frame(place, image, labels.get(place), source) for place, image in images.items()]
 
 
 def _listed(
     root: Path, file_type: str, split: str, label_type: str, suffix: str, required: bool = True
 ) -> dict[str, Path]:
-    """Files of one type and split, by frame name."""
+    """Files of one type and split, by their place below it: `CITY/FRAME`."""
     folder = root / file_type / split
     layout = f"expected the Cityscapes layout (leftImg8bit/, {label_type}/)"
     if not folder.is_dir():
         raise DataError(f"data.root={root} has no {file_type}/{split}: {layout}. {_FIX}")
-    files = {path.name.removesuffix(suffix): path for path in folder.glob(f"*/[!.]*{suffix}")}
+    files = {f"{path.parent.name}/{path.name.removesuffix(suffix)}": path for path in folder.glob(f"*/[!.]*{suffix}")}
     if not files and required:
         raise DataError(f"data.root={root} has no {file_type}/{split}/CITY/*{suffix}: {layout}. {_FIX}")
     return files
+
+
+def _named(frames: Sequence[Frame]) -> list[Frame]:
+    """Frames sorted by file name, each with the shortest name that no other has."""
+    places = [(*frame.image.parts[-3:-1], frame.image.name.removesuffix(_IMAGE)) for frame in frames]
+    names = shortest_names(places)
+    ordered = sorted(zip(places, names, frames, strict=True), key=lambda item: item[0][::-1])
+    return [replace(frame, name=name) for _, name, frame in ordered]

@@ -1,13 +1,13 @@
 """From a frame on disk to a sample: reading, checking, augmenting."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -16,9 +16,12 @@ from torch.utils.data import Dataset, get_worker_info
 
 from fastscnn.data.classes import ClassTable
 from fastscnn.errors import RequestError
+from fastscnn.utils import images
+from fastscnn.utils.images import MAX_PIXELS, ImageFileError, check_image_file
 
 Image = npt.NDArray[np.uint8]
 Augment = Callable[[Image, Image, int], tuple[Image, Image]]
+EXIF = ("refuse", "apply", "ignore")
 Read = Callable[["Frame"], tuple[Image, Image | None]]
 """Gives a frame's image, uint8 [H, W, 3], RGB, and its train ids, uint8 [H, W], or None without a label."""
 
@@ -41,7 +44,8 @@ class Frame:
     """One image and its label on disk.
 
     Attributes:
-        name: The frame in messages and predictions, such as `frankfurt_000000_000294`.
+        name: The frame in messages and predictions, such as `frankfurt_000000_000294`; no other frame of its data set
+            has it. Where several would, it begins with the folders that tell them apart, such as `frankfurt/000294`.
         image: The image file.
         label: The label file; None where the split has no labels.
         source: What the frame was taken from, such as `fine`, `coarse` or `camvid`.
@@ -53,46 +57,91 @@ class Frame:
     source: str
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How the files of a frame are read.
+
+    Attributes:
+        exif: What becomes of an image that its EXIF orientation would turn, though its label has none: `refuse` it,
+            `apply` the orientation (the label was drawn on the upright picture), or `ignore` it (on the stored one).
+        max_pixels: The largest picture that is decoded.
+    """
+
+    exif: str = "refuse"
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        if self.exif not in EXIF:
+            raise DataError(f"data.exif={self.exif} is unknown: use one of {', '.join(EXIF)}.")
+
+    def size(self, path: Path) -> tuple[int, int]:
+        """Height and width that an image has when it is read, from its header.
+
+        Raises:
+            DataError: The file is missing, no image, too large, or refused for its orientation.
+        """
+        with data_errors():
+            header = check_image_file(path, self.max_pixels, setting="data.max_pixels")
+        if header.orientation != 1 and self.exif == "refuse":
+            raise DataError(
+                f"{path} has EXIF orientation {header.orientation}, so that viewers turn it, and its label may fit the "
+                "picture as it is stored or as it is seen. Set data.exif=apply to turn it, or data.exif=ignore to take "
+                "it as it is stored."
+            )
+        turned = self.exif == "apply" and header.orientation >= 5
+        return (header.width, header.height) if turned else (header.height, header.width)
+
+    def image(self, path: Path) -> Image:
+        """Read an image as RGB; uint8 [H, W, 3].
+
+        Raises:
+            DataError: As `size`; also where the file is no whole image.
+        """
+        if self.exif == "refuse":
+            self.size(path)
+        with data_errors():
+            turn = self.exif == "apply"
+            return images.read_rgb(path, upright=turn, max_pixels=self.max_pixels, setting="data.max_pixels")
+
+
+STRICT = Reading()
+"""How files are read where nothing else is asked for."""
+
+
 def read_image(path: Path) -> Image:
-    """Read an image as RGB; uint8 [H, W, 3].
+    """Read an image as RGB, as it is stored, whatever its EXIF data says; uint8 [H, W, 3].
 
     Raises:
         DataError: The file is missing or is no whole image.
     """
-    pixels = _decoded(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)  # as the label lies on disk
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    return Reading("ignore").image(path)
 
 
-def read_label(path: Path, classes: ClassTable) -> Image:
+def read_label(path: Path, classes: ClassTable, reading: Reading = STRICT) -> Image:
     """Read a label file as train ids; uint8 [H, W], 255 where ignored.
 
     Raises:
-        DataError: The file is missing, is no whole image, is not single-channel 8-bit, or holds a value that
+        DataError: The file is missing, is no whole image, holds something else than one index a pixel, or a value that
             is not in the table.
     """
-    values = _decoded(path, cv2.IMREAD_UNCHANGED)
-    if values.ndim != 2 or values.dtype != np.uint8:
-        channels = 1 if values.ndim == 2 else values.shape[2]
-        raise DataError(
-            f"{path} holds {channels} channel(s) of {values.dtype}: a label is a single-channel 8-bit PNG of"
-            " ids. Use the id file, not the colour picture."
-        )
+    with data_errors():
+        values = images.read_label(path, max_pixels=reading.max_pixels, setting="data.max_pixels")
     try:
-        return classes.encode(values.astype(np.uint8, copy=False))
+        return classes.encode(values)
     except ValueError as error:
         raise DataError(f"{path}: {error}. Replace the file, or choose the data option it belongs to.") from None
 
 
-def read_frame(frame: Frame, classes: ClassTable) -> tuple[Image, Image | None]:
+def read_frame(frame: Frame, classes: ClassTable, reading: Reading = STRICT) -> tuple[Image, Image | None]:
     """Read a frame's files: RGB, uint8 [H, W, 3], and train ids, uint8 [H, W], or None where it has no label.
 
     Raises:
         DataError: A file is missing or not what it should be, or the two are not of one size.
     """
-    image = read_image(frame.image)
+    image = reading.image(frame.image)
     if frame.label is None:
         return image, None
-    label = read_label(frame.label, classes)
+    label = read_label(frame.label, classes, reading)
     if image.shape[:2] != label.shape:
         raise DataError(
             f"{frame.image} is {_size(image)} and its label {frame.label} is {_size(label)}: an image"
@@ -101,15 +150,13 @@ def read_frame(frame: Frame, classes: ClassTable) -> tuple[Image, Image | None]:
     return image, label
 
 
-def _decoded(path: Path, flags: int) -> npt.NDArray[Any]:
+@contextmanager
+def data_errors() -> Iterator[None]:
+    """Let what is wrong with a file be what is wrong with the request."""
     try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}. Put the file back.") from None
-    pixels = cv2.imdecode(data, flags) if data.size else None
-    if pixels is None:
-        raise DataError(f"{path} is no whole image ({data.size:,} bytes). Copy or download it again.")
-    return pixels
+        yield
+    except ImageFileError as error:
+        raise DataError(str(error)) from None
 
 
 class FrameDataset(Dataset[dict[str, Any]]):

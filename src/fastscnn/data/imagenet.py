@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from fastscnn.data.frames import DataError
 from fastscnn.data.images import ImageClasses, ImageDataset, LabelledImage, Transform, eval_transform
 from fastscnn.data.loading import EpochData
+from fastscnn.utils.images import MAX_PIXELS
 
 if TYPE_CHECKING:
     from torchvision.datasets import ImageFolder  # type: ignore[import-untyped]
@@ -34,6 +35,7 @@ class ImageNetData(EpochData):
         seed: Of the order and the augmentation.
         devices: Number of devices, as long as no trainer is attached.
         accumulate: Forward passes of one optimizer step, as long as no trainer is attached.
+        max_pixels: The largest picture that is decoded.
 
     Raises:
         DataError: A setting is wrong; in `setup` and `classes`, files are missing.
@@ -54,9 +56,11 @@ class ImageNetData(EpochData):
         seed: int = 0,
         devices: int = 1,
         accumulate: int = 1,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         super().__init__(batch_size, num_workers, seed, devices, accumulate)
         self.root = root
+        self.max_pixels = max_pixels
         self.crop_size = (crop_size[0], crop_size[1])
         self.whole = eval_transform(self.crop_size, crop_pct)
         self.transform = transform or self.whole
@@ -102,7 +106,7 @@ class ImageNetData(EpochData):
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Augmented images in a new order each epoch; the tail that fills no global batch is left out."""
         images = self.frames("train")
-        return self.shuffled(ImageDataset(images, self.transform, NAME, self.seed), len(images))
+        return self.shuffled(ImageDataset(images, self.transform, NAME, self.seed, self.max_pixels), len(images))
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Images of `val`, each once over all ranks."""
@@ -111,7 +115,7 @@ class ImageNetData(EpochData):
     def whole_frames(self, split: str) -> DataLoader[dict[str, Any]]:
         """Images of any split, resized and cropped at the centre, each once over all ranks."""
         images = self.frames(split)
-        return self.in_order(ImageDataset(images, self.whole, NAME), len(images))
+        return self.in_order(ImageDataset(images, self.whole, NAME, max_pixels=self.max_pixels), len(images))
 
     def _folder(self, split: str) -> "ImageFolder":
         from torchvision.datasets import ImageFolder  # slow to import, and segmentation does without

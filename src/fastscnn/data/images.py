@@ -13,6 +13,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from fastscnn.data.frames import DataError, frame_seed
+from fastscnn.utils.images import MAX_PIXELS, ImageFileError, open_pil
 
 Transform = Callable[[Image.Image], Any]
 """From a PIL image to uint8 [3, H, W], a tensor or an array; may draw from the global generators of all libraries."""
@@ -50,11 +51,19 @@ class ImageDataset(Dataset[dict[str, Any]]):
     transform come from (seed, epoch, index), so any number of workers and a resumed run see the same pixels.
     """
 
-    def __init__(self, images: Sequence[LabelledImage], transform: Transform, source: str, seed: int = 0) -> None:
+    def __init__(
+        self,
+        images: Sequence[LabelledImage],
+        transform: Transform,
+        source: str,
+        seed: int = 0,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
         self.images = images
         self.transform = transform
         self.source = source
         self.seed = seed
+        self.max_pixels = max_pixels
 
     def __len__(self) -> int:
         return len(self.images)
@@ -62,7 +71,7 @@ class ImageDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         path = Path(self.images[index].path)
-        image = read_rgb(path)
+        image = read_rgb(path, self.max_pixels)
         with seeded(frame_seed(self.seed, epoch, index)):
             pixels = torch.as_tensor(self.transform(image)).contiguous()
         return {
@@ -74,15 +83,17 @@ class ImageDataset(Dataset[dict[str, Any]]):
         }
 
 
-def read_rgb(path: Path) -> Image.Image:
-    """Read an image of any colour mode as RGB.
+def read_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Read an image of any colour mode as RGB, as it is stored: published networks on ImageNet heed no EXIF data.
 
     Raises:
-        DataError: The file is missing or is no whole image.
+        DataError: The file is missing, is no whole image, or has more pixels.
     """
     try:
-        with Image.open(path) as image:
+        with open_pil(path, max_pixels, setting="data.max_pixels") as image:
             return image.convert("RGB")
+    except ImageFileError as error:
+        raise DataError(str(error)) from None
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path} cannot be read as an image ({error}): copy or download it again.") from None
 

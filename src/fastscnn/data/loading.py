@@ -79,7 +79,7 @@ class EpochData(pl.LightningDataModule):
         own_batch = self._own_batch()
         if self.trainer is not None:
             # Lightning starts the workers of a resumed run before it tells the sampler the epoch.
-            loop: Any = self.trainer.fit_loop  # type: ignore[attr-defined]
+            loop: Any = self.trainer.fit_loop
             epoch = loop.epoch_progress.current.processed
             sampler.set_epoch(epoch)
             if loop.restarting:  # within that epoch

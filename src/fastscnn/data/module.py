@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from fastscnn.data.augment import no_augment
 from fastscnn.data.classes import ClassTable
-from fastscnn.data.frames import Augment, DataError, Frame, FrameDataset
+from fastscnn.data.frames import STRICT, Augment, DataError, Frame, FrameDataset, Read, Reading, read_frame
 from fastscnn.data.loading import EpochData
 from fastscnn.data.sources import generate_streets, source_of, streets_root, streets_spec
 from fastscnn.data.store import AUTO, DecodedStore, StoredFrames, StoreUnusable, store_parent
@@ -39,6 +39,7 @@ class SegmentationData(EpochData):
         store: Where the frames are kept decoded: `auto` (`data/store/`, unless its disk is too small), `off`, or a
             folder. A split that is there as its files are now is read from there, whoever decoded it.
         decode: Splits that `prepare_data` decodes into the store.
+        reading: What becomes of EXIF orientations, and the largest picture that is decoded.
 
     Raises:
         DataError: A setting is wrong; in `setup`, files are missing; in `prepare_data`, a frame cannot be decoded, or
@@ -60,6 +61,7 @@ class SegmentationData(EpochData):
         accumulate: int = 1,
         store: str | Path | bool = "off",
         decode: Sequence[str] = ("train", "val"),
+        reading: Reading = STRICT,
     ) -> None:
         super().__init__(batch_size, num_workers, seed, devices, accumulate)
         self.source = source_of(dataset)
@@ -70,6 +72,7 @@ class SegmentationData(EpochData):
         self.augment = augment or no_augment(crop_size)
         self.store = store
         self.decode = decode
+        self.reading = reading
         self._frames: dict[str, list[Frame]] = {}
         self._readers: dict[str, StoredFrames | None] = {}
         self._prepared = False
@@ -126,7 +129,7 @@ class SegmentationData(EpochData):
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Augmented frames in a new order each epoch; the tail that fills no global batch is left out."""
         frames = self.frames("train")
-        dataset = FrameDataset(frames, self.classes, self.augment, self.seed, read=self._reader("train"))
+        dataset = FrameDataset(frames, self.classes, self.augment, self.seed, read=self._read("train"))
         return self.shuffled(dataset, len(frames))
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
@@ -140,7 +143,7 @@ class SegmentationData(EpochData):
     def whole_frames(self, split: str) -> DataLoader[dict[str, Any]]:
         """Frames of any split as they are, one at a time, each once over all ranks."""
         frames = self.frames(split)
-        dataset = FrameDataset(frames, self.classes, read=self._reader(split))
+        dataset = FrameDataset(frames, self.classes, read=self._read(split))
         return self.in_order(dataset, len(frames), batch_size=1)
 
     def _generate(self) -> None:
@@ -150,7 +153,13 @@ class SegmentationData(EpochData):
     @cached_property
     def _store(self) -> DecodedStore | None:
         parent = store_parent(self.store)
-        return None if parent is None or self.root is None else DecodedStore(parent, self.root, self.classes)
+        if parent is None or self.root is None:
+            return None
+        return DecodedStore(parent, self.root, self.classes, self.reading)
+
+    def _read(self, split: str) -> Read:
+        """Reads the frames of a split, from the store or from their files."""
+        return self._reader(split) or partial(read_frame, classes=self.classes, reading=self.reading)
 
     def _reader(self, split: str) -> StoredFrames | None:
         """What reads a split from the store, and None where the files are read."""

@@ -11,16 +11,17 @@ from functools import cached_property
 from pathlib import Path
 
 import cv2
-import PIL.Image
 from filelock import FileLock, Timeout
 
 from fastscnn.data.classes import ClassTable
-from fastscnn.data.frames import Frame, Image
+from fastscnn.data.frames import STRICT, Frame, Image, Reading
 from fastscnn.data.store_files import Names, Stored, intact_stamp, map_frame, source_stamp, stored_stamp, write_frame
 from fastscnn.data.store_index import Index
+from fastscnn.utils.images import check_image_file
+from fastscnn.utils.names import file_name
 from fastscnn.utils.progress import Progress
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same files give other bytes."""
 AUTO = Path("data/store")
 """Where `data.store=auto` is, below the working directory."""
@@ -61,14 +62,16 @@ class DecodedStore:
             label table.
         root: The data set.
         classes: What the labels mean.
+        reading: How the files are read; each answer to EXIF orientations has a store of its own.
     """
 
-    def __init__(self, parent: Path, root: str | Path, classes: ClassTable) -> None:
+    def __init__(self, parent: Path, root: str | Path, classes: ClassTable, reading: Reading = STRICT) -> None:
         self.root = Path(root)
         self.classes = classes
+        self.reading = reading
         place = self.root.resolve()
-        key = json.dumps([VERSION, str(place), classes.train_ids.tolist()])
-        self.folder = Path(parent) / f"{place.name}-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
+        key = json.dumps([VERSION, str(place), classes.train_ids.tolist(), reading.exif])
+        self.folder = Path(parent) / file_name(place.name, f"-{hashlib.sha256(key.encode()).hexdigest()[:10]}")
         self._named: dict[Frame, Names] = {}
 
     def reader(self, frames: Sequence[Frame]) -> StoredFrames | None:
@@ -117,7 +120,7 @@ class DecodedStore:
         if frame not in self._named:
             image, label = self._name(frame.image), None if frame.label is None else self._name(frame.label)
             digest = hashlib.sha256(json.dumps([image, label]).encode()).hexdigest()[:10]
-            self._named[frame] = Names(f"{frame.image.stem}-{digest}{SUFFIX}", image, label)
+            self._named[frame] = Names(file_name(frame.image.stem, f"-{digest}{SUFFIX}"), image, label)
         return self._named[frame]
 
     def _name(self, path: Path) -> str:
@@ -213,7 +216,7 @@ class DecodedStore:
         path, stored = self.folder / file, self._index.frames.get(file)
         if stored and self._same_sources(frame) and (stamp := intact_stamp(path, stored)):
             return stored._replace(stamp=stamp), False
-        return write_frame(self.folder, frame, self._names(frame), self.classes), True
+        return write_frame(self.folder, frame, self._names(frame), self.classes, self.reading), True
 
     def _announce(self, outdated: Sequence[Frame], pool: ThreadPoolExecutor) -> None:
         """Say what is to be done, and check that it fits.
@@ -238,9 +241,9 @@ class DecodedStore:
     def _growth(self, frame: Frame) -> int:
         """Bytes that the frame takes more than it does now, from the image's header."""
         try:
-            with PIL.Image.open(frame.image) as image:
-                pixels = image.width * image.height
-        except Exception:  # what is wrong with it is told when it is decoded
+            header = check_image_file(frame.image, self.reading.max_pixels)
+            pixels = header.width * header.height
+        except OSError:  # what is wrong with it is told when it is decoded
             return 0
         path = self.folder / self._file(frame)
         size = pixels * (3 if frame.label is None else 4)

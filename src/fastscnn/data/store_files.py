@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastscnn.data.classes import ClassTable
-from fastscnn.data.frames import DataError, Frame, Image, read_frame
+from fastscnn.data.frames import STRICT, DataError, Frame, Image, Reading, read_frame
 
 Stamp = tuple[int, ...]
 """Size in bytes and times in nanoseconds: what changes when a file does."""
@@ -76,7 +76,7 @@ def stored_stamp(status: os.stat_result) -> Stamp:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def write_frame(folder: Path, frame: Frame, names: Names, classes: ClassTable) -> Stored:
+def write_frame(folder: Path, frame: Frame, names: Names, classes: ClassTable, reading: Reading = STRICT) -> Stored:
     """Decode a frame and write its pixels to a file, which appears whole or not at all.
 
     Nothing is flushed to the disk, for speed: a file system makes a new file as long as what it has written of it, so
@@ -87,7 +87,7 @@ def write_frame(folder: Path, frame: Frame, names: Names, classes: ClassTable) -
         OSError: The store cannot be written.
     """
     sources = tuple(source_stamp(file) for file in (frame.image, frame.label) if file is not None)
-    pixels = [np.ascontiguousarray(part) for part in read_frame(frame, classes) if part is not None]
+    pixels = [np.ascontiguousarray(part) for part in read_frame(frame, classes, reading) if part is not None]
     path = folder / names.file
     partial = path.with_suffix(".partial")
     checksum = 0

@@ -1,6 +1,5 @@
 """The archive that the Cityscapes benchmark server takes: label ids under the official names, checked."""
 
-import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from fastscnn.inference.media import remove, unfinished, write_png
 from fastscnn.inference.note import Note, Outcome, check_output, told_when_stopped
 from fastscnn.inference.pipeline import overlapped
 from fastscnn.inference.predict import load_segmenter, made_by
+from fastscnn.utils.images import check_image_file
 from fastscnn.utils.progress import Progress
 
 OFFICIAL = {"train": 2975, "val": 500, "test": 1525}
@@ -39,6 +39,7 @@ def predict_archive(settings: Mapping[str, Any]) -> tuple[Outcome, Path | None]:
     """
     output, split = Path(str(settings["output"])).expanduser(), settings["split"]
     frames = fine_frames(settings["data"]["root"], split)
+    _check_names(frames)
     check_output(output)
     segmenter = load_segmenter(settings)
     if segmenter.classes.file_values != CITYSCAPES.file_values:
@@ -81,6 +82,23 @@ def predict_archive(settings: Mapping[str, Any]) -> tuple[Outcome, Path | None]:
     return outcome, archive
 
 
+def _check_names(frames: Sequence[Frame]) -> None:
+    """Check that no two frames have one file name, by which the server, which knows no folders, takes them.
+
+    Raises:
+        RequestError: Two have; names both.
+    """
+    seen: dict[str, Path] = {}
+    for frame in frames:
+        name = prediction_name(Path(frame.name).name)
+        if other := seen.get(name):
+            raise RequestError(
+                f"{other} and {frame.image} would both be {name} in the archive: the official names begin with the "
+                "city, so rename one of them."
+            )
+        seen[name] = frame.image
+
+
 def _pack(target: Path, folder: Path, frames: Sequence[Frame]) -> None:
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:  # a PNG does not shrink
         for frame in frames:
@@ -109,17 +127,11 @@ def _problem(path: Path, frames: Sequence[Frame]) -> str | None:
             labels = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
             if labels is None or labels.ndim != 2 or labels.dtype != np.uint8:
                 return f"{name} is no 8-bit PNG of one channel"
-            shape = _png_size(frame.image)
+            header = check_image_file(frame.image)
+            shape = (header.height, header.width)
             if labels.shape != shape:
                 return f"{name} is {labels.shape[0]}x{labels.shape[1]}, its image {shape[0]}x{shape[1]}"
             illegal = set(np.unique(labels).tolist()) - set(CITYSCAPES.file_values)
             if illegal:
                 return f"{name} holds {min(illegal)}, which is no label id that is evaluated"
     return None
-
-
-def _png_size(path: Path) -> tuple[int, int]:
-    """Height and width of a PNG, from its first bytes."""
-    with path.open("rb") as file:
-        width, height = struct.unpack(">II", file.read(24)[16:])
-    return height, width

@@ -33,13 +33,18 @@ def gallery(runs: Sequence[tuple[str, Run]], evaluations: Sequence[Evaluation], 
 def _pictures(evaluations: Sequence[Evaluation]) -> dict[str, Path]:
     """Frame to picture; of the newest evaluation where there are several."""
     judged = [e for e in evaluations if e.content.get("pixels", 1)]  # without labels there is no panel of the truth
-    paths = [e.folder / picture for e in judged for picture in e.content.get("pictures", ())]
-    return {path.stem: path for path in paths if path.exists()}
+    paths = [(e.folder, e.folder / picture) for e in judged for picture in e.content.get("pictures", ())]
+    return {_frame(folder, path): path for folder, path in paths if path.exists()}
 
 
 def _training_pictures(folder: Path) -> dict[str, Path]:
     """Frame to its picture of the last epoch."""
     found = {}
-    for path in sorted((folder / "images").glob("*_epoch*.png")):  # epochs are numbered with leading zeros
-        found[path.stem.rpartition("_epoch")[0]] = path
+    for path in sorted((folder / "images").rglob("*_epoch*.png")):  # epochs are numbered with leading zeros
+        found[_frame(folder, path).rpartition("_epoch")[0]] = path
     return found
+
+
+def _frame(folder: Path, picture: Path) -> str:
+    """What a picture is called below `images/`: the frame's name, with the folder that tells it apart."""
+    return picture.relative_to(folder / "images").with_suffix("").as_posix()

@@ -54,6 +54,8 @@ REQUIREMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: value is None or value is False or (isinstance(value, str) and value.strip() != ""),
         "auto, off or a folder",
     ),
+    "data.exif": _one_of(None, "refuse", "apply", "ignore"),
+    "data.max_pixels": (lambda value: value is None or _whole(1)[0](value), "a whole number of 1 or more"),
     "data.crop_size": (lambda value: value == "full" or _is_size(value), "full or two whole numbers, [H,W]"),
     "data.crop_pct": _number(lambda value: 0 < value <= 1, "a number above 0, up to 1"),
     "data.max_epochs": _whole(1),

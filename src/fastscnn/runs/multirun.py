@@ -29,6 +29,7 @@ CARRYING_OUT = (
     "rerun",
     "data.num_workers",
     "data.store",
+    "data.max_pixels",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.strategy",

@@ -26,6 +26,8 @@ MAY_CHANGE = (
     "data.root",
     "data.num_workers",
     "data.store",
+    "data.exif",
+    "data.max_pixels",
     "data.max_epochs",
     "data.lr",
     "data.check_val_every_n_epoch",

@@ -148,8 +148,8 @@ class SavePredictions(pl.Callback):
     """Write each prediction as a label file of the data set's own values.
 
     The name is the frame's, with `_pred_labelIds.png` where the frame's label ends with `_labelIds.png`: what the
-    official Cityscapes evaluation and its server look for. Where a file cannot be written, the evaluation goes on
-    without them, because its scores are worth more.
+    official Cityscapes evaluation and its server look for; in a folder where the frame's name begins with one. Where a
+    file cannot be written, the evaluation goes on without them, because its scores are worth more.
 
     Attributes:
         error: Why they are incomplete.

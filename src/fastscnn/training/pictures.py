@@ -15,6 +15,7 @@ from fastscnn.data.classes import ClassTable
 from fastscnn.runs.record import RunRecord
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils.files import write_png
+from fastscnn.utils.names import file_name
 
 Picture = npt.NDArray[Any]
 LARGEST = 512
@@ -45,6 +46,12 @@ def chosen_frames(count: int, frames: int) -> list[int]:
         return []
     indices: list[int] = np.unique(np.linspace(0, frames - 1, min(count, frames)).astype(int)).tolist()
     return indices
+
+
+def picture_path(name: str, ending: str = ".png") -> Path:
+    """Where the picture of a frame goes below `images/`: in a folder where the frame's name begins with one."""
+    *folders, last = name.split("/")
+    return Path(*folders, file_name(last, ending))
 
 
 def write_picture(path: Path, picture: Picture) -> None:
@@ -88,7 +95,7 @@ class Pictures(pl.Callback):
                 prediction.to(torch.uint8).cpu().numpy(),
                 pl_module.classes,
             )
-            path = self.folder / f"{sample['name']}_epoch{trainer.current_epoch + 1:04d}.png"
+            path = self.folder / picture_path(sample["name"], f"_epoch{trainer.current_epoch + 1:04d}.png")
             write_picture(path, picture)
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
@@ -133,7 +140,7 @@ class DrawFrames(pl.Callback):
     @property
     def paths(self) -> list[str]:
         """Where `save` writes them, relative to its folder."""
-        return [f"images/{name}.png" for name in self.pictures]
+        return [(Path("images") / picture_path(name)).as_posix() for name in self.pictures]
 
     def save(self, folder: Path) -> None:
         """Write `images/NAME.png` into a folder."""

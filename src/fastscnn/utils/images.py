@@ -148,4 +148,5 @@ def _check_indices(path: str | Path, image: PIL.ImageFile.ImageFile) -> None:
         return
     holds = "16-bit numbers" if image.mode.startswith("I;16") else _CHANNELS.get(image.mode, f"{image.mode} pixels")
     fix = "Convert it to 8 bits." if image.mode[0] in "IF" else "Use the file of ids, not the colour picture."
-    raise ImageFileError(path, f"holds {holds}: a label is a PNG with one index of up to 8 bits a pixel. {fix}")
+    expected = "a label is a single-channel PNG of ids, up to 8 bits, grey or with a palette"
+    raise ImageFileError(path, f"holds {holds}: {expected}. {fix}")
