@@ -11,6 +11,7 @@ from scipy import stats
 
 from fastscnn.data.classes import CITYSCAPES
 from fastscnn.errors import RequestError
+from fastscnn.network.peers import PEERS
 from fastscnn.reports import paper, tables
 from fastscnn.reports.compare import build, choose_baselines, filtered
 from fastscnn.reports.groups import PLAIN_EXPERIMENTS, default_baselines, difference, group_runs
@@ -223,6 +224,54 @@ def test_tables_compare_runs_of_equal_settings_only_and_say_which(tmp_path):
     table = tables.table_8(groups_of(tmp_path))
     assert list(column(table, "ours, Cityscapes: val").values())[:2] == ["60.00 ± 0.00 (2)", "65.00"]
     assert "Cityscapes: trainer.max_epochs=20" in table.note
+
+
+def write_peer(root, model, miou, category, **settings):
+    """As `train.py model=NAME` records it: skip and activation are no choices of a peer."""
+    run_id = write_run(root, miou, model=model, **settings)
+    (path,) = (path for path in root.rglob("run.json") if json.loads(path.read_text())["id"] == run_id)
+    record = json.loads(path.read_text())
+    for group in ("skip", "activation"):
+        del record["choices"][group]
+    record["metrics"]["best"] |= {"val/category_miou": category, "val/iou/road": 0.9}
+    path.write_text(json.dumps(record))
+
+
+def test_peer_that_was_trained_here_stands_in_its_own_row_of_table_4(tmp_path):
+    long = {"overrides": {"trainer.max_epochs": "20"}}
+    write_run(tmp_path, 0.68, 0, **long)
+    for seed in (0, 1):
+        write_peer(tmp_path, "contextnet", 0.65 + 0.02 * seed, 0.81, seed=seed, **long)
+    write_peer(tmp_path, "segnet", 0.55, 0.78, **long)
+    write_peer(tmp_path, "enet", 0.99, 0.99)  # of other settings than Fast-SCNN's
+    table = tables.table_4(groups_of(tmp_path))
+    assert column(table, "ours, Cityscapes, val: class") == {
+        **{model.name: "" for model in paper.TABLE_4},
+        "Fast-SCNN": "68.00",
+        "ContextNet": "66.00 ± 1.41 (2)",
+        "SegNet": "55.00",
+    }
+    assert column(table, "category")["SegNet"] == "78.00"
+    assert "pytorchcv" in table.note
+    classes = tables.table_5(groups_of(tmp_path))
+    assert column(classes, "ours, Cityscapes, val: ContextNet")["road"] == "90.00 ± 0.00 (2)"
+    assert column(classes, "ours, Cityscapes, val")["road"] == ""
+
+
+def test_without_a_peer_the_tables_speak_of_none(tmp_path):
+    write_run(tmp_path, 0.68)
+    table = tables.table_5(groups_of(tmp_path))
+    assert [name for name in table.columns if name.startswith("ours")] == ["ours, Cityscapes, val"]
+    assert "pytorchcv" not in table.note + tables.table_4(groups_of(tmp_path)).note
+
+
+def test_peers_of_table_4_are_trained_here_under_the_names_of_their_configs():
+    for model in paper.TABLE_4:
+        if model.option in PEERS:
+            assert PEERS[model.option].paper_name == model.name
+    trained = {model.option for model in paper.TABLE_4} - {None}
+    assert trained == {GROUPS["model"], *PEERS} - {"pytorchcv_fastscnn"}
+    assert all((CONF / "model" / f"{option}.yaml").exists() for option in trained)
 
 
 def test_experiments_that_only_choose_groups_are_those_that_say_nothing_else():

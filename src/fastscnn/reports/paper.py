@@ -4,12 +4,16 @@ from typing import NamedTuple
 
 
 class Model(NamedTuple):
-    """A row of Table 4: class and category mIoU on the test set, millions of parameters; None where not given."""
+    """A row of Table 4: class and category mIoU on the test set, millions of parameters; None where not given.
+
+    `option` is the choice of `model` that trains it here; None where there is none.
+    """
 
     name: str
     class_miou: float
     category_miou: float | None
     parameters: float | None
+    option: str | None = None
 
 
 class Speed(NamedTuple):
@@ -22,16 +26,16 @@ class Speed(NamedTuple):
 
 
 TABLE_4 = (
-    Model("DeepLab-v2", 70.4, 86.4, 44.0),
-    Model("PSPNet", 78.4, 90.6, 65.7),
-    Model("SegNet", 56.1, 79.8, 29.46),
-    Model("ENet", 58.3, 80.4, 0.37),
-    Model("ICNet", 69.5, None, 6.68),
-    Model("ERFNet", 68.0, 86.5, 2.1),
-    Model("BiSeNet", 71.4, None, 5.8),
+    Model("DeepLab-v2", 70.4, 86.4, 44.0, "deeplab"),
+    Model("PSPNet", 78.4, 90.6, 65.7, "pspnet"),
+    Model("SegNet", 56.1, 79.8, 29.46, "segnet"),
+    Model("ENet", 58.3, 80.4, 0.37, "enet"),
+    Model("ICNet", 69.5, None, 6.68, "icnet"),
+    Model("ERFNet", 68.0, 86.5, 2.1, "erfnet"),
+    Model("BiSeNet", 71.4, None, 5.8, "bisenet"),
     Model("GUN", 70.4, None, None),
-    Model("ContextNet", 66.1, 82.7, 0.85),
-    Model("Fast-SCNN", 68.0, 84.7, 1.11),
+    Model("ContextNet", 66.1, 82.7, 0.85, "contextnet"),
+    Model("Fast-SCNN", 68.0, 84.7, 1.11, "fast_scnn"),
 )
 
 _CLASSES = (

@@ -44,31 +44,41 @@ def table_4(groups: Sequence[Group]) -> Table:
     places = _places(groups)
     rows = []
     for model in paper.TABLE_4:
-        ours = model.name == "Fast-SCNN"
         row = [model.name, _number(model.class_miou), _number(model.category_miou), _number(model.parameters, "g")]
-        row.append(PARAMETERS if ours else "")
+        row.append(PARAMETERS if model.option == GROUPS["model"] else "")
         for place in places:
-            group = _choose(groups, place, {}) if ours else None
+            group = _choose(groups, place, {"model": model.option}) if model.option else None
             row += [_metric(group, f"{place_split(place)}/{measure}") for measure in MEASURES]
         rows.append(row)
     columns = ["model", "paper: class", "paper: category", "paper: parameters, M", "ours: parameters, M"]
     for place in places:
         columns += [f"ours, {place}, {place_split(place)}: class", "category"]
     note = f"mIoU in percent. The paper's: Cityscapes test. {SEEDS} {_other_data(places)}{_compared(groups)}"
+    note += _peers(groups)
     return Table("Table 4: class and category mIoU", columns, rows, note, frozenset(range(1, len(columns))))
 
 
 def table_5(groups: Sequence[Group]) -> Table:
     """IoU of every class."""
     places = [place for place in _places(groups) if place != "CamVid"]
+    trained = [
+        (series, place, group)
+        for series, option in (("Fast-SCNN", GROUPS["model"]), ("ContextNet", "contextnet"))
+        for place in places
+        if (group := _choose(groups, place, {"model": option})) or option == GROUPS["model"]
+    ]
     rows = []
     for name in paper.CLASSES:
         row = [name, *(f"{series[name]:.1f}" for series in paper.TABLE_5.values())]
-        row += [_metric(_choose(groups, place, {}), f"{place_split(place)}/iou/{name}") for place in places]
+        row += [_metric(group, f"{place_split(place)}/iou/{name}") for _, place, group in trained]
         rows.append(row)
     columns = ["class", *(f"paper: {name}" for name in paper.TABLE_5)]
-    columns += [f"ours, {place}, {place_split(place)}" for place in places]
+    columns += [
+        f"ours, {place}, {place_split(place)}" + ("" if series == "Fast-SCNN" else f": {series}")
+        for series, place, _ in trained
+    ]
     note = f"IoU in percent. The paper's: Cityscapes test. {SEEDS} {_other_data(places)}{_compared(groups)}"
+    note += _peers(groups)
     return Table("Table 5: class IoU", columns, rows, note, frozenset(range(1, len(columns))))
 
 
@@ -173,6 +183,13 @@ def _compared(groups: Sequence[Group]) -> str:
         if settings:
             told.append(f"{place}: {' '.join(f'{name}={value}' for name, value in settings.items())}")
     return f" Only runs of the same settings are shown ({'; '.join(told)})." if told else ""
+
+
+def _peers(groups: Sequence[Group]) -> str:
+    """What a reader must know of the other models' numbers, where there are any."""
+    peers = {model.option for model in paper.TABLE_4} - {GROUPS["model"]}
+    others = any(group.first.choices.get("model") in peers for group in groups)
+    return " Ours of another model than Fast-SCNN is the variant of the library pytorchcv." if others else ""
 
 
 def _choose(groups: Sequence[Group], place: str, choices: Mapping[str, str], *, coarse: bool = False) -> Group | None:
