@@ -1,6 +1,7 @@
 """The archive for the benchmark server, against the official script and what the network says itself."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -79,9 +80,11 @@ def test_archive_that_the_server_would_refuse_is_not_offered(checkpoint, citysca
 
 
 def test_archive_needs_the_classes_of_cityscapes_and_every_frame(cityscapes, checkpoint, tmp_path):
-    camvid = write_checkpoint(tmp_path / "camvid.ckpt", CAMVID)
-    with pytest.raises(RequestError, match="format=cityscapes needs the classes of Cityscapes"):
-        predict_archive(archive_settings(camvid, cityscapes, tmp_path / "out"))
+    other = replace(CITYSCAPES, name="Mine", names=tuple(reversed(CITYSCAPES.names)))  # of the same label ids
+    for classes in (CAMVID, other):
+        wrong = write_checkpoint(tmp_path / f"{classes.name}.ckpt", classes)
+        with pytest.raises(RequestError, match="format=cityscapes needs the classes of Cityscapes"):
+            predict_archive(archive_settings(wrong, cityscapes, tmp_path / "out"))
     (cityscapes / "leftImg8bit/test/berlin/berlin_000001_000019_leftImg8bit.png").write_bytes(b"")
     outcome, archive = predict_archive(archive_settings(checkpoint, cityscapes, tmp_path / "out2"))
     assert archive is None

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ from omegaconf import OmegaConf
 from test_checkpoint import CONFIG
 from test_predict import files
 
+from fastscnn.data.cityscapes import fine_frames
 from fastscnn.data.classes import CITYSCAPES
+from fastscnn.data.module import SegmentationData
+from fastscnn.data.sources import DATASETS, Source
 from fastscnn.errors import RequestError
 from fastscnn.runs.launch import report
 from fastscnn.training import evaluate as evaluation
@@ -115,3 +119,22 @@ def test_disk_that_is_full_for_the_pictures_keeps_the_scores(settings, tmp_path,
         evaluated(settings, paths={"run_dir": "evaluation", "output_dir": "outputs"})
     assert "class mIoU" in capsys.readouterr().out
     assert files(tmp_path / "evaluation") == ["eval.json"]
+
+
+@pytest.mark.parametrize("dataset", ["fine", "fine_coarse", "streets", "camvid", "mine"])
+def test_predictions_have_the_names_of_their_data_set_whatever_its_classes_say(
+    dataset, settings, tmp_path, monkeypatch
+):
+    """A data set of one's own with Cityscapes' classes, categories included, has nothing of its file names."""
+    monkeypatch.setitem(DATASETS, "mine", Source(replace(CITYSCAPES, name="Mine"), fine_frames))
+    official = dataset in ("fine", "fine_coarse", "streets")
+    monkeypatch.setitem(DATASETS, dataset, DATASETS[dataset]._replace(classes=CITYSCAPES, frames=fine_frames))
+    root = Path(torch.load(settings["checkpoint"], weights_only=True)["fastscnn"]["config"]["data"]["root"])
+    data = {"dataset": dataset, "root": str(root), "crop_size": [64, 128], "batch_size": 1, "num_workers": 0}
+    monkeypatch.setattr(SegmentationData, "_generate", lambda self: None)
+    predictions = tmp_path / "predictions"
+    evaluated(settings, data=data, save_predictions=str(predictions), paths={"run_dir": str(tmp_path / "eval")})
+    names = {frame.name for frame in fine_frames(root, "val")}
+    assert {path.name for path in predictions.iterdir()} == {
+        f"{name}_pred_labelIds.png" if official else f"{name}.png" for name in names
+    }

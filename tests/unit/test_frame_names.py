@@ -12,7 +12,7 @@ from test_segmentation import build
 
 from fastscnn.data.build import build_data
 from fastscnn.data.camvid import camvid_frames
-from fastscnn.data.cityscapes import fine_coarse_frames, fine_frames
+from fastscnn.data.cityscapes import fine_coarse_frames, fine_frames, prediction_name
 from fastscnn.data.classes import CITYSCAPES
 from fastscnn.data.frames import DataError, FrameDataset
 from fastscnn.errors import RequestError
@@ -89,7 +89,7 @@ def test_predictions_and_pictures_of_one_file_name_are_all_written(tmp_path):
     dataset = FrameDataset(frames, CITYSCAPES)
     module, trainer = build(), SimpleNamespace(test_dataloaders=SimpleNamespace(dataset=dataset))
     module.classes = CITYSCAPES
-    predictions, pictures = SavePredictions(tmp_path / "predictions"), DrawFrames(12, CITYSCAPES)
+    predictions, pictures = SavePredictions(tmp_path / "predictions", prediction_name), DrawFrames(12, CITYSCAPES)
     for index in range(len(dataset)):
         batch = dataset.batch([index])
         outputs = {"predictions": batch["label"].clamp(max=18)}

@@ -14,11 +14,22 @@ from fastscnn.data.streets import GENERATOR_VERSION, MANIFEST, StreetsSpec, writ
 from fastscnn.utils.progress import Progress
 
 
+def _plain_name(frame: str) -> str:
+    return f"{frame}.png"
+
+
 class Source(NamedTuple):
-    """A data set: its classes, and its frames by root and split."""
+    """A data set.
+
+    Attributes:
+        classes: What its labels say.
+        frames: Its frames by root and split.
+        prediction_name: The file name of a frame's predicted labels, by the frame's name.
+    """
 
     classes: ClassTable
     frames: Callable[[str | Path | None, str], list[Frame]]
+    prediction_name: Callable[[str], str] = _plain_name
 
 
 def streets_frames(root: str | Path | None, split: str) -> list[Frame]:
@@ -27,9 +38,9 @@ def streets_frames(root: str | Path | None, split: str) -> list[Frame]:
 
 
 DATASETS = {
-    "streets": Source(CITYSCAPES, streets_frames),
-    "fine": Source(CITYSCAPES, cityscapes.fine_frames),
-    "fine_coarse": Source(CITYSCAPES, cityscapes.fine_coarse_frames),
+    "streets": Source(CITYSCAPES, streets_frames, cityscapes.prediction_name),
+    "fine": Source(CITYSCAPES, cityscapes.fine_frames, cityscapes.prediction_name),
+    "fine_coarse": Source(CITYSCAPES, cityscapes.fine_coarse_frames, cityscapes.prediction_name),
     "camvid": Source(CAMVID, camvid.camvid_frames),
 }
 

@@ -42,7 +42,7 @@ def predict_archive(settings: Mapping[str, Any]) -> tuple[Outcome, Path | None]:
     _check_names(frames)
     check_output(output)
     segmenter = load_segmenter(settings)
-    if segmenter.classes.file_values != CITYSCAPES.file_values:
+    if (segmenter.classes.names, segmenter.classes.file_values) != (CITYSCAPES.names, CITYSCAPES.file_values):
         raise RequestError(
             f"format=cityscapes needs the classes of Cityscapes, and checkpoint={settings['checkpoint']} has those of "
             f"{segmenter.classes.name}: leave format out."

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from fastscnn.data.build import TrainingData, build_data, build_image_data, title
-from fastscnn.data.cityscapes import prediction_name
 from fastscnn.data.imagenet import NAME as IMAGENET
 from fastscnn.data.normalize import check_normalization
 from fastscnn.errors import RequestError
@@ -60,7 +59,11 @@ def _evaluate_frames(plain: Mapping[str, Any]) -> Scores:
     data = build_data(data_config(plain["data"], module.config["data"]))
     _check_classes(module, data, plain["checkpoint"])
     data.prepare_data()
-    saving = SavePredictions(Path(plain["save_predictions"]).expanduser()) if plain["save_predictions"] else None
+    saving = (
+        SavePredictions(Path(plain["save_predictions"]).expanduser(), data.source.prediction_name)
+        if plain["save_predictions"]
+        else None
+    )
     if saving is None:
         check_labelled(data, split, "choose a split that has labels, or save_predictions=DIR to only predict")
     folder = _folder(plain, f"eval-{data.dataset}-{split}")
@@ -147,16 +150,20 @@ def _trainer(settings: Mapping[str, Any], module: Task, folder: Path, callbacks:
 class SavePredictions(pl.Callback):
     """Write each prediction as a label file of the data set's own values.
 
-    The name is the frame's, with `_pred_labelIds.png` where the frame's label ends with `_labelIds.png`: what the
-    official Cityscapes evaluation and its server look for; in a folder where the frame's name begins with one. Where a
-    file cannot be written, the evaluation goes on without them, because its scores are worth more.
+    Where a file cannot be written, the evaluation goes on without them, because its scores are worth more.
 
     Attributes:
         error: Why they are incomplete.
+
+    Args:
+        folder: Where to write them.
+        file_name: Of a frame's name, as the data set has it: those of Cityscapes are what the official evaluation and
+            its server look for. A path with a folder where the frame's name is one.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, file_name: Callable[[str], str]) -> None:
         self.folder = folder
+        self.file_name = file_name
         self.error: WriteError | None = None
 
     def on_test_batch_end(
@@ -166,10 +173,9 @@ class SavePredictions(pl.Callback):
         assert isinstance(pl_module, Segmentation)
         if self.error:
             return
-        official = bool(pl_module.classes.categories)
         for name, prediction in zip(batch["name"], outputs["predictions"].cpu().numpy(), strict=True):
             label = pl_module.classes.decode(prediction.astype(np.uint8))
-            path = self.folder / (prediction_name(name) if official else f"{name}.png")
+            path = self.folder / self.file_name(name)
             try:
                 write_png(path, label)
             except WriteError as error:
