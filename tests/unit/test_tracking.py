@@ -1,9 +1,11 @@
 """W&B runs: what is kept of them, how they end, and that nothing is asked or lost without a server."""
 
+import errno
 import glob
 import json
 import os
 import shlex
+import signal
 import socket
 import struct
 import sys
@@ -14,10 +16,14 @@ import pytest
 import wandb
 from test_identity import job
 from wandb.proto import wandb_internal_pb2
+from wandb.sdk import wandb_setup
+from wandb.sdk.lib.service import service_process
 
 from fastscnn.errors import RequestError
+from fastscnn.runs.offline import holds_run, set_aside_dead, set_aside_empty
 from fastscnn.runs.session import open_run
 from fastscnn.runs.tracking import ENVIRONMENT, tracked, wandb_config
+from fastscnn.utils.locks import take
 
 KEY = "0123456789" * 4
 
@@ -37,7 +43,7 @@ def offline(monkeypatch, tmp_path):
 
 
 def track(folder, run_id="abcd1234", **changes):
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "name": f"fine-{run_id}",
         "group": "fine",
@@ -218,6 +224,76 @@ def test_record_names_its_wandb_run_if_there_is_one(tmp_path, monkeypatch, mode)
     if mode == "offline":
         assert config_of(session.folder)["config"]["model"]["skip"] == "zero"
         assert config_of(session.folder)["skip"] == "zero"
+
+
+def service():
+    """W&B's service process, which does the work."""
+    return wandb_setup._singleton._connection._proc._process
+
+
+@pytest.mark.parametrize("what", [signal.SIGKILL, signal.SIGSTOP])
+def test_service_that_dies_or_freezes_leaves_the_run_alone(tmp_path, what, capsys):
+    with job(f"paths.output_dir={tmp_path / 'the outputs'}") as config, open_run(config) as session:
+        logger = session.loggers[1]
+        process = service()
+        process.send_signal(what)
+        for step in range(50):
+            logger.log_metrics({f"metric {number}": 1.0 for number in range(50)}, step)
+    assert session.record.data["status"] == "finished"
+    assert process.wait(timeout=60) == -signal.SIGKILL, "nothing waits for it any more"
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "did not arrive" in last
+    assert f"{session.folder / 'metrics.csv'} holds all of it" in last
+    with job(f"paths.output_dir={tmp_path / 'the outputs'}") as config, open_run(config) as session:
+        session.loggers[1].log_metrics({"val/miou": 0.5}, 1)
+    assert capsys.readouterr().err == "", "the next run has a service of its own"
+    assert [row["val/miou"] for row in history_of(session.folder)] == [0.5]
+
+
+def test_tracker_that_cannot_be_started_leaves_the_run_alone(tmp_path, monkeypatch, capsys):
+    def no_service(settings):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(service_process, "start", no_service)
+    with job(f"paths.output_dir={tmp_path}") as config, open_run(config) as session:
+        session.loggers[1].log_metrics({"val/miou": 0.5}, 1)
+    data = json.loads((session.folder / "run.json").read_text())
+    assert (data["status"], data["wandb_id"]) == ("finished", None)
+    assert "Cannot allocate memory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", [0, 7, 90, 150])
+def test_offline_folder_without_a_run_is_set_aside_before_the_next_run_and_one_with_a_run_stays(tmp_path, size):
+    folder = tmp_path / "streets" / "dead"
+    with track(folder, "dead"):
+        pass
+    wandb.teardown()
+    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+    (folder / "run.json").write_text(json.dumps({"status": "failed"}))
+    assert holds_run(path)
+    assert set_aside_dead(tmp_path) == [] and path.exists()
+    os.truncate(path, size)
+    assert not holds_run(path)
+    lock = take(folder / "run.lock")
+    (folder / "run.json").write_text(json.dumps({"status": "running"}))
+    assert set_aside_dead(tmp_path) == [], "its first data may still come"
+    lock.release()
+    with job(f"paths.output_dir={tmp_path}") as config, open_run(config):
+        pass
+    assert not list(folder.glob("wandb/offline-run-*"))
+    assert len(list(folder.glob("wandb/empty-offline-run-*/*.wandb"))) == 1
+
+
+def test_resumed_run_sets_its_own_empty_offline_folder_aside(tmp_path):
+    (tmp_path / "wandb" / "offline-run-1-a").mkdir(parents=True)
+    (tmp_path / "wandb" / "offline-run-1-a" / "run-a.wandb").write_bytes(b":W&B\xe1\xbe\x00")
+    assert [path.name for path in set_aside_empty(tmp_path)] == ["empty-offline-run-1-a"]
+
+
+@pytest.mark.parametrize("data", [b"another form" * 10, bytes(2**16)])
+def test_file_of_a_form_that_is_not_known_is_left_alone(tmp_path, data):
+    (tmp_path / "a.wandb").write_bytes(data)
+    assert holds_run(tmp_path / "a.wandb")
 
 
 def test_multirun_inside_a_sweep_is_refused_before_it_makes_anything(tmp_path, monkeypatch):

@@ -5,12 +5,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -18,9 +16,10 @@ from fastscnn.errors import RequestError
 from fastscnn.runs.identity import Identity, chosen_identity, recorded_identity
 from fastscnn.runs.metrics_csv import MetricsCSV
 from fastscnn.runs.multirun import keep_folder
+from fastscnn.runs.offline import set_aside_dead, set_aside_empty
 from fastscnn.runs.record import METRICS, RunRecord, new_run_id, recorded, run_folder
 from fastscnn.runs.resume import Resumed, cut_back, resume_command, write_config
-from fastscnn.runs.tracking import tracked, wandb_config
+from fastscnn.runs.tracking import finish_seconds, wandb_tracker
 
 RUN_DIR_VARIABLE = "FASTSCNN_RUN_DIR"
 """Tells the processes of a distributed run, which start from the same command line, the folder of the first."""
@@ -67,29 +66,15 @@ def open_run(config: DictConfig, resumed: Resumed | None = None) -> Iterator[Ses
     try:
         with recorded(record), contextlib.ExitStack() as stack:
             if resumed:
+                set_aside_empty(folder)
                 write_config(resumed)
                 cut_back(folder / METRICS, resumed.epochs, finished=resumed.record["status"] == "finished")
             else:
                 _write_hydra_files(config, folder)
             loggers: list[Logger] = [MetricsCSV(folder / METRICS)]
             if config.logger.name == "wandb":
-                resolved: Any = OmegaConf.to_container(config, resolve=True)
-                run_id = record.data["id"]
-                run = stack.enter_context(
-                    tracked(
-                        folder,
-                        run_id=record.data["wandb_id"] or run_id,
-                        name=f"{identity.name}-{run_id}",
-                        group=identity.group or identity.name,
-                        tags=identity.tags,
-                        config=wandb_config(resolved, identity.flat(config.seed)),
-                        project=config.logger.project,
-                        entity=config.logger.entity,
-                        resume=record.data["wandb_id"] is not None,
-                    )
-                )
-                record.update(wandb_id=None if run.disabled else run.id)
-                loggers.append(WandbLogger(experiment=run))
+                set_aside_dead(Path(config.paths.output_dir))
+                loggers.append(stack.enter_context(wandb_tracker(config, record, identity).running(finish_seconds())))
             yield Session(folder, record, loggers)
     except BaseException as error:
         error.add_note(f"The run's folder, kept as it is: {folder}")

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from fastscnn.data.classes import ClassTable
@@ -98,7 +97,7 @@ class Pictures(pl.Callback):
             path = self.folder / picture_path(sample["name"], f"_epoch{trainer.current_epoch + 1:04d}.png")
             write_picture(path, picture)
             for logger in trainer.loggers:
-                if isinstance(logger, WandbLogger):
+                if hasattr(logger, "log_image"):
                     logger.log_image(f"val/pictures/{sample['name']}", [str(path)], step=trainer.global_step)
 
     def _due(self, trainer: pl.Trainer) -> bool:

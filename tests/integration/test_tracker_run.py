@@ -1,0 +1,41 @@
+"""What happens to W&B's service while a real `train.py` runs is said, and changes nothing else."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import FAST, command
+
+
+def service_of(pid):
+    """The process number of W&B's service that a process has started, once it has."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, rest = path.read_text().partition("(")[2].rpartition(")")
+        except OSError:
+            continue
+        if name.startswith("wandb-core") and int(rest.split()[1]) == pid:
+            return int(path.parent.name)
+    return None
+
+
+@pytest.mark.parametrize("what", [signal.SIGSTOP, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+def test_run_whose_wandb_service_freezes_or_dies_is_finished_and_says_what_was_not_sent(what, cityscapes, tmp_path):
+    settings = ["data=fine", f"data.root={cityscapes}", "data.batch_size=2", "trainer.max_epochs=3", "pictures=1"]
+    arguments = command("train.py", *settings, "trainer.log_every_n_steps=1", "paths.run_dir=run", *FAST, cwd=tmp_path)
+    process = subprocess.Popen(**arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list((tmp_path / "run").glob("wandb/offline-run-*/*.wandb")) or not service_of(process.pid):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    os.kill(service_of(process.pid), what)
+    output, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
+    assert "Traceback" not in errors
+    (last,) = [line for line in errors.splitlines() if "did not arrive" in line]
+    assert last.startswith("W&B: ") and "run/metrics.csv holds all of it" in last
+    assert output.strip().splitlines()[-1] == "The run's folder: run"
