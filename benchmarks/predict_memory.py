@@ -77,7 +77,7 @@ def measure(what: str, frames: int, folder: Path) -> dict:
     segmenter.held = {}
     request = Request(folder / "out")
     if what == "film":
-        source = Source(folder / "film.mp4", "film", folder)
+        source = Source(folder / "film.mp4", "film", folder, is_video=True)
         started = time.perf_counter()
         error = predict_video(segmenter, source, request, request.targets(source))
         assert error is None, error

@@ -30,8 +30,15 @@ def predict(config: DictConfig) -> None:
         print(f"The predictions: {settings['output']}")
     for path, reason in outcome.failed.items():
         print(f"failed: {path}: {reason}", file=sys.stderr)
-    if outcome.failed:
+    if outcome.stopped:
+        print(
+            f"stopped: {outcome.stopped}; {outcome.done + outcome.there} are done, and the same command goes on once "
+            f"there is room{', without overwrite=true' if settings['overwrite'] else ''}.",
+            file=sys.stderr,
+        )
+    elif outcome.failed:
         print(f"{len(outcome.failed)} failed, the other {outcome.done + outcome.there} are done.", file=sys.stderr)
+    if outcome.failed:
         sys.exit(1)
 
 

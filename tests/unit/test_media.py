@@ -1,15 +1,10 @@
 """What an input stands for, reading it, and files that are whole or not there."""
 
-import struct
-import zlib
-
-import cv2
-import numpy as np
 import pytest
-from test_predict import files, picture, write_image
+from test_predict import picture, write_image
 
 from fastscnn.errors import RequestError
-from fastscnn.inference.media import find_sources, read_photo, unfinished
+from fastscnn.inference.media import find_sources
 
 
 @pytest.fixture
@@ -72,44 +67,3 @@ def test_wrong_inputs_are_one_sentence(tmp_path, given, sentence):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(RequestError, match=sentence):
         find_sources(str(tmp_path / given), tmp_path / "out")
-
-
-def test_photo_is_turned_upright(tmp_path):
-    """An EXIF orientation of 6 asks for a quarter turn clockwise."""
-    image = np.zeros((16, 32, 3), np.uint8)
-    image[:, :8] = 255
-    _, data = cv2.imencode(".jpg", image)
-    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
-    block = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
-    (tmp_path / "a.jpg").write_bytes(data.tobytes()[:2] + block + data.tobytes()[2:])
-    upright = read_photo(tmp_path / "a.jpg")
-    assert upright.shape == (32, 16, 3)
-    assert upright[:6].mean() > 200 > 50 > upright[12:].mean()
-
-
-def test_image_beyond_what_opencv_takes_is_a_broken_file(tmp_path):
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
-    with pytest.raises(OSError, match="no image that OpenCV reads"):
-        read_photo(tmp_path / "a.png")
-
-
-def test_half_written_file_never_has_its_name(tmp_path):
-    with pytest.raises(OSError, match="disk full"), unfinished(tmp_path / "a.png") as target:
-        target.write_bytes(b"half")
-        assert not (tmp_path / "a.png").exists()
-        raise OSError("disk full")
-    assert files(tmp_path) == []
-
-
-def test_folder_takes_the_place_of_an_older_one_once_it_is_whole(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "old").touch()
-    with unfinished(tmp_path / "a") as target:
-        target.mkdir()
-        (target / "new").touch()
-        assert files(tmp_path / "a") == ["old"]
-    assert files(tmp_path) == ["a/new"]

@@ -72,6 +72,7 @@ def settings(checkpoint, given, output, **others):
         "device": "auto",
         "precision": "auto",
         "threads": None,
+        "max_pixels": 200_000_000,
         "overwrite": False,
         **others,
     }
@@ -137,8 +138,8 @@ def test_broken_files_are_told_and_the_others_are_done(checkpoint, photos, tmp_p
     outcome = predict(settings(checkpoint, photos, tmp_path / "out"))
     assert outcome.done == 3
     assert {Path(path).name: reason for path, reason in outcome.failed.items()} == {
-        "empty.png": "no whole image (0 bytes)",
-        "half.png": "no whole image (60 bytes)",
+        "empty.png": "is no whole image (0 bytes). Copy or download it again.",
+        "half.png": "is no whole image (60 bytes). Copy or download it again.",
     }
     assert not any("unfinished" in name or "half" in name for name in files(tmp_path / "out"))
 

@@ -12,7 +12,7 @@ from fastscnn.errors import RequestError
 from fastscnn.inference.predict import predict
 
 av = pytest.importorskip("av", reason="reads and writes videos")
-from fastscnn.inference import video  # noqa: E402
+from fastscnn.inference import video, video_reading  # noqa: E402
 
 
 def write_video(path, *, size=(48, 64), frames=12, rotation=0, sound=True, times=None):
@@ -58,9 +58,9 @@ def test_sound_is_copied_and_each_frame_keeps_its_time(tmp_path, suffix):
     times = [0, 100, 150, 400, 500, 650, 700, 900, 1000, 1010, 1300, 1400]
     film = write_video(tmp_path / f"film{suffix}", times=times)
     seen = []
-    count = rewrite(film, tmp_path / f"out{suffix}", lambda frame: seen.append(frame) or 255 - frame)
+    reading = rewrite(film, tmp_path / f"out{suffix}", lambda frame: seen.append(frame) or 255 - frame)
     before, after = shots_of(film), shots_of(tmp_path / f"out{suffix}")
-    assert count == len(before) == len(after) == 12
+    assert reading.count == len(before) == len(after) == 12
     assert [time for time, _ in after] == pytest.approx([time for time, _ in before], abs=1e-3)
     for (_, old), frame, (_, new) in zip(before, seen, after, strict=True):
         assert (old == frame).all()
@@ -77,7 +77,7 @@ def test_film_without_sound_and_with_odd_sides(tmp_path):
 
 def test_film_of_a_telephone_is_turned_upright(tmp_path):
     film = write_video(tmp_path / "film.mp4", rotation=-90)
-    lying, (upright, *_) = shots_of(film)[0][1], video.read_frames(film)
+    lying, (upright, *_) = shots_of(film)[0][1], video_reading.read_frames(film)
     assert (upright == np.rot90(lying, -1)).all(), "a quarter turn clockwise"
 
 
@@ -112,7 +112,7 @@ def test_one_pass_makes_several_films_with_sound_and_a_folder_of_labels(tmp_path
         seen.append(len(seen))
         return {"overlay": frame, "color": frame[:, ::-1], "labels": np.full((48, 64), len(seen), np.uint8)}
 
-    assert video.rewrite(film, targets, draw) == len(seen) == 12
+    assert video.rewrite(film, targets, draw).count == len(seen) == 12
     sounds = [[data for _, data in sound_of(path)] for path in (film, tmp_path / "a.mp4", tmp_path / "b.mkv")]
     assert sounds[0] == sounds[1] == sounds[2]
     starts = [[float(t) - shots_of(path)[0][0] for t, _ in sound_of(path)] for path in (film, targets["color"])]

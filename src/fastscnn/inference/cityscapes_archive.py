@@ -12,10 +12,10 @@ from fastscnn.data.cityscapes import fine_frames, prediction_name
 from fastscnn.data.classes import CITYSCAPES
 from fastscnn.data.frames import Frame, read_image
 from fastscnn.errors import RequestError
-from fastscnn.inference.media import remove, unfinished, write_png
-from fastscnn.inference.note import Note, Outcome, check_output, told_when_stopped
+from fastscnn.inference.note import Input, Note, Outcome, told_when_stopped
 from fastscnn.inference.pipeline import overlapped
 from fastscnn.inference.predict import load_segmenter, made_by
+from fastscnn.utils.files import check_writable, remove, replaced, write_png
 from fastscnn.utils.images import check_image_file
 from fastscnn.utils.progress import Progress
 
@@ -40,7 +40,7 @@ def predict_archive(settings: Mapping[str, Any]) -> tuple[Outcome, Path | None]:
     output, split = Path(str(settings["output"])).expanduser(), settings["split"]
     frames = fine_frames(settings["data"]["root"], split)
     _check_names(frames)
-    check_output(output)
+    check_writable(output, "output")
     segmenter = load_segmenter(settings)
     if (segmenter.classes.names, segmenter.classes.file_values) != (CITYSCAPES.names, CITYSCAPES.file_values):
         raise RequestError(
@@ -51,7 +51,12 @@ def predict_archive(settings: Mapping[str, Any]) -> tuple[Outcome, Path | None]:
     what = {**made_by(settings), "format": "cityscapes", "split": split}
     note = Note(output, what, segmenter.classes, overwrite=overwrite)
     folder, archive = output / split, output / f"{split}.zip"
-    left = [frame for frame in frames if not note.has(folder / prediction_name(frame.name), frame.image)]
+
+    def recorded(frame: Frame) -> Input:
+        return Input(prediction_name(frame.name), frame.image, [folder / prediction_name(frame.name)])
+
+    left = [frame for frame in frames if note.missing(recorded(frame))]
+    note.begin(map(recorded, frames))
     outcome = Outcome(there=len(frames) - len(left))
     if outcome.there:
         print(f"{outcome.there} of {len(frames)} were there already.")
@@ -69,12 +74,13 @@ def predict_archive(settings: Mapping[str, Any]) -> tuple[Outcome, Path | None]:
             failures=(OSError, RequestError),
         ):
             progress.advance()
-            outcome.count(frame.image, error)
+            if not outcome.count(frame.image, error):
+                break
     if progress.done:
         print(progress.result())
     if outcome.failed:
         return outcome, None
-    with unfinished(archive) as target, Progress("packing and checking the archive"):
+    with replaced(archive) as target, Progress("packing and checking the archive"):
         _pack(target, folder, frames)
         check_archive(target, frames)
     if len(frames) != OFFICIAL[split]:

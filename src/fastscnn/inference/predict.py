@@ -1,5 +1,6 @@
 """One prediction: images, folders, patterns and videos to labels and pictures of them."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,10 +13,13 @@ import numpy.typing as npt
 from fastscnn.errors import RequestError
 from fastscnn.inference import video
 from fastscnn.inference.draw import drawn
-from fastscnn.inference.media import Source, find_sources, read_photo, unfinished, write_png
-from fastscnn.inference.note import Note, Outcome, check_output, digest, told_when_stopped
+from fastscnn.inference.media import Source, find_sources
+from fastscnn.inference.note import Input, Note, Outcome, digest, portable, told_when_stopped
 from fastscnn.inference.pipeline import overlapped
 from fastscnn.inference.segmenter import Segmenter
+from fastscnn.inference.video_reading import frames_of, need_av
+from fastscnn.utils.files import check_writable, replaced, short_name, write_png
+from fastscnn.utils.images import read_rgb
 from fastscnn.utils.progress import Progress
 
 Picture = npt.NDArray[np.uint8]
@@ -43,11 +47,11 @@ class Request:
     def targets(self, source: Source) -> dict[str, Path]:
         """Where each kind of one input goes; the labels of a video go into a folder, a PNG a frame."""
         kinds = self.write or (("overlay",) if source.is_video else ("labels", "overlay"))
-        return {kind: self.output / f"{source.name}_{kind}{_suffix(source, kind)}" for kind in kinds}
+        return {kind: short_name(self.output / source.name, f"_{kind}{_suffix(source, kind)}") for kind in kinds}
 
-    def missing(self, source: Source, note: Note) -> dict[str, Path]:
-        """Those of `targets` that are still to be made."""
-        return {kind: path for kind, path in self.targets(source).items() if not note.has(path, source.path)}
+    def input(self, source: Source) -> Input:
+        """One input and its targets, as the manifest records them."""
+        return Input(source.name, source.path, [*self.targets(source).values()])
 
     def picture(
         self, kind: str, image: Picture, labels: Picture, segmenter: Segmenter, named: Sequence[int] | None = None
@@ -67,9 +71,9 @@ def predict(settings: Mapping[str, Any]) -> Outcome:
     output = Path(str(settings["output"])).expanduser()
     request = Request(output, _kinds(settings["write"]), settings["label_values"], settings["opacity"])
     sources = find_sources(str(settings["input"]), output)
-    check_output(output)
+    check_writable(output, "output")
     if any(source.is_video for source in sources):
-        video.need_av()
+        need_av()
     segmenter = load_segmenter(settings)
     note = Note(
         output,
@@ -83,23 +87,32 @@ def predict(settings: Mapping[str, Any]) -> Outcome:
         overwrite=settings["overwrite"],
     )
     _check_folder(note, sources, request)
-    left = [source for source in sources if request.missing(source, note)]
+    left = [source for source in sources if note.missing(request.input(source))]
+    note.begin(map(request.input, sources))
     outcome = Outcome(there=len(sources) - len(left))
     if outcome.there:
         print(f"{outcome.there} of {len(sources)} were there already.")
-    images = [source for source in left if not source.is_video]
     with told_when_stopped(outcome, len(left), overwrite=settings["overwrite"]):
-        with Progress("predicting", len(images), "image") as progress:
-            for source, error in predict_images(segmenter, images, request):
-                outcome.count(source.path, error)
-                progress.advance()
-        if progress.done:
-            print(progress.result())
-        for source in left:
-            if source.is_video:
-                error = predict_video(segmenter, source, request, request.missing(source, note))
-                outcome.count(source.path, error)
+        _predict(segmenter, left, request, note, outcome)
     return outcome
+
+
+def _predict(segmenter: Segmenter, sources: Sequence[Source], request: Request, note: Note, outcome: Outcome) -> None:
+    """Predict inputs, the images first, until the last one or until the disk is full."""
+    images = [source for source in sources if not source.is_video]
+    with Progress("predicting", len(images), "image") as progress:
+        for source, error in predict_images(segmenter, images, request):
+            progress.advance()
+            if not outcome.count(source.path, error):
+                return
+    if progress.done:
+        print(progress.result())
+    for source in sources:
+        if source.is_video:
+            missing = note.missing(request.input(source))
+            targets = {kind: path for kind, path in request.targets(source).items() if path in missing}
+            if not outcome.count(source.path, predict_video(segmenter, source, request, targets)):
+                return
 
 
 def predict_images(
@@ -114,7 +127,10 @@ def predict_images(
         for kind, path in request.targets(source).items():
             write_png(path, request.picture(kind, *pixels, segmenter))
 
-    return overlapped(images, lambda source: read_photo(source.path), compute, write)
+    def read(source: Source) -> Picture:
+        return read_rgb(source.path, upright=True, max_pixels=segmenter.max_pixels)
+
+    return overlapped(images, read, compute, write)
 
 
 def predict_video(
@@ -124,19 +140,20 @@ def predict_video(
     every = range(segmenter.classes.num_classes)  # of the legend, which must not change its size
     try:
         with ExitStack() as stack:
-            frames = video.frames_of(source.path)
-            progress = stack.enter_context(Progress(source.path.name, frames, "frame"))
+            progress = stack.enter_context(Progress(source.path.name, frames_of(source.path), "frame"))
 
             def draw(frame: Picture) -> dict[str, Picture]:
                 labels = segmenter(frame)
                 progress.advance()
                 return {kind: request.picture(kind, frame, labels, segmenter, every) for kind in targets}
 
-            paths = {kind: stack.enter_context(unfinished(target)) for kind, target in targets.items()}
-            video.rewrite(source.path, paths, draw)
+            paths = {kind: stack.enter_context(replaced(target)) for kind, target in targets.items()}
+            reading = video.rewrite(source.path, paths, draw, segmenter.max_pixels)
         print(progress.result())
     except OSError as error:
         return error
+    if reading.damaged:
+        print(f"{source.path}: {reading.damaged:,} of {reading.count:,} frames are damaged.", file=sys.stderr)
     return None
 
 
@@ -148,27 +165,28 @@ def load_segmenter(settings: Mapping[str, Any]) -> Segmenter:
         device=settings["device"],
         precision=settings["precision"],
         threads=settings["threads"],
+        max_pixels=settings["max_pixels"],
     )
 
 
 def made_by(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the labels: for the note."""
+    """What decides the labels: for the manifest."""
     checkpoint = str(settings["checkpoint"])
     return {"checkpoint": checkpoint, "digest": digest(Path(checkpoint)), "precision": settings["precision"]}
 
 
 def _check_folder(note: Note, sources: Sequence[Source], request: Request) -> None:
-    """Check that no file of another input folder has the name of one of these; note the folder.
+    """Check that no file of another input folder has the name of one of these; record the folder.
 
     Raises:
         RequestError: One has; tells which.
     """
     folder = sources[0].folder
-    if str(folder.resolve()) in note.folders:
+    if portable(folder.resolve()) in note.folders:
         return
     for source in sources:
         for path in request.targets(source).values():
-            if note.folders and note.has(path, source.path):
+            if note.folders and note.holds(path):
                 raise RequestError(
                     f"output={note.output} holds {path.name} of an input in {note.folders[-1]}, and that of "
                     f"{source.path} would be called the same: name another folder for the output."

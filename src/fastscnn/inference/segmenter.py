@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from fastscnn.data.classes import ClassTable
-from fastscnn.data.frames import read_image
 from fastscnn.errors import RequestError
 from fastscnn.inference.backends import Backend, build_backend, torch_threads
 from fastscnn.inference.cuda_graph import GraphRunner
@@ -20,6 +19,7 @@ from fastscnn.inference.trained import load_trained
 from fastscnn.kernels import upsample_labels, upsample_probabilities
 from fastscnn.memory import keep_freed_memory
 from fastscnn.network.blocks import downscale
+from fastscnn.utils.images import MAX_PIXELS, ImageFileError, read_rgb
 
 Array = npt.NDArray[Any]
 Images = Array | str | Path | Sequence[Array | str | Path]
@@ -34,6 +34,7 @@ class Segmenter:
         classes: What the labels mean; `classes.names[label]`.
         device: Where it computes.
         threads: Threads of a call on the CPU; None for torch's own number.
+        max_pixels: Pixels of the largest image file that is decoded.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class Segmenter:
         *,
         scale: float = 1.0,
         threads: int | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.classes = classes
         self.device = backend.device if isinstance(backend, GraphRunner) else torch.device("cpu")
         self.threads = threads
+        self.max_pixels = max_pixels
         self._backend = backend
         self._scale = scale
         self._buffer = torch.empty(0)
@@ -62,6 +65,7 @@ class Segmenter:
         precision: str = "auto",
         threads: int | None = None,
         compile: bool = False,
+        max_pixels: int = MAX_PIXELS,
     ) -> "Segmenter":
         """Load a trained network.
 
@@ -72,6 +76,8 @@ class Segmenter:
             precision: `auto` is float32 on the CPU and float16 on a GPU; `float32`, `bfloat16`, `float16`.
             threads: Threads of a call on the CPU; None for torch's own number.
             compile: Compile the network with `torch.compile`; only for backend torch.
+            max_pixels: Pixels of the largest image file that is decoded, so that a small file that unpacks to
+                gigabytes is refused.
 
         Raises:
             RequestError: The file is no checkpoint, a package is missing, or the choices do not go together.
@@ -82,29 +88,29 @@ class Segmenter:
             dtype = getattr(torch, "float16" if precision == "auto" else precision)
             engine = "compile" if compile else "torch"
             runner = GraphRunner(trained.network, dtype=dtype, scale=trained.scale, engine=engine)
-            return cls(runner, trained.classes)
+            return cls(runner, trained.classes, max_pixels=max_pixels)
         keep_freed_memory()
         precision = "float32" if precision == "auto" else precision
         ready = build_backend(trained, backend, precision=precision, threads=threads, compile=compile)
-        return cls(ready, trained.classes, scale=trained.scale, threads=threads)
+        return cls(ready, trained.classes, scale=trained.scale, threads=threads, max_pixels=max_pixels)
 
     def __call__(self, images: Images) -> Any:
         """Train ids of each pixel.
 
         Args:
-            images: RGB, uint8 [H, W, 3], or a batch [B, H, W, 3]; a file; or a list of such images and files, of any
-                sizes.
+            images: RGB, uint8 [H, W, 3], or a batch [B, H, W, 3]; a file, which is turned upright by its EXIF
+                orientation; or a list of such images and files, of any sizes.
 
         Returns:
             uint8 [H, W] of one image, [B, H, W] of a batch, a list of [H, W] of a list.
 
         Raises:
-            RequestError: A file cannot be read.
+            RequestError: A file cannot be read, or has more than `max_pixels` pixels.
             ValueError: An array is no RGB image of uint8.
         """
         if isinstance(images, list | tuple):
             return [self(image) for image in images]
-        batch, one = _batch(images)
+        batch, one = self._batch(images)
         with self._lock, torch_threads(self.threads), torch.inference_mode():
             if isinstance(self._backend, GraphRunner):
                 labels = self._backend(torch.from_numpy(batch)).cpu().numpy()
@@ -124,14 +130,14 @@ class Segmenter:
             float32 [C, H, W] of one image, [B, C, H, W] of a batch, a list of [C, H, W] of a list.
 
         Raises:
-            RequestError: A file cannot be read.
+            RequestError: A file cannot be read, or has more than `max_pixels` pixels.
             ValueError: An array is no RGB image of uint8, or `out` does not fit.
         """
         if isinstance(images, list | tuple):
             if out is not None:
                 raise ValueError("out is for one image or one batch, not for a list")
             return [self.probabilities(image) for image in images]
-        batch, one = _batch(images)
+        batch, one = self._batch(images)
         with self._lock, torch_threads(self.threads), torch.inference_mode():
             target = None if out is None else torch.from_numpy(out[None] if one else out)
             if isinstance(self._backend, GraphRunner):
@@ -142,6 +148,21 @@ class Segmenter:
         if out is not None:
             return out
         return probabilities[0].numpy() if one else probabilities.numpy()
+
+    def _batch(self, images: Any) -> tuple[Array, bool]:
+        """An image or a batch as a batch; and whether it was one image."""
+        if isinstance(images, str | Path):
+            try:
+                images = read_rgb(images, upright=True, max_pixels=self.max_pixels)
+            except ImageFileError as error:
+                raise RequestError(str(error)) from None
+        array = images.numpy(force=True) if isinstance(images, Tensor) else np.asarray(images)
+        if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-1] != 3 or 0 in array.shape:
+            raise ValueError(
+                f"an image is RGB, uint8 [H, W, 3] of 0 to 255 (a batch [B, H, W, 3]), and this is {array.dtype} "
+                f"{list(array.shape)}: convert it first"
+            )
+        return (array[None], True) if array.ndim == 3 else (array, False)
 
     def _logits(self, backend: Backend, batch: Array) -> Tensor:
         """Images uint8 [B, H, W, 3] to coarse logits on the CPU."""
@@ -164,19 +185,6 @@ def choose_device(device: str, backend: str) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise RequestError("device=cuda, but there is no GPU here: leave it out, or set cpu.")
     return "cuda" if device != "cpu" and backend == "torch" and torch.cuda.is_available() else "cpu"
-
-
-def _batch(images: Any) -> tuple[Array, bool]:
-    """An image or a batch as a batch; and whether it was one image."""
-    if isinstance(images, str | Path):
-        images = read_image(Path(images))
-    array = images.numpy(force=True) if isinstance(images, Tensor) else np.asarray(images)
-    if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-1] != 3 or 0 in array.shape:
-        raise ValueError(
-            f"an image is RGB, uint8 [H, W, 3] of 0 to 255 (a batch [B, H, W, 3]), and this is {array.dtype} "
-            f"{list(array.shape)}: convert it first"
-        )
-    return (array[None], True) if array.ndim == 3 else (array, False)
 
 
 def _size(batch: Array) -> tuple[int, int]:

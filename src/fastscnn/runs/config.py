@@ -110,6 +110,7 @@ REQUIREMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: value is None or isinstance(value, list) or _whole(1)[0](value),
         "null or a whole number of 1 or more",
     ),
+    "max_pixels": _whole(1),
     "keep_memory": SWITCH,
     "frames": _whole(1),
     "burn_in": _whole(0),

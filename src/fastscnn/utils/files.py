@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
@@ -22,6 +23,8 @@ UNFINISHED = ".unfinished-"
 
 NO_MORE_ROOM = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS") if hasattr(errno, name)}
 """Errors after which no further file can be written either: a full disk, a quota, a disk that became read-only."""
+LONGEST_NAME = 255
+"""Bytes of a file's name that every file system takes."""
 
 
 class WriteError(OSError):
@@ -99,6 +102,21 @@ def write_png(path: Path, picture: "npt.NDArray[np.uint8]", compression: int = 1
     if not done:
         raise OSError(f"{path} cannot be written as a PNG")
     write_bytes(path, data.tobytes())
+
+
+def short_name(path: Path, ending: str) -> Path:
+    """A path with an ending, such as `_labels.png`, whose name no file system refuses for its length.
+
+    Where it would be longer than 255 bytes, its beginning is followed by a digest of the whole, so that it is the same
+    each time and no other's.
+    """
+    name = path.name + ending
+    if len(os.fsencode(name)) <= LONGEST_NAME:
+        return path.with_name(name)
+    mark = "~" + hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    rest = os.fsencode(path.name)[: LONGEST_NAME - len(mark) - len(os.fsencode(ending))]
+    whole = rest.decode("utf-8", "ignore").encode()  # without half a letter at its end
+    return path.with_name(os.fsdecode(whole) + mark + ending)
 
 
 def check_writable(folder: Path, setting: str) -> None:
