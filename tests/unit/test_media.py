@@ -1,5 +1,9 @@
-"""What an input stands for, reading it, and files that are whole or not there."""
+"""What an input stands for: files, folders, patterns and links, told apart by what is in the files."""
 
+import os
+import socket
+
+import cv2
 import pytest
 from test_predict import picture, write_image
 
@@ -67,3 +71,77 @@ def test_wrong_inputs_are_one_sentence(tmp_path, given, sentence):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(RequestError, match=sentence):
         find_sources(str(tmp_path / given), tmp_path / "out")
+
+
+def link(place, target):
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(target, target_is_directory=True)
+
+
+def test_linked_folders_are_followed_alike_by_a_folder_and_a_pattern(photos, tmp_path):
+    write_image(tmp_path / "elsewhere" / "c.png", picture())
+    link(photos / "linked", tmp_path / "elsewhere")
+    assert names(photos, tmp_path / "out") == ["a", "b", "deeper/a", "linked/c"]
+    assert names(str(photos / "**" / "*.png"), tmp_path / "out") == ["a", "deeper/a", "linked/c"]
+    assert names(str(photos / "**"), tmp_path / "out") == ["a", "b", "deeper/a", "linked/c"]
+
+
+def test_links_in_a_circle_end(photos, tmp_path):
+    link(photos / "again", photos)
+    link(photos / "deeper" / "up", photos)
+    link(photos / "deeper" / "beside", photos / "deeper")
+    write_image(tmp_path / "other" / "d.png", picture())
+    link(tmp_path / "other" / "back", photos)
+    link(photos / "other", tmp_path / "other")
+    expected = ["a", "b", "deeper/a", "other/d"]
+    assert names(photos, tmp_path / "out") == expected
+    assert names(str(photos / "**" / "*.*"), tmp_path / "out") == expected
+
+
+def test_pattern_finds_what_the_shell_would(photos, tmp_path):
+    write_image(photos / ".hidden" / "h.png", picture())
+    write_image(photos / "deeper" / ".h.png", picture())
+    write_image(photos / "deeper" / "deepest" / "d.png", picture())
+    assert names(str(photos / "deep*" / "**" / "*.png"), tmp_path / "out") == ["deeper/a", "deeper/deepest/d"]
+    assert names(str(photos / "?.[bp][mn][pg]"), tmp_path / "out") == ["a", "b"]
+    assert names(str(photos / ".hid*" / "*.png"), tmp_path / "out") == [".hidden/h"]
+    assert names(str(photos / "*" / "deepest" / "d.png"), tmp_path / "out") == ["deeper/deepest/d"]
+
+
+def test_files_without_a_suffix_that_says_what_they_are_are_asked(photos, tmp_path):
+    (photos / "a.png").rename(photos / "IMG_0001")
+    (photos / "b.bmp").rename(photos / "b.backup")
+    (photos / "notes.txt").write_text("P3 is no picture")
+    (photos / "table.csv").write_text("a,b\n" * 100)
+    assert names(photos, tmp_path / "out") == ["IMG_0001", "b", "deeper/a"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+def test_what_is_no_file_is_refused_before_it_is_opened_and_left_out_of_folders(photos, tmp_path, kind, monkeypatch):
+    """Whoever opens a named pipe waits for ever."""
+    monkeypatch.chdir(photos)  # a socket's name is short
+    name = f"{kind}.png"
+    if kind == "pipe":
+        os.mkfifo(name)
+    elif kind == "socket":
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(name)
+    else:
+        os.symlink("/dev/zero", name)
+    with pytest.raises(RequestError, match=rf"input={name} is a (named )?{kind}, not a file"):
+        find_sources(name, tmp_path / "out")
+    assert names(photos, tmp_path / "out") == ["a", "b", "deeper/a"]
+    assert names(str(photos / "*.png"), tmp_path / "out") == ["a"]
+
+
+def test_link_to_nothing_is_told_as_missing(photos, tmp_path):
+    link(photos / "gone.png", tmp_path / "nowhere.png")
+    with pytest.raises(RequestError, match=r"gone\.png cannot be read: No such file"):
+        find_sources(photos / "gone.png", tmp_path / "out")
+
+
+def test_image_named_as_a_video_is_an_image(tmp_path):
+    _, data = cv2.imencode(".png", picture())
+    (tmp_path / "a.mp4").write_bytes(data.tobytes())
+    (source,) = find_sources(tmp_path / "a.mp4", tmp_path / "out")
+    assert not source.is_video

@@ -1,5 +1,6 @@
 """Predicting images and folders, once and again, against what the network says itself."""
 
+import errno
 import json
 import os
 from dataclasses import asdict
@@ -183,6 +184,153 @@ def test_what_was_overwritten_half_way_goes_on_with_nothing_old(checkpoint, phot
     for seed, name in enumerate(("a", "b", "deeper/a")):
         labels = cv2.imread(str(tmp_path / "out" / f"{name}_labels.png"), cv2.IMREAD_UNCHANGED)
         assert (labels == found(picture(seed))).all()
+
+
+@pytest.mark.parametrize("how", ["another inode", "another size", "another time"])
+def test_image_that_was_replaced_with_an_older_time_is_predicted_anew(checkpoint, segmenter, photos, tmp_path, how):
+    """As `cp -p` and `rsync -t` do: the new file is older than the prediction of the one before."""
+    predict(settings(checkpoint, photos, tmp_path / "out"))
+    before = (photos / "b.bmp").stat()
+    write_image(tmp_path / "new.bmp", picture(7, (32, 64) if how == "another size" else (40, 56)))
+    if how == "another inode":
+        (tmp_path / "new.bmp").replace(photos / "b.bmp")
+    else:
+        (photos / "b.bmp").write_bytes((tmp_path / "new.bmp").read_bytes())
+    older = 10**9 if how == "another time" else before.st_mtime_ns
+    os.utime(photos / "b.bmp", ns=(older, older))
+    outcome = predict(settings(checkpoint, photos, tmp_path / "out"))
+    assert (outcome.there, outcome.done) == (2, 1)
+    labels = cv2.imread(str(tmp_path / "out/b_labels.png"), cv2.IMREAD_UNCHANGED)
+    assert (labels == segmenter(photos / "b.bmp")).all()
+    assert predict(settings(checkpoint, photos, tmp_path / "out")).there == 3
+
+
+def test_image_of_another_kind_with_the_same_name_is_predicted_anew(checkpoint, photos, tmp_path):
+    predict(settings(checkpoint, photos, tmp_path / "out"))
+    (photos / "b.bmp").unlink()
+    write_image(photos / "b.png", picture(7))
+    os.utime(photos / "b.png", (1, 1))
+    outcome = predict(settings(checkpoint, photos, tmp_path / "out"))
+    assert (outcome.there, outcome.done) == (2, 1)
+
+
+def test_what_was_replaced_is_not_taken_for_done_after_a_stop(checkpoint, segmenter, photos, tmp_path, monkeypatch):
+    predict(settings(checkpoint, photos, tmp_path / "out"))
+    for seed, name in enumerate(("a.png", "b.bmp")):
+        write_image(photos / name, picture(7 + seed))
+        os.utime(photos / name, (1, 1))
+
+    def stop(segmenter, images, request):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(prediction, "predict_images", stop)
+    with pytest.raises(KeyboardInterrupt):
+        predict(settings(checkpoint, photos, tmp_path / "out"))
+    monkeypatch.undo()
+    outcome = predict(settings(checkpoint, photos, tmp_path / "out"))
+    assert (outcome.there, outcome.done) == (1, 2)
+    labels = cv2.imread(str(tmp_path / "out/a_labels.png"), cv2.IMREAD_UNCHANGED)
+    assert (labels == segmenter(picture(7))).all()
+
+
+def test_folder_of_an_earlier_version_goes_on_and_is_recorded(checkpoint, photos, tmp_path):
+    """Its manifest says nothing of the inputs: predictions that are newer than their inputs count."""
+    predict(settings(checkpoint, photos, tmp_path / "out"))
+    manifest = tmp_path / "out" / "predict.json"
+    content, before = json.loads(manifest.read_text()), manifest.stat()
+    del content["inputs"]
+    manifest.write_text(json.dumps(content))
+    os.utime(manifest, ns=(before.st_atime_ns, before.st_mtime_ns))
+    later = before.st_mtime_ns + 10**12
+    os.utime(photos / "b.bmp", ns=(later, later))
+    outcome = predict(settings(checkpoint, photos, tmp_path / "out"))
+    assert (outcome.there, outcome.done) == (2, 1)
+    assert json.loads(manifest.read_text())["inputs"]["a"]["size"] == (photos / "a.png").stat().st_size
+    os.utime(photos / "a.png", (1, 1))
+    assert predict(settings(checkpoint, photos, tmp_path / "out")).done == 1
+
+
+def test_full_disk_stops_at_the_first_file_and_goes_on_when_there_is_room(checkpoint, photos, tmp_path, monkeypatch):
+    for number in range(40):
+        write_image(photos / f"{number:02d}.png", picture(number, (8, 8)))
+    real, tried = Path.write_bytes, []
+
+    def full(path, data):
+        tried.append(path)
+        if len(tried) < 9:
+            return real(path, data)
+        real(path, data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    outcome = predict(settings(checkpoint, photos, tmp_path / "out", write=["labels"]))
+    monkeypatch.undo()
+    assert "cannot be written (No space left on device)" in outcome.stopped
+    assert len(outcome.failed) == 1
+    assert len(tried) < 25, "what was on its way, and no more"
+    written = list((tmp_path / "out").rglob("*.png"))
+    assert len(written) == 7, "one file was written to see whether the folder can be"
+    assert all(cv2.imread(str(path)) is not None for path in written)
+    outcome = predict(settings(checkpoint, photos, tmp_path / "out", write=["labels"]))
+    assert (outcome.there, outcome.done, outcome.stopped) == (7, 36, None)
+
+
+def test_output_that_cannot_be_written_is_refused_before_the_checkpoint_is_loaded(photos):
+    with pytest.raises(RequestError, match="output=/proc/self/new cannot be written"):
+        predict(settings("none.ckpt", photos, "/proc/self/new"))
+
+
+def test_names_of_250_bytes_are_shortened_alike_each_time(checkpoint, segmenter, photos, tmp_path):
+    for seed, name in enumerate(("ä" * 123, "ä" * 123 + "b")):
+        write_image(tmp_path / "new.png", picture(seed))
+        (tmp_path / "new.png").rename(photos / f"{name}.png")
+    outcome = predict(settings(checkpoint, photos, tmp_path / "out", write=["labels", "side_by_side"]))
+    assert (outcome.done, outcome.failed) == (5, {})
+    longest = sorted(path.name for path in (tmp_path / "out").iterdir() if path.name.startswith("ä"))
+    assert len(longest) == 4
+    assert all(len(os.fsencode(name)) <= 255 for name in longest)
+    shown = {seed: segmenter(picture(seed)) for seed in (0, 1)}
+    labels = [
+        cv2.imdecode(np.fromfile(tmp_path / "out" / name, np.uint8), cv2.IMREAD_UNCHANGED)
+        for name in longest
+        if name.endswith("_labels.png")
+    ]
+    assert {label.tobytes() for label in labels} == {label.tobytes() for label in shown.values()}
+    assert predict(settings(checkpoint, photos, tmp_path / "out", write=["labels", "side_by_side"])).there == 5
+
+
+def test_picture_above_the_limit_is_refused_by_its_header(checkpoint, photos, tmp_path):
+    limit = 40 * 56 - 1
+    outcome = predict(settings(checkpoint, photos, tmp_path / "out", max_pixels=limit))
+    assert outcome.done == 0
+    assert outcome.failed[str(photos / "a.png")] == (
+        "is 40x56, 2,240 pixels, and the limit is 2,239: set max_pixels=2240 if it is meant to be that large."
+    )
+    with pytest.raises(RequestError, match=r"a\.png is 40x56, 2,240 pixels, and the limit is 2,239"):
+        Segmenter.from_checkpoint(checkpoint, max_pixels=limit)(photos / "a.png")
+
+
+def test_picture_of_a_phone_is_labelled_upright_by_both(checkpoint, segmenter, tmp_path):
+    """An EXIF orientation of 6 asks for a quarter turn clockwise."""
+    _, data = cv2.imencode(".jpg", picture(3, (32, 64)))
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+    block = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
+    photo = tmp_path / "in" / "photo.jpg"
+    photo.parent.mkdir()
+    photo.write_bytes(data.tobytes()[:2] + block + data.tobytes()[2:])
+    upright = np.rot90(cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1], -1)
+    predict(settings(checkpoint, photo, tmp_path / "out"))
+    written = cv2.imread(str(tmp_path / "out/photo_labels.png"), cv2.IMREAD_UNCHANGED)
+    assert (written == segmenter(np.ascontiguousarray(upright))).all()
+    assert (segmenter(photo) == written).all()
+
+
+@pytest.mark.timeout(60)
+def test_segmenter_refuses_a_named_pipe_without_waiting(segmenter, tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(RequestError, match=r"a\.png is a named pipe"):
+        segmenter(tmp_path / "a.png")
 
 
 def test_image_that_changed_is_predicted_anew(checkpoint, segmenter, photos, tmp_path):

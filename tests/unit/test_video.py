@@ -1,7 +1,10 @@
 """Video to video against what lies in the files."""
 
+import resource
+import signal
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,7 +12,9 @@ import pytest
 from test_predict import picture, settings, write_checkpoint
 
 from fastscnn.errors import RequestError
+from fastscnn.inference.media import find_sources
 from fastscnn.inference.predict import predict
+from fastscnn.utils.files import WriteError
 
 av = pytest.importorskip("av", reason="reads and writes videos")
 from fastscnn.inference import video, video_reading  # noqa: E402
@@ -151,3 +156,181 @@ def test_missing_package_is_one_sentence_before_anything_is_made(tmp_path, monke
     with pytest.raises(RequestError, match=r"pip install av\."):
         predict(settings("none.ckpt", tmp_path / "film.mp4", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def cut(film, frames):
+    """The film's file up to where that many of its frames lie."""
+    with av.open(str(film)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    path = film.with_name(f"cut{film.suffix}")
+    path.write_bytes(film.read_bytes()[: places[frames]])
+    return path
+
+
+def write_film(path, *, frames=60, codec="mpeg4", times=None, sound=0.0, options=None):
+    """A film whose pictures differ, with so many seconds of sound, as other programs write them."""
+    with av.open(str(path), "w", options=options or {}) as sink:
+        pictures = sink.add_stream(codec, rate=30)
+        pictures.pix_fmt, pictures.height, pictures.width = "yuv420p", 48, 64
+        pictures.codec_context.gop_size = 12
+        pictures.codec_context.time_base = Fraction(1, 30)
+        tone = sink.add_stream("aac", rate=44100) if sound else None
+        for number, time in enumerate(times or range(frames)):
+            frame = av.VideoFrame.from_ndarray(picture(number, (48, 64)), format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 30)
+            sink.mux(pictures.encode(frame))
+        sink.mux(pictures.encode())
+        for start in range(0, int(44100 * sound), 1024):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 44100, start, Fraction(1, 44100)
+            sink.mux(tone.encode(frame))
+        if tone:
+            sink.mux(tone.encode())
+    return path
+
+
+FASTSTART = {"movflags": "faststart"}
+KINDS = [("mp4", "mpeg4", FASTSTART), ("mov", "mpeg4", FASTSTART), ("avi", "mpeg4", None), ("mkv", "mpeg4", None)]
+KINDS += [("webm", "libvpx", None), ("flv", "flv", None)]
+
+
+@pytest.mark.parametrize("frames", [33, 1])
+@pytest.mark.parametrize(("suffix", "codec", "options"), KINDS)
+def test_film_that_ends_early_is_an_error_with_both_numbers_and_nothing_is_left(
+    tmp_path, suffix, codec, options, frames
+):
+    film = cut(write_film(tmp_path / f"film.{suffix}", codec=codec, options=options), frames)
+    with pytest.raises(OSError, match=r"^(it ends early, after|broken after) \d+ of 60 frames: ") as caught:
+        list(video_reading.read_frames(film))
+    assert abs(int(str(caught.value).partition("after ")[2].split()[0]) - frames) <= 1
+
+
+@pytest.mark.parametrize("share", [0.97, 0.55, 0.25])
+@pytest.mark.parametrize(("suffix", "codec", "options"), [*KINDS[:4], ("mp4", "mpeg4", None)])
+def test_film_that_was_cut_anywhere_is_an_error(tmp_path, suffix, codec, options, share):
+    film = write_film(tmp_path / f"film.{suffix}", codec=codec, options=options)
+    film.write_bytes(film.read_bytes()[: int(share * film.stat().st_size)])
+    try:
+        found = len(list(video_reading.read_frames(film)))
+    except OSError:
+        return
+    assert found >= 58, "two frames at the end are within what headers round"
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("a.mp4", {}),
+        ("fragments.mp4", {"options": {"movflags": "frag_keyframe+empty_moov"}}),
+        ("jumps.mp4", {"times": [0, 1, 2, 3, 40, 41, 42, 200]}),
+        ("jumps.mkv", {"times": [0, 1, 2, 3, 40, 41, 42, 200]}),
+        ("skipped.avi", {"times": range(0, 60, 3)}),
+        ("late.mkv", {"times": range(300, 330)}),
+        ("late.mp4", {"times": range(300, 330)}),
+        ("sound.mkv", {"sound": 5.0}),
+        ("sound.flv", {"sound": 5.0, "codec": "flv"}),
+        ("sound.avi", {"sound": 5.0}),
+        ("short sound.mp4", {"sound": 0.5}),
+        ("a.flv", {"codec": "flv"}),
+        ("a.webm", {"codec": "libvpx"}),
+        ("a.wmv", {"codec": "wmv2"}),
+        ("a.mpg", {"codec": "mpeg2video"}),
+        ("a.ts", {"codec": "mpeg2video"}),
+        ("a.m2ts", {"codec": "mpeg2video"}),
+        ("one.mp4", {"frames": 1}),
+        ("one.mkv", {"frames": 1}),
+        ("one.avi", {"frames": 1}),
+    ],
+)
+def test_whole_film_is_whole_whatever_its_header_counts(tmp_path, name, how):
+    film = write_film(tmp_path / name, **how)
+    frames = len(how.get("times", range(how.get("frames", 60))))
+    assert len(list(video_reading.read_frames(film))) == frames
+    (source,) = find_sources(film, tmp_path / "out")
+    assert source.is_video
+
+
+def test_film_whose_beginning_is_cut_off_by_an_edit_list_is_whole(tmp_path):
+    """A cut without encoding begins at a key frame, and tells players to leave out what lies before the cut."""
+    film = write_film(tmp_path / "film.mp4")
+    with av.open(str(film)) as source, av.open(str(tmp_path / "cut.mp4"), "w") as sink:
+        pictures = sink.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None and packet.pts * packet.time_base >= Fraction(12, 30):
+                offset = int(Fraction(21, 30) / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts - offset, packet.dts - offset, pictures
+                sink.mux(packet)
+    with av.open(str(tmp_path / "cut.mp4")) as container:
+        assert container.streams.video[0].frames == 48
+    assert len(list(video_reading.read_frames(tmp_path / "cut.mp4"))) == 39
+
+
+def test_film_that_ends_early_leaves_nothing_and_is_listed(tmp_path):
+    (tmp_path / "in").mkdir()
+    film = write_film(tmp_path / "in" / "film.avi", frames=9)
+    cut(film, 4)
+    checkpoint = write_checkpoint(tmp_path / "best.ckpt")
+    outcome = predict(settings(checkpoint, tmp_path / "in", tmp_path / "out", write=["overlay", "labels"]))
+    assert outcome.done == 1
+    (reason,) = outcome.failed.values()
+    assert reason.startswith("it ends early, after 4 of 9 frames: ")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "film_labels",
+        "film_overlay.mkv",
+        "predict.json",
+    ]
+
+
+def test_frames_above_the_limit_are_refused_before_they_are_decoded(tmp_path):
+    film = write_film(tmp_path / "film.mp4")
+    with pytest.raises(OSError, match=r"48x64, 3,072 pixels, and the limit is 3,000: set max_pixels=3072"):
+        next(video_reading.read_frames(film, max_pixels=3000))
+
+
+def test_film_with_a_colon_in_its_name_and_one_without_a_suffix_are_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_film(tmp_path / "film.mp4").rename(tmp_path / "12:30.mp4")
+    write_film(tmp_path / "film.ts", codec="mpeg2video").rename(tmp_path / "recording")
+    for name in ("12:30.mp4", "recording"):
+        (source,) = find_sources(name, tmp_path / "out")
+        assert source.is_video
+        video.rewrite(source.path, {"it": Path("out:1.mp4")}, lambda frame: {"it": frame})
+        assert len(shots_of(tmp_path / "out:1.mp4")) == 60
+    assert [source.name for source in find_sources(".", tmp_path / "out")] == ["12:30", "out:1", "recording"]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "notes", "cover.mp3", "photo.heic", "code.m2v"])
+def test_text_sound_with_a_cover_and_single_pictures_are_no_videos(tmp_path, name):
+    if name.endswith("mp3"):
+        with av.open(str(tmp_path / name), "w") as sink:
+            tone, cover = sink.add_stream("mp3", rate=44100), sink.add_stream("png", rate=1)
+            cover.pix_fmt, cover.height, cover.width = "rgb24", 48, 64
+            frame = av.VideoFrame.from_ndarray(picture(0, (48, 64)), format="rgb24")
+            frame.pts, frame.time_base = 0, Fraction(1, 1)
+            sink.mux(cover.encode(frame))
+            for start in range(0, 44100, 1152):
+                frame = av.AudioFrame.from_ndarray(np.zeros((1, 1152), np.float32), format="fltp", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = 44100, start, Fraction(1, 44100)
+                sink.mux(tone.encode(frame))
+            sink.mux(tone.encode())
+    elif name.endswith("heic"):
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500))
+    else:
+        (tmp_path / name).write_text("export const words = 'FFmpeg draws them';\n" * 60)
+    with pytest.raises(RequestError, match="is neither an image"):
+        find_sources(tmp_path / name, tmp_path / "out")
+
+
+def test_full_disk_is_told_with_the_file_that_found_no_room(tmp_path, monkeypatch):
+    film = write_film(tmp_path / "film.mp4")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        for suffix in ("mp4", "mkv", "avi"):
+            for room in (3000, 20_000):
+                resource.setrlimit(resource.RLIMIT_FSIZE, (room, limit[1]))
+                with pytest.raises(WriteError, match=rf"new\.{suffix} cannot be written \(File too large\)"):
+                    rewrite(film, tmp_path / f"new.{suffix}", lambda frame: frame)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
