@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from fastscnn.data.classes import CAMVID
 from fastscnn.runs.metrics_csv import MetricsCSV
 from fastscnn.training.callbacks import EpochSeed, FiniteWeights, FramesSeen
+from fastscnn.training.global_batch import Part
 from fastscnn.training.losses_seen import NonFiniteLoss, SeenLosses
 from fastscnn.training.progress import ProgressLine
 from fastscnn.training.segmentation import Segmentation
@@ -42,6 +43,10 @@ class PlainLoss(torch.nn.Module):
         self.calls += 1
         loss = F.cross_entropy(F.interpolate(logits, labels.shape[-2:]), labels.long(), ignore_index=255)
         return loss * float("inf") if self.calls == self.infinite_at else loss
+
+    def part(self, logits, auxiliary, labels):
+        labelled = (labels != 255).sum()
+        return Part(self(logits, auxiliary, labels)[None], labelled[None], labelled, labels.numel())
 
 
 class Waits(TorchDispatchMode, pl.Callback):
@@ -132,10 +137,12 @@ def test_device_is_asked_for_all_together_and_the_first_bad_step_is_named(on_a_d
     losses.read()
 
 
-def test_a_step_waits_for_the_device_only_where_logging_is_due(tmp_path, on_a_device):
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_a_step_waits_for_the_device_only_where_logging_is_due(tmp_path, on_a_device, accumulated):
     waits = Waits()
+    settings = {"log_every_n_steps": 4, "accumulate_grad_batches": accumulated}
     with waits:
-        trainer = fit(module(), tmp_path, waits, steps=11, log_every_n_steps=4)
+        trainer = fit(module(), tmp_path, waits, steps=11 * accumulated, **settings)
     assert waits.found == {4, 8}
     assert trainer.global_step == 11
 
