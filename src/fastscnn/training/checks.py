@@ -45,12 +45,13 @@ def check_data(plain: Mapping[str, Any], data: TrainingData) -> None:
         if not isinstance(data, SegmentationData):
             raise RequestError("data.evaluate_test=true, but ImageNet's test has no labels: leave it false.")
         check_labelled(data, "test", "set data.evaluate_test=false")
-    devices, val = plain["trainer"]["devices"], len(data.frames("val"))
-    if val < devices:
-        raise RequestError(
-            f"trainer.devices={devices}, but val has {val} frames, and each device needs one: "
-            f"set trainer.devices={val} or fewer."
-        )
+    for split in ("val", "test") if plain["data"]["evaluate_test"] else ("val",):
+        devices, frames = plain["trainer"]["devices"], len(data.frames(split))
+        if frames < devices:
+            raise RequestError(
+                f"trainer.devices={devices}, but {split} has {frames} frames, and each device needs one: "
+                f"set trainer.devices={frames} or fewer."
+            )
     _check_smallest_batch(plain, frames=len(data.frames("train")))
 
 
