@@ -1,5 +1,6 @@
 """Checkpoints: read safely, refused in one sentence, rebuilt by our own code."""
 
+import os
 import pickle
 
 import pytest
@@ -75,6 +76,9 @@ def test_missing_file_a_folder_and_a_foreign_checkpoint_are_named_with_the_fix(t
         read_checkpoint(tmp_path / "none.ckpt")
     with pytest.raises(RequestError, match=r"best\.ckpt"):
         read_checkpoint(tmp_path)
+    os.mkfifo(tmp_path / "pipe.ckpt")
+    with pytest.raises(RequestError, match=r"checkpoint=.*pipe\.ckpt is a named pipe, not a file"):
+        read_checkpoint(tmp_path / "pipe.ckpt")
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
     with pytest.raises(RequestError, match=r"was not written by train\.py"):
         read_checkpoint(tmp_path / "foreign.ckpt")

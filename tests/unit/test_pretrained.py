@@ -1,6 +1,7 @@
 """Pre-trained weights: from which file, what is taken, what is refused."""
 
 import json
+import os
 import pickle
 
 import pytest
@@ -117,9 +118,11 @@ def test_files_that_cannot_be_read_are_refused_in_one_sentence(tmp_path):
     (tmp_path / "harmful.pth").write_bytes(pickle.dumps(Harmful()))
     (tmp_path / "broken.safetensors").write_bytes(b"no")
     torch.save({"epoch": 3}, tmp_path / "empty.pth")
+    os.mkfifo(tmp_path / "pipe.pth")
     for name, text in (
         ("nothing.pth", "there is no such file"),
-        (".", "it is a folder"),
+        (".", "is a folder, not a file"),
+        ("pipe.pth", "is a named pipe, not a file"),
         ("harmful.pth", "cannot be read safely"),
         ("broken.safetensors", "cannot be read safely"),
         ("empty.pth", "holds no tensors"),

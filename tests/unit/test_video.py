@@ -334,3 +334,11 @@ def test_full_disk_is_told_with_the_file_that_found_no_room(tmp_path, monkeypatc
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_film_without_a_promise_that_ends_within_a_frame_is_done_and_says_so(tmp_path, capsys):
+    film = write_film(tmp_path / "film.ts", frames=9, codec="mpeg2video")
+    film.write_bytes(film.read_bytes()[: int(0.6 * film.stat().st_size)])
+    checkpoint = write_checkpoint(tmp_path / "best.ckpt")
+    assert predict(settings(checkpoint, film, tmp_path / "out")).done == 1
+    assert "frames are damaged, the last one too: the file may end early." in capsys.readouterr().err

@@ -35,7 +35,7 @@ from fastscnn.memory import keep_freed_memory
 from fastscnn.network.build import build_network
 from fastscnn.network.cost import count_parameters
 from fastscnn.network.peers import PEERS
-from fastscnn.utils.files import write_png
+from fastscnn.utils.files import check_file, write_png
 
 OURS = "fast_scnn"
 GIVEN_OUR_STEP = ("onnx", "openvino")
@@ -172,8 +172,8 @@ def _check(settings: Mapping[str, Any]) -> None:
     if not sizes or not all(_is_size(size) for size in sizes):
         raise RequestError(f"sizes={sizes} is no list of heights and widths: set sizes=[[1024,2048],[512,1024]].")
     for key in ("onnx", "image", "int8"):
-        if settings[key] and not Path(settings[key]).is_file():
-            raise RequestError(f"{key}={settings[key]}: there is no such file. Name one, or leave {key} out.")
+        if settings[key]:
+            check_file(Path(settings[key]), key, f"Name one, or leave {key} out.")
     first = (sizes[0][0], sizes[0][1])
     if settings["onnx"]:
         check_logits(f"onnx={settings['onnx']}", OnnxBackend(settings["onnx"]), first)

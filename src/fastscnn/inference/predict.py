@@ -18,8 +18,9 @@ from fastscnn.inference.note import Input, Note, Outcome, digest, portable, told
 from fastscnn.inference.pipeline import overlapped
 from fastscnn.inference.segmenter import Segmenter
 from fastscnn.inference.video_reading import frames_of, need_av
-from fastscnn.utils.files import check_writable, replaced, short_name, write_png
+from fastscnn.utils.files import check_writable, replaced, write_png
 from fastscnn.utils.images import read_rgb
+from fastscnn.utils.names import file_name
 from fastscnn.utils.progress import Progress
 
 Picture = npt.NDArray[np.uint8]
@@ -47,7 +48,8 @@ class Request:
     def targets(self, source: Source) -> dict[str, Path]:
         """Where each kind of one input goes; the labels of a video go into a folder, a PNG a frame."""
         kinds = self.write or (("overlay",) if source.is_video else ("labels", "overlay"))
-        return {kind: short_name(self.output / source.name, f"_{kind}{_suffix(source, kind)}") for kind in kinds}
+        folder, name = (self.output / source.name).parent, Path(source.name).name
+        return {kind: folder / file_name(name, f"_{kind}{_suffix(source, kind)}") for kind in kinds}
 
     def input(self, source: Source) -> Input:
         """One input and its targets, as the manifest records them."""
@@ -153,7 +155,8 @@ def predict_video(
     except OSError as error:
         return error
     if reading.damaged:
-        print(f"{source.path}: {reading.damaged:,} of {reading.count:,} frames are damaged.", file=sys.stderr)
+        last = ", the last one too: the file may end early" if reading.ends_damaged else ""
+        print(f"{source.path}: {reading.damaged:,} of {reading.count:,} frames are damaged{last}.", file=sys.stderr)
     return None
 
 

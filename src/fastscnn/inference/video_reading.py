@@ -52,6 +52,7 @@ class Reading:
             there.
         count: Frames that were decoded so far.
         damaged: Those of them that the decoder calls damaged.
+        ends_damaged: Whether the last frame is damaged, as where a file without a promise was cut off.
     """
 
     def __init__(self, container: Any, pictures: Any, max_pixels: int) -> None:
@@ -60,7 +61,7 @@ class Reading:
         self.max_pixels = max_pixels
         self.count = self.damaged = 0
         self._end = self._any_end = 0.0  # seconds at which the last picture ends; the last of anything
-        self._last_is_damaged = False
+        self.ends_damaged = False
         self._seconds = _promised_end(container, pictures)
         rate = pictures.average_rate
         self.promised: int | None = pictures.frames or None
@@ -94,8 +95,8 @@ class Reading:
     def _shot(self, frame: Any) -> Shot:
         _check_size(frame.height, frame.width, self.max_pixels)
         self.count += 1
-        self._last_is_damaged = bool(frame.is_corrupt)
-        self.damaged += self._last_is_damaged
+        self.ends_damaged = bool(frame.is_corrupt)
+        self.damaged += self.ends_damaged
         if frame.pts is not None:
             self._end = max(self._end, _end(frame))
         return Shot(_upright(frame), frame.pts, frame.time_base)
@@ -109,7 +110,7 @@ class Reading:
         if self.count == 0:
             raise OSError("no frame in it")
         missing = self.pictures.frames - self.count if self.pictures.frames else None
-        off = 0 if self._last_is_damaged else FRAMES_OFF
+        off = 0 if self.ends_damaged else FRAMES_OFF
         if missing is not None and missing <= off:
             return
         if self._seconds is None:

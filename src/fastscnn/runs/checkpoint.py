@@ -7,6 +7,7 @@ import torch
 
 from fastscnn.errors import RequestError
 from fastscnn.runs.saved_network import is_saved, read_saved, saved_files
+from fastscnn.utils.files import check_file
 
 META = "fastscnn"
 """Key of a checkpoint under which our own plain config lies: `config`, `classes`, `choices`."""
@@ -31,9 +32,8 @@ def read_checkpoint(path: str | Path, *, map_location: str = "cpu") -> dict[str,
     if is_saved(path):
         content, tensors = read_saved(*saved_files(path))
         return {META: content | {"config": UNSAID | content["config"]}, "state_dict": tensors}
-    if not path.is_file():
-        near = f" {path} is a folder: name the file in it, checkpoints/best.ckpt." if path.is_dir() else ""
-        raise RequestError(f"checkpoint={path}: there is no such file.{near} Set checkpoint=FILE.")
+    inside = ", such as checkpoints/best.ckpt in it" if path.is_dir() else ""
+    check_file(path, "checkpoint", f"Set checkpoint=FILE{inside}.")
     try:
         content = torch.load(path, map_location=map_location, weights_only=True)
     except Exception:  # the unpickler fails in as many ways as there are files

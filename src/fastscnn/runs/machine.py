@@ -14,14 +14,14 @@ def describe_machine() -> dict[str, Any]:
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "memory_gib": _memory_gib(),
         "system": platform.system(),
     }
 
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor()
     info = dict(line.split(":", 1) for line in lines if ":" in line)
@@ -32,3 +32,11 @@ def _processor() -> str:
         if flag in values.get("flags", "").split()
     ]
     return f"{values.get('model name', platform.processor())} ({', '.join(vectors)})"
+
+
+def _memory_gib() -> float | None:
+    """Memory of the machine; None where the system does not say, as Windows."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):
+        return None

@@ -61,7 +61,7 @@ def first_line(error: Exception) -> str:
 
 def _read_config(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise RequestError(f"{file} is no whole JSON file: write it again with save_pretrained.") from None
     if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in PARTS):

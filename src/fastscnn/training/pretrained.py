@@ -13,6 +13,7 @@ from fastscnn.data.imagenet import NAME
 from fastscnn.errors import RequestError
 from fastscnn.network.image_classifier import SHARED
 from fastscnn.runs.record import RECORD, read_record
+from fastscnn.utils.files import check_file
 
 COMMAND = "python src/train.py experiment=imagenet_pretrain data.root=DIR"
 CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state", "model_state_dict")
@@ -132,9 +133,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         RequestError: There is no such file, it cannot be read safely, or it holds no tensors.
     """
-    if not path.is_file():
-        near = " It is a folder: name the file in it, checkpoints/best.ckpt." if path.is_dir() else ""
-        raise RequestError(f"pretrain.checkpoint={path}: there is no such file.{near} Set pretrain.checkpoint=FILE.")
+    inside = ", such as checkpoints/best.ckpt in it" if path.is_dir() else ""
+    check_file(path, "pretrain.checkpoint", f"Set pretrain.checkpoint=FILE{inside}.")
     try:
         if path.suffix == ".safetensors":
             content: Any = load_file(path)

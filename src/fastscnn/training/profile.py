@@ -1,6 +1,5 @@
 """Where the time of a training step goes: `debug=profile`."""
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from typing import Any
 import torch
 from pytorch_lightning.profilers import Profiler
 from rich.table import Table
+
+from fastscnn.utils.files import write_json
 
 PARTS = ("data", "forward", "loss", "backward", "optimizer", "logging")
 REST = "logging"
@@ -182,7 +183,7 @@ class Profile:
             "limits": self.limit,
             "sentence": sentence,
         }
-        path.write_text(json.dumps(content, indent=2) + "\n")
+        write_json(path, content)
 
     def _advice(self, config: Mapping[str, Any], gpu: bool) -> str:
         trainer, data = config["trainer"], config["data"]

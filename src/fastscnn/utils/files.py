@@ -2,13 +2,13 @@
 
 import contextlib
 import errno
-import hashlib
 import json
 import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,14 @@ UNFINISHED = ".unfinished-"
 
 NO_MORE_ROOM = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS") if hasattr(errno, name)}
 """Errors after which no further file can be written either: a full disk, a quota, a disk that became read-only."""
-LONGEST_NAME = 255
-"""Bytes of a file's name that every file system takes."""
+
+_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 
 class WriteError(OSError):
@@ -104,21 +110,6 @@ def write_png(path: Path, picture: "npt.NDArray[np.uint8]", compression: int = 1
     write_bytes(path, data.tobytes())
 
 
-def short_name(path: Path, ending: str) -> Path:
-    """A path with an ending, such as `_labels.png`, whose name no file system refuses for its length.
-
-    Where it would be longer than 255 bytes, its beginning is followed by a digest of the whole, so that it is the same
-    each time and no other's.
-    """
-    name = path.name + ending
-    if len(os.fsencode(name)) <= LONGEST_NAME:
-        return path.with_name(name)
-    mark = "~" + hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
-    rest = os.fsencode(path.name)[: LONGEST_NAME - len(mark) - len(os.fsencode(ending))]
-    whole = rest.decode("utf-8", "ignore").encode()  # without half a letter at its end
-    return path.with_name(os.fsdecode(whole) + mark + ending)
-
-
 def check_writable(folder: Path, setting: str) -> None:
     """Check, before anything is computed, that a folder can be made and that files can be written in it.
 
@@ -155,10 +146,35 @@ def check_writable_file(path: Path, setting: str) -> None:
     Raises:
         RequestError: There is a folder or a device in its place, or its folder cannot be written.
     """
-    if path.exists() and not path.is_file():
-        what = "folder" if path.is_dir() else "device or pipe"
-        raise RequestError(f"{setting}={path} is a {what}: name a file.")
+    if path.exists():
+        check_file(path, setting, "Name a file.")
     check_writable(path.parent, setting)
+
+
+def check_file(path: Path, setting: str, fix: str) -> None:
+    """Check that a path leads to a file, following links, without opening it: to open a named pipe is to wait.
+
+    Args:
+        path: The file.
+        setting: The setting that named it, such as `checkpoint`.
+        fix: What to do, as a sentence.
+
+    Raises:
+        RequestError: There is none, or a folder, a named pipe, a socket or a device is in its place.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise RequestError(f"{setting}={path}: there is no such file. {fix}") from None
+    except OSError as error:
+        raise RequestError(f"{setting}={path} cannot be read ({error.strerror}). {fix}") from None
+    if not stat.S_ISREG(mode):
+        raise RequestError(f"{setting}={path} is {kind_of_mode(mode)}, not a file. {fix}")
+
+
+def kind_of_mode(mode: int) -> str:
+    """What `os.stat` found where a file should be: `a folder`, `a named pipe`, `a socket` or `a device`."""
+    return next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
 
 
 def disk_is_full(error: BaseException | None) -> bool:

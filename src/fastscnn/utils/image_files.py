@@ -12,19 +12,14 @@ from typing import Any, BinaryIO, NamedTuple
 import PIL.Image
 import PIL.ImageFile
 
+from fastscnn.utils.files import kind_of_mode
+
 MAX_PIXELS = 200_000_000
 """Pixels of the largest picture that is decoded without being asked for: 600 MB as RGB."""
 ORIENTATION = 0x0112
 """The EXIF tag that says how the camera was held: 1 to 8, 1 is upright."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000", "SUN")
 """What OpenCV reads too, in PIL's words."""
 _UNKNOWN_TO_PIL = (
@@ -77,8 +72,7 @@ def check_regular_file(path: str | Path) -> None:
     except OSError as error:
         raise ImageFileError(path, f"cannot be read: {error.strerror}. Put the file back.") from None
     if not stat.S_ISREG(mode):
-        kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
-        raise ImageFileError(path, f"is {kind}, not a file: name an image file.")
+        raise ImageFileError(path, f"is {kind_of_mode(mode)}, not a file: name an image file.")
 
 
 def check_image_file(path: str | Path, max_pixels: int = MAX_PIXELS, *, setting: str = "max_pixels") -> Header:

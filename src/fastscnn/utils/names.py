@@ -1,6 +1,7 @@
 """Names that no two files share, and that every file system takes."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 
@@ -39,9 +40,10 @@ def file_name(stem: str, ending: str) -> str:
         stem: What the file is of; any name that a file has.
         ending: Such as `_epoch0001.png`.
     """
-    room = LONGEST - len(ending.encode(errors="surrogateescape"))
-    data = stem.encode(errors="surrogateescape")
+    room = LONGEST - len(os.fsencode(ending))
+    data = os.fsencode(stem)
     if len(data) <= room:
         return stem + ending
     digest = hashlib.sha256(data).hexdigest()[:10]
-    return f"{data[: room - 11].decode(errors='ignore')}-{digest}{ending}"
+    whole = data[: room - 11].decode("utf-8", "ignore").encode()  # without half a letter at its end
+    return f"{os.fsdecode(whole)}-{digest}{ending}"
