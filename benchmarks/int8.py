@@ -13,10 +13,11 @@ from machine import measured
 
 from fastscnn.data.build import build_data
 from fastscnn.inference.export import export
+from fastscnn.inference.external import ExternalRun
 from fastscnn.inference.graph import ExportGraph
 from fastscnn.inference.quantize import Calibration
 from fastscnn.inference.trained import load_trained
-from fastscnn.inference.verify import labels_by, load
+from fastscnn.inference.verify import Interface, labels_by
 from fastscnn.training.judge import judge, some_images
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -37,9 +38,10 @@ def main(checkpoint: str, root: str, name: str, frames: int) -> None:
             for precision in ("float32", "int8"):
                 file = Path(folder, precision + suffix)
                 done = export(trained, file, format=runtime, calibration=calibration if precision == "int8" else None)
-                labels = labels_by(load(file, runtime), graph, trained.scale)
                 row = {"runtime": runtime, "precision": precision}
-                row |= {f"{split}/miou": 100 * judge(labels, data, split).miou for split in ("val", "test")}
+                with ExternalRun(file, runtime) as run:
+                    labels = labels_by(run, Interface.of(graph, trained))
+                    row |= {f"{split}/miou": 100 * judge(labels, data, split).miou for split in ("val", "test")}
                 if done.quantized:
                     row["float32_parts"] = list(done.quantized.kept)
                 rows.append(row)

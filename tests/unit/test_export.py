@@ -1,6 +1,8 @@
 """Exported files in their own runtimes against the network, at sizes that no bin divides."""
 
 import json
+import resource
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -13,12 +15,13 @@ from fastscnn.data.classes import CAMVID
 from fastscnn.data.normalize import normalize
 from fastscnn.errors import RequestError
 from fastscnn.inference.export import check_request, export
-from fastscnn.inference.formats import SUFFIXES
 from fastscnn.inference.graph import BinAverages, ExportGraph, shrink, write_onnx
+from fastscnn.inference.runtimes import SUFFIXES, load
 from fastscnn.inference.trained import Trained
-from fastscnn.inference.verify import SIZES, compare, load
+from fastscnn.inference.verify import SIZES, compare
 from fastscnn.network.blocks import downscale
 from fastscnn.network.fast_scnn import FastSCNN
+from fastscnn.utils.files import WriteError
 
 MODEL = {"name": "fast_scnn", "in_channels": 3, "activation": "relu", "skip": "keep", "dropout": 0.1}
 PACKAGE = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
@@ -208,3 +211,31 @@ def test_peer_is_refused_where_its_file_would_be_wrong(tmp_path):
     network = replace(trained(), network=torch.nn.Identity(), config={"model": {"name": "enet"}})
     with pytest.raises(RequestError, match="enet"):
         export(network, tmp_path / "net.onnx")
+
+
+@contextmanager
+def small_files(size):
+    """Files of this process and its children cannot grow further: what a full disk looks like to the one who writes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("format", list(SUFFIXES))
+def test_full_disk_is_one_sentence_that_names_the_output_and_leaves_nothing(tmp_path, format):
+    pytest.importorskip(PACKAGE.get(format, "torch"))
+    target = tmp_path / f"net{SUFFIXES[format]}"
+    network = trained()
+    with small_files(2**15), pytest.raises(WriteError, match=rf"^{target} cannot be written \(File too large\)$"):
+        export(network, target, format=format)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_cannot_be_written_is_refused_before_anything_is_computed():
+    with pytest.raises(RequestError, match=r"^output=/proc/self/new cannot be written"):
+        check_request("onnx", "/proc/self/new/net.onnx")
+    with pytest.raises(RequestError, match=r"^output=/proc/self/new cannot be written"):
+        check_request("safetensors", "/proc/self/new")

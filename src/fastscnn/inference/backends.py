@@ -1,6 +1,5 @@
 """What runs the network up to its coarse logits: torch, ONNX Runtime or OpenVINO, each behind one method."""
 
-import importlib
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -15,11 +14,10 @@ from torch import Tensor, nn
 from fastscnn.errors import RequestError
 from fastscnn.inference.fusing import fused
 from fastscnn.inference.graph import ExportGraph, write_onnx
+from fastscnn.inference.runtimes import needed
 from fastscnn.inference.trained import Trained
 
 BACKENDS = ("torch", "onnx", "openvino")
-PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
-"""The package that runs a backend."""
 KEPT_SIZES = 4
 """Image sizes for which a program of their own is kept."""
 
@@ -199,21 +197,6 @@ def build_backend(
         file = Path(folder, "network.onnx")
         write_onnx(ExportGraph(trained, input="normalized", output="logits"), file)
         return OnnxBackend(file, threads) if backend == "onnx" else OpenVinoBackend(file, precision, threads)
-
-
-def needed(backend: str) -> Any:
-    """The package that runs a backend.
-
-    Raises:
-        RequestError: It is not installed; says how it is.
-    """
-    package = PACKAGES[backend]
-    try:
-        return importlib.import_module(package)
-    except ImportError:
-        raise RequestError(
-            f"backend={backend} needs {package}, which is not installed: pip install {package}."
-        ) from None
 
 
 @contextmanager

@@ -1,22 +1,30 @@
 """A trained network as a file for another runtime, and nothing but a file that says what the network says."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastscnn.errors import RequestError
-from fastscnn.inference.formats import SUFFIXES, description, write
+from fastscnn.errors import Crash, RequestError
+from fastscnn.inference.external import ExternalRun
+from fastscnn.inference.formats import description, write
 from fastscnn.inference.graph import INPUTS, OUTPUTS, ExportGraph
 from fastscnn.inference.pretrained import save_pretrained
 from fastscnn.inference.quantize import Calibration, Quantized, quantize
+from fastscnn.inference.runtimes import SUFFIXES
 from fastscnn.inference.trained import Trained
-from fastscnn.inference.verify import Comparison, compare, load
+from fastscnn.inference.verify import Comparison, Interface, compare
 from fastscnn.network.fast_scnn import FastSCNN
 from fastscnn.runs.record import read_record
+from fastscnn.utils.files import UNFINISHED, WriteError, check_writable
 from fastscnn.utils.progress import Progress
 
 PRECISIONS = ("float32", "int8")
+ROOM = 2**16
+"""Bytes that can be written where a disk is not full."""
+ROOM_OF_A_FILE = 2**23
+"""More than an export takes: OpenVINO removes the file that it could not write before it says that something failed."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,7 @@ def check_request(
     """The path to write, once all the choices are known to go together.
 
     Raises:
-        RequestError: One is unknown, two of them do not go together, or the file is there already.
+        RequestError: One is unknown, two of them do not go together, or the file is there already or cannot be written.
     """
     for name, value, options in (
         ("format", format, tuple(SUFFIXES)),
@@ -71,6 +79,7 @@ def check_request(
     there = path.exists() if suffix else path.is_dir() and any(path.iterdir())
     if there and not overwrite:
         raise RequestError(f"output={output} is there already: name another, or set overwrite=true.")
+    check_writable(path.parent if suffix else path, "output")
     return path
 
 
@@ -101,8 +110,10 @@ def export(
         metrics: What the network reached, for the file's description.
 
     Raises:
-        RequestError: The choices do not go together, a package is missing, the file disagrees with the network, or
-            int8 costs more than it may.
+        RequestError: The choices do not go together, the output cannot be written, a package is missing, the file
+            disagrees with the network, or int8 costs more than it may.
+        Crash: The runtime ended its process; names it, the size and the processor.
+        WriteError: The disk is full.
     """
     precision = "int8" if calibration else "float32"
     target = check_request(format, output, input=input, ends_with=ends_with, precision=precision, overwrite=overwrite)
@@ -118,27 +129,72 @@ def export(
         )
     if calibration and not calibration.max_drop >= 0:
         raise RequestError(f"max_miou_drop={calibration.max_drop} is no number of 0 or more: set one.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    comparison = quantized = None
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
+    with _written(target) as folder:
         if format == "safetensors":
             save_pretrained(folder, trained, metrics=metrics)
             target.mkdir(exist_ok=True)
-            return Exported(_move(Path(folder), target), None, None)
-        file = Path(folder, target.name)
+            return Exported(_move(folder, target), None, None)
+        file = folder / target.name
         graph = ExportGraph(trained, input=input, output=ends_with).eval()
+        described = description(trained, graph, precision, metrics or {})
         with Progress(f"writing {format}"):
-            write(graph, file, format, description(trained, graph, precision, metrics or {}))
+            write(graph, file, format, described)
         try:
-            with Progress(f"comparing {format} with the network"):
-                comparison = compare(load(file, format), graph, trained)
+            with Progress(f"comparing {format} with the network"), ExternalRun(file, format) as run:
+                comparison = compare(run, graph, trained)
         except RequestError as error:
             raise RequestError(
                 f"output={output} is not left, as it disagrees with the network in {format}: {error}"
             ) from None
+        quantized = None
         if calibration:
-            quantized = quantize(file, format, graph, trained, calibration)
-        return Exported(_move(Path(folder), target.parent, first=target.name), comparison, quantized)
+            quantized = quantize(file, format, Interface.of(graph, trained), calibration, described)
+        return Exported(_move(folder, target.parent, first=target.name), comparison, quantized)
+
+
+@contextmanager
+def _written(target: Path) -> Iterator[Path]:
+    """A folder beside the output, for what is written on the way; afterwards it is gone, and so are empty parents.
+
+    Raises:
+        Crash: That of the block, with the output's name.
+        WriteError: The disk is full: the cause of whatever a runtime made of that.
+    """
+    made = _make(target.parent)
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=UNFINISHED) as folder:
+            try:
+                yield Path(folder)
+            except Crash as crash:
+                _check_room(Path(folder), target, ROOM)
+                raise Crash(f"output={target} is not written: {crash}", crash.how) from None
+            except OSError as error:
+                if error.errno is not None and str(error.filename).startswith(folder):
+                    raise WriteError(error.errno, error.strerror, str(target)) from None
+                raise
+            except Exception as error:
+                _check_room(Path(folder), target, ROOM if isinstance(error, RequestError) else ROOM_OF_A_FILE)
+                raise
+    except BaseException:
+        for parent in made:
+            with suppress(OSError):
+                parent.rmdir()
+        raise
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder; those that were not there, the innermost first."""
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return made
+
+
+def _check_room(folder: Path, target: Path, size: int) -> None:
+    """Tell a full disk from all else that runtimes may fail by, as not all of them say so."""
+    try:
+        (folder / "room").write_bytes(bytes(size))
+    except OSError as error:
+        raise WriteError(error.errno, error.strerror, str(target)) from None
 
 
 def _move(folder: Path, target: Path, first: str | None = None) -> tuple[Path, ...]:

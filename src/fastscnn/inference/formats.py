@@ -1,27 +1,26 @@
 """The files of each runtime: how a graph becomes one, and what the file says about itself."""
 
 import importlib
+import io
 import json
 import warnings
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from fastscnn.data.normalize import MEAN, STD
 from fastscnn.errors import RequestError
-from fastscnn.inference.backends import needed
-from fastscnn.inference.graph import DIMENSIONS, INPUT, ExportGraph, write_onnx
+from fastscnn.inference.external import call
+from fastscnn.inference.graph import DIMENSIONS, ExportGraph, write_onnx
+from fastscnn.inference.runtimes import INPUT, NAMES, TITLE, convert_to_openvino, needed
 from fastscnn.inference.trained import Trained
 from fastscnn.runs.process import version_of
-from fastscnn.utils.files import plain_json
+from fastscnn.utils.files import plain_json, write_bytes
 
-SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2", "safetensors": ""}
-"""What a format's file name ends with; safetensors is a folder."""
-TITLE = "fastscnn"
-"""Where a file holds its description: `rt_info` of OpenVINO, the extra file `fastscnn.json` of torch."""
+ANY_SIZE = "any batch, height and width"
 NO_ONNX = "An ONNX file needs a package that is not installed: pip install onnx."
 
 
@@ -39,9 +38,10 @@ def description(trained: Trained, graph: ExportGraph, precision: str, metrics: M
         for i, (name, color) in enumerate(zip(trained.classes.names, trained.classes.colors, strict=True))
     ]
     return {
-        "input": f"{INPUT}: RGB [batch, 3, height, width], {kind}; any batch, height and width",
+        "input": f"{INPUT}: RGB [batch, 3, height, width], {kind}; {ANY_SIZE}",
         "output": f"{graph.output}: {size}, {answer}",
         "classes": json.dumps(classes),
+        "class_table": json.dumps(asdict(trained.classes)),
         "mean": json.dumps(MEAN),
         "std": json.dumps(STD),
         "normalization": "inside" if graph.input == "uint8" else "to be done before",
@@ -49,9 +49,16 @@ def description(trained: Trained, graph: ExportGraph, precision: str, metrics: M
         "model": json.dumps(dict(trained.config["model"])),
         "data": trained.classes.name,
         "precision": precision,
+        "smallest_side": "1",
         "metrics": json.dumps(plain_json(metrics)),
         "version": f"fastscnn {version_of('fastscnn')}, torch {version_of('torch')}",
     }
+
+
+def from_size(side: int, described: Mapping[str, str]) -> dict[str, str]:
+    """The parts of a description that say from which height and width in pixels on a file works."""
+    words = described["input"].replace(ANY_SIZE, f"any batch; height and width from {side} up")
+    return {"smallest_side": str(side), "input": words}
 
 
 def write(graph: ExportGraph, file: Path, format: str, described: Mapping[str, str]) -> None:
@@ -65,6 +72,8 @@ def write(graph: ExportGraph, file: Path, format: str, described: Mapping[str, s
 
     Raises:
         RequestError: A package is missing.
+        Crash: OpenVINO's conversion ended its process.
+        OSError: It cannot be written.
     """
     {"onnx": _onnx, "openvino": _openvino, "torch": _torch}[format](graph, file, described)
 
@@ -74,26 +83,25 @@ def _onnx(graph: ExportGraph, file: Path, described: Mapping[str, str]) -> None:
         import onnx
     except ImportError:
         raise RequestError(NO_ONNX) from None
-    write_onnx(graph, file)
-    model = onnx.load(file)
+    model = onnx.load_from_string(_onnx_bytes(graph))
     onnx.helper.set_model_props(model, dict(described))
     model.producer_name = TITLE
-    onnx.save(model, file)
+    write_bytes(file, model.SerializeToString())
 
 
 def _openvino(graph: ExportGraph, file: Path, described: Mapping[str, str]) -> None:
-    """All weights stay in float32; OpenVINO's own default would round them to float16."""
-    openvino = needed("openvino")
-    with TemporaryDirectory() as folder:
-        between = Path(folder, "graph.onnx")
-        write_onnx(graph, between)
-        model = openvino.Core().read_model(between.read_bytes())
-    for key, text in described.items():
-        model.set_rt_info(text, [TITLE, key])
-    openvino.save_model(model, file, compress_to_fp16=False)
+    needed("openvino")
+    call(NAMES["openvino"], "converting an ONNX file", convert_to_openvino, _onnx_bytes(graph), file, dict(described))
+
+
+def _onnx_bytes(graph: ExportGraph) -> bytes:
+    buffer = io.BytesIO()
+    write_onnx(graph, buffer)
+    return buffer.getvalue()
 
 
 def _torch(graph: ExportGraph, file: Path, described: Mapping[str, str]) -> None:
+    """Through memory: torch's own writer aborts the process where the disk is full."""
     symbols: Any = importlib.import_module("torch.fx.experimental._config")
     any_size = torch.export.Dim.DYNAMIC
     images = torch.zeros(2, 3, 72, 104, dtype=torch.uint8 if graph.input == "uint8" else torch.float32)
@@ -105,4 +113,6 @@ def _torch(graph: ExportGraph, file: Path, described: Mapping[str, str]) -> None
         warnings.simplefilter("ignore")
         shapes = {INPUT: {0: any_size, 2: any_size, 3: any_size}}
         program = torch.export.export(graph, (images,), dynamic_shapes=shapes)
-    torch.export.save(program, file, extra_files={f"{TITLE}.json": json.dumps(dict(described))})
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files={f"{TITLE}.json": json.dumps(dict(described))})
+    write_bytes(file, buffer.getvalue())

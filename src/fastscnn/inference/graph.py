@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fastscnn.data.normalize import MEAN, STD
 from fastscnn.errors import RequestError
+from fastscnn.inference.runtimes import INPUT
 from fastscnn.inference.trained import Trained
 from fastscnn.network.blocks import FeatureFusion, PyramidPooling
 from fastscnn.network.folding import folded
@@ -28,8 +29,6 @@ DIMENSIONS = {
     "probabilities": ("batch", "classes", "height", "width"),
 }
 """Names of the dimensions of each output."""
-INPUT = "images"
-"""Name of the input; an output has the name of what it is."""
 OPSET = 18
 
 
@@ -201,7 +200,7 @@ def _upsample(features: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(features, size, mode="bilinear", align_corners=False)
 
 
-def write_onnx(graph: nn.Module, path: str | Path, *, size: tuple[int, int] | None = None) -> None:
+def write_onnx(graph: nn.Module, path: str | Path | io.BytesIO, *, size: tuple[int, int] | None = None) -> None:
     """Write a graph as one ONNX file, its weights inside, with the input `images`.
 
     Any size is written by torch's tracing exporter, in half a second; the newer one gives a file of the same speed in
@@ -209,7 +208,7 @@ def write_onnx(graph: nn.Module, path: str | Path, *, size: tuple[int, int] | No
 
     Args:
         graph: An `ExportGraph`; or, with a size, any network that maps float32 images [B, 3, H, W] to one tensor.
-        path: Where to.
+        path: Where to; or a buffer, where the size is any.
         size: Height and width, with a batch of one; None for any batch, height and width.
 
     Raises:
@@ -218,6 +217,7 @@ def write_onnx(graph: nn.Module, path: str | Path, *, size: tuple[int, int] | No
     dtype = torch.uint8 if getattr(graph, "input", None) == "uint8" else torch.float32
     images = torch.zeros((1, 3, *size) if size else (2, 3, 72, 104), dtype=dtype)
     output = graph.output if isinstance(graph, ExportGraph) else "output"
+    target: Any = path if isinstance(path, io.BytesIO) else str(path)
     options: dict[str, Any]
     if size:
         options = {"dynamo": True, "external_data": False, "verbose": False}
@@ -231,7 +231,7 @@ def write_onnx(graph: nn.Module, path: str | Path, *, size: tuple[int, int] | No
             torch.onnx.export(
                 exportable(graph),
                 (images,),
-                str(path),
+                target,
                 input_names=[INPUT],
                 output_names=[output],
                 opset_version=OPSET,

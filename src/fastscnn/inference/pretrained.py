@@ -1,6 +1,5 @@
 """Trained networks as `model.safetensors` and a plain `config.json`, in a folder or on the Hugging Face Hub."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -12,7 +11,7 @@ from fastscnn.errors import RequestError
 from fastscnn.inference.trained import Trained, rebuild
 from fastscnn.runs.process import version_of
 from fastscnn.runs.saved_network import CONFIG, WEIGHTS, first_line, read_saved, saved_files
-from fastscnn.utils.files import plain_json
+from fastscnn.utils.files import write_bytes, write_json
 
 KEPT = ("model", "resolution", "data")
 """The parts of the training config that are kept."""
@@ -31,8 +30,11 @@ def save_pretrained(folder: str | Path, trained: Trained, *, metrics: Mapping[st
 
     Returns:
         The folder.
+
+    Raises:
+        OSError: It cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,8 +50,8 @@ def save_pretrained(folder: str | Path, trained: Trained, *, metrics: Mapping[st
         "versions": {name: version_of(name) for name in ("fastscnn", "torch", "safetensors")},
     }
     tensors = {name: tensor.contiguous() for name, tensor in trained.network.state_dict().items()}
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / CONFIG).write_text(json.dumps(plain_json(content), indent=2) + "\n")
+    write_bytes(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
+    write_json(folder / CONFIG, content)
     return folder
 
 

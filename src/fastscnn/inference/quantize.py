@@ -1,9 +1,7 @@
 """An exported file in int8: calibrated on images, judged by its mIoU, with the parts that cost too much in float."""
 
-import importlib
-import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +9,13 @@ import numpy.typing as npt
 from torch import Tensor
 
 from fastscnn.errors import RequestError
-from fastscnn.inference.graph import INPUT, ExportGraph
-from fastscnn.inference.trained import Trained
-from fastscnn.inference.verify import SIZES, attempt, labels_by, load, prepared, test_images
+from fastscnn.inference.external import ExternalRun, call
+from fastscnn.inference.formats import from_size
+from fastscnn.inference.quantizers import QUANTIZERS
+from fastscnn.inference.runtimes import NAMES, describe
+from fastscnn.inference.smallest import EVERY_SIZE, Smallest, smallest_side
+from fastscnn.inference.verify import Interface, labels_by, prepared
+from fastscnn.runs.machine import processor
 from fastscnn.utils.progress import Progress
 
 Labels = Callable[[Tensor], Tensor]
@@ -54,11 +56,13 @@ class Quantized:
         before: mIoU of the float32 file, 0 to 1.
         after: mIoU of the int8 file.
         kept: Parts that stay in float32.
+        smallest: From which size on the file works.
     """
 
     before: float
     after: float
     kept: tuple[str, ...]
+    smallest: Smallest = EVERY_SIZE
 
     @property
     def drop(self) -> float:
@@ -68,41 +72,49 @@ class Quantized:
     def __str__(self) -> str:
         kept = f"; in float32 stay {', '.join(self.kept)}" if self.kept else ""
         change = f"{abs(self.drop):.2f} points {'lost' if self.drop > 0 else 'gained'}"
-        return f"mIoU {100 * self.before:.2f} before, {100 * self.after:.2f} after: {change}{kept}"
+        score = f"mIoU {100 * self.before:.2f} before, {100 * self.after:.2f} after: {change}{kept}"
+        return score if self.smallest.reason is None else f"{score}; {self.smallest}"
 
 
-def quantize(file: Path, format: str, graph: ExportGraph, trained: Trained, calibration: Calibration) -> Quantized:
+def quantize(
+    file: Path, format: str, interface: Interface, calibration: Calibration, described: Mapping[str, str]
+) -> Quantized:
     """Turn an exported file into int8, in its place.
+
+    All that a runtime does is done in child processes. Where it fails on small images alone, the file's description
+    says from which size on it works.
 
     Args:
         file: A float32 file that agrees with the network.
         format: `onnx` or `openvino`.
-        graph: What it was made of.
-        trained: The network.
+        interface: What it takes and gives.
         calibration: The images and the judge.
+        described: Its description.
 
     Raises:
-        RequestError: A package is missing, the file fails at some size, or every choice of parts costs too much.
+        RequestError: A package is missing, the file fails at large sizes too, or every choice of parts costs too much.
+        Crash: A runtime ended its process, where it does so at large sizes too.
     """
-    scale = trained.scale
-    images = [prepared(image, graph, scale) for image in calibration.images]
-    before = calibration.judge(labels_by(load(file, format), graph, scale))
+    images = _Prepared(calibration.images, interface)
+    sizes = sorted({(height, width) for *_, height, width in (image.shape for image in calibration.images)})
+    before = _evaluated(file, format, interface, calibration)
     original = file.with_name(f"float32{file.suffix}")
     for part in _parts(file):
         part.rename(original.with_suffix(part.suffix))
     tried = []
     for kept in KEPT:
         with Progress("int8: calibrating"):
-            _QUANTIZERS[format](original, file, images, kept)
-        run = load(file, format)
-        result = Quantized(before, calibration.judge(labels_by(run, graph, scale)), kept)
+            doing = f"calibrating int8 with {len(images)} images of {_span(sizes)}"
+            call(NAMES[format], doing, QUANTIZERS[format], original, file, kept, served=images)
+        result = Quantized(before, _evaluated(file, format, interface, calibration), kept)
         tried.append(result)
         if result.drop <= calibration.max_drop:
-            for tried_with in test_images(SIZES):
-                attempt(run, graph, tried_with, trained)
+            smallest = smallest_side(file, format, interface)
+            parts = from_size(smallest.side, described) | {"processor": processor()}
+            call(NAMES[format], "describing an int8 file", describe, file, format, parts)
             for part in _parts(original):
                 part.unlink()
-            return result
+            return replace(result, smallest=smallest)
     best = min(tried, key=lambda result: result.drop)
     raise RequestError(
         f"precision=int8 costs {best.drop:.2f} points of mIoU at best ({100 * best.before:.2f} to "
@@ -111,68 +123,31 @@ def quantize(file: Path, format: str, graph: ExportGraph, trained: Trained, cali
     )
 
 
+class _Prepared(Sequence[npt.NDArray[Any]]):
+    """Images as a file takes them, each made when it is asked for."""
+
+    def __init__(self, images: Sequence[Tensor], interface: Interface) -> None:
+        self.images = images
+        self.interface = interface
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: Any) -> Any:
+        return prepared(self.images[index], self.interface)
+
+
+def _span(sizes: Sequence[tuple[int, int]]) -> str:
+    """Sizes, as messages show them: the first, and the last where it is another one."""
+    return " to ".join(dict.fromkeys(f"{height}x{width}" for height, width in (sizes[0], sizes[-1])))
+
+
+def _evaluated(file: Path, format: str, interface: Interface, calibration: Calibration) -> float:
+    """The mIoU of a file, 0 to 1."""
+    with ExternalRun(file, format) as run:
+        return calibration.judge(labels_by(run, interface))
+
+
 def _parts(file: Path) -> list[Path]:
     """The files of a model: OpenVINO's has its weights beside it."""
     return [part for part in (file, file.with_suffix(".bin")) if part.exists()]
-
-
-def _onnx(original: Path, file: Path, images: list[npt.NDArray[Any]], kept: tuple[str, ...]) -> None:
-    """By ONNX Runtime's own quantization: the only one whose every convolution it then runs in int8.
-
-    Weights of 7 bits: processors without VNNI add up pairs of products in 16 bits, which 8 would overflow.
-    """
-    onnx, quantization = _packages("onnx", "onnxruntime.quantization", install="onnx onnxruntime")
-
-    class Images(quantization.CalibrationDataReader):  # type: ignore[misc,name-defined]
-        def __init__(self) -> None:
-            self.left = iter(images)
-
-        def get_next(self) -> dict[str, Any] | None:
-            image = next(self.left, None)
-            return None if image is None else {INPUT: image}
-
-    nodes = [node.name for node in onnx.load(original).graph.node]
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)  # it advises pre-processing, which the graph has had
-    try:
-        quantization.quantize_static(
-            str(original),
-            str(file),
-            Images(),
-            quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "Add", "Concat", "Relu"],
-            nodes_to_exclude=[name for name in nodes if any(f"/{part}/" in name for part in kept)],
-            per_channel=True,
-            reduce_range=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-        )
-    finally:
-        root.setLevel(level)
-
-
-def _openvino(original: Path, file: Path, images: list[npt.NDArray[Any]], kept: tuple[str, ...]) -> None:
-    """By NNCF, with its own guard against the overflow of processors without VNNI."""
-    openvino, nncf = _packages("openvino", "nncf", install="openvino nncf")
-    nncf.set_log_level(logging.ERROR)
-    quantized = nncf.quantize(
-        openvino.Core().read_model(str(original)),
-        nncf.Dataset(images, lambda image: {INPUT: image}),
-        preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(images),
-        ignored_scope=nncf.IgnoredScope(patterns=[f".*/{part}/.*" for part in kept], validate=False),
-    )
-    openvino.save_model(quantized, file, compress_to_fp16=False)
-
-
-def _packages(*names: str, install: str) -> list[Any]:
-    try:
-        return [importlib.import_module(name) for name in names]
-    except ImportError as error:
-        raise RequestError(
-            f"precision=int8 needs {error.name}, which is not installed: pip install {install}."
-        ) from None
-
-
-_QUANTIZERS = {"onnx": _onnx, "openvino": _openvino}

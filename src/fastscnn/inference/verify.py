@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,20 +10,43 @@ import torch
 from torch import Tensor
 
 from fastscnn.data.normalize import normalize
-from fastscnn.errors import RequestError
-from fastscnn.inference.backends import needed
-from fastscnn.inference.graph import INPUT, ExportGraph
+from fastscnn.errors import Crash, RequestError
+from fastscnn.inference.external import named
+from fastscnn.inference.graph import ExportGraph
 from fastscnn.inference.trained import Trained
 from fastscnn.kernels import upsample_labels
 from fastscnn.network.blocks import downscale, resize
 
 Run = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+"""An exported file that is ready to run: images, as the file takes them, to its answer."""
 Shape = tuple[int, int, int]
 
 SIZES: tuple[Shape, ...] = ((2, 360, 480), (1, 97, 203), (3, 33, 65), (1, 8, 200), (2, 16, 8), (1, 1, 1))
 """Batch, height and width of the images that an export is tried with."""
 TOLERANCE = 1e-4
 """How far a logit may be off, as a share of the largest one; rounding alone is a tenth of that."""
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What an exported file takes and gives.
+
+    Attributes:
+        input: As `ExportGraph` has it.
+        output: As `ExportGraph` has it.
+        classes: Their number.
+        scale: Height and width of what the network sees, as a share of the image's.
+    """
+
+    input: str
+    output: str
+    classes: int
+    scale: float
+
+    @classmethod
+    def of(cls, graph: ExportGraph, trained: Trained) -> "Interface":
+        """That of a file which is made of a graph."""
+        return cls(graph.input, graph.output, trained.classes.num_classes, trained.scale)
 
 
 @dataclass(frozen=True)
@@ -53,41 +75,6 @@ class Comparison:
         return f"{found} ({sizes})"
 
 
-def load(file: Path, format: str, threads: int | None = None) -> Run:
-    """Open an exported file with the runtime that it is for, on the CPU, in float32 where it is not int8.
-
-    Args:
-        file: The file.
-        format: `onnx`, `openvino` or `torch`.
-        threads: Threads of a call; None for the runtime's own number.
-
-    Raises:
-        RequestError: The runtime is not installed.
-    """
-    if format == "onnx":
-        runtime = needed("onnx")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        options.log_severity_level = 3
-        session = runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        return lambda images: session.run(None, {INPUT: images})[0]
-    if format == "openvino":
-        core = needed("openvino").Core()
-        settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-        program = core.compile_model(
-            core.read_model(str(file)), "CPU", settings | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
-        )
-        return lambda images: np.array(program(images)[0])
-    module = torch.export.load(file).module()
-
-    def run(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        with torch.inference_mode():
-            answer: npt.NDArray[Any] = module(torch.from_numpy(images)).numpy()
-        return answer
-
-    return run
-
-
 def compare(run: Run, graph: ExportGraph, trained: Trained, shapes: Sequence[Shape] = SIZES) -> Comparison:
     """Try an export with images of several sizes against the network as it was trained, BatchNorm and all.
 
@@ -102,13 +89,15 @@ def compare(run: Run, graph: ExportGraph, trained: Trained, shapes: Sequence[Sha
 
     Raises:
         RequestError: It fails, or it disagrees; names the size and the difference.
+        Crash: The runtime of a file in a child process (`ExternalRun`) ended.
     """
+    interface = Interface.of(graph, trained)
     largest, changed, pixels = 0.0, 0, 0
     for images in test_images(shapes):
-        answer = torch.from_numpy(attempt(run, graph, images, trained))
+        answer = torch.from_numpy(attempt(run, interface, images))
         with torch.inference_mode():
             coarse = trained.network.coarse_logits(network_input(images, trained.scale))
-            full = resize(coarse, _size(prepared(images, graph, trained.scale)))
+            full = resize(coarse, _size(prepared(images, interface)))
         tolerance = max(TOLERANCE * float(coarse.abs().max()), 1e-6)
         pixels += answer[:, 0].numel() if answer.ndim == 4 else answer.numel()
         if graph.output == "labels":
@@ -128,25 +117,28 @@ def compare(run: Run, graph: ExportGraph, trained: Trained, shapes: Sequence[Sha
     return Comparison(tuple(shapes), None if of_labels else largest, changed if of_labels else None, pixels)
 
 
-def attempt(run: Run, graph: ExportGraph, images: Tensor, trained: Trained) -> npt.NDArray[Any]:
+def attempt(run: Run, interface: Interface, images: Tensor) -> npt.NDArray[Any]:
     """Run an export on uint8 images [B, 3, H, W]; its answer, of the right shape and type.
 
     Raises:
         RequestError: It fails, or its answer is of another shape or type, or not finite.
+        Crash: As `compare`.
     """
-    given = prepared(images, graph, trained.scale)
+    given = prepared(images, interface)
     try:
         answer = run(given)
+    except Crash:
+        raise
     except Exception as error:  # each runtime has errors of its own
         raise RequestError(f"{_named(images)}: {str(error).splitlines()[0]}") from None
-    batch, classes = len(images), trained.classes.num_classes
-    coarse = [-(-side // 8) for side in _size(network_input(images, trained.scale))]
+    batch = len(images)
+    coarse = [-(-side // 8) for side in _size(network_input(images, interface.scale))]
     shape = {
         "labels": (batch, *_size(given)),
-        "logits": (batch, classes, *coarse),
-        "probabilities": (batch, classes, *_size(given)),
-    }[graph.output]
-    dtype = np.uint8 if graph.output == "labels" else np.float32
+        "logits": (batch, interface.classes, *coarse),
+        "probabilities": (batch, interface.classes, *_size(given)),
+    }[interface.output]
+    dtype = np.uint8 if interface.output == "labels" else np.float32
     if answer.shape != shape or answer.dtype != dtype:
         raise RequestError(
             f"{_named(images)}: the answer is {answer.dtype} {list(answer.shape)}, not {dtype.__name__} {list(shape)}."
@@ -156,23 +148,23 @@ def attempt(run: Run, graph: ExportGraph, images: Tensor, trained: Trained) -> n
     return answer
 
 
-def labels_by(run: Run, graph: ExportGraph, scale: float) -> Callable[[Tensor], Tensor]:
+def labels_by(run: Run, interface: Interface) -> Callable[[Tensor], Tensor]:
     """What makes train ids, uint8 [B, H, W], of images, uint8 [B, 3, H, W], whatever an export takes and gives."""
 
     def labels(images: Tensor) -> Tensor:
-        answer = torch.from_numpy(run(prepared(images, graph, scale)))
-        if graph.output == "labels":
+        answer = torch.from_numpy(run(prepared(images, interface)))
+        if interface.output == "labels":
             return answer
-        if graph.output == "probabilities":
+        if interface.output == "probabilities":
             return answer.argmax(1).to(torch.uint8)
         return upsample_labels(answer, _size(images))
 
     return labels
 
 
-def prepared(images: Tensor, graph: ExportGraph, scale: float) -> npt.NDArray[Any]:
-    """Images uint8 [B, 3, H, W] as the graph takes them."""
-    given = images if graph.input == "uint8" else network_input(images, scale)
+def prepared(images: Tensor, interface: Interface) -> npt.NDArray[Any]:
+    """Images uint8 [B, 3, H, W] as an export takes them."""
+    given = images if interface.input == "uint8" else network_input(images, interface.scale)
     array: npt.NDArray[Any] = given.contiguous().numpy()
     return array
 
@@ -199,4 +191,4 @@ def _size(images: Any) -> tuple[int, int]:
 
 def _named(images: Tensor) -> str:
     batch, _, height, width = images.shape
-    return f"{batch} image{'s' if batch > 1 else ''} of {height}x{width}"
+    return named(batch, height, width)

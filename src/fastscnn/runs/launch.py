@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from fastscnn.errors import RequestError
+from fastscnn.errors import Crash, RequestError
 from fastscnn.runs.config import check_config, explain
 from fastscnn.runs.multirun import DONE, FAILED, WRONG_REQUEST, Job, close_multirun, current_job, current_multirun
 from fastscnn.utils.files import WriteError, disk_is_full, why_not_written
@@ -116,6 +116,8 @@ def report(error: Exception) -> int:
     elif isinstance(error, OSError) and (isinstance(error, WriteError) or disk_is_full(error)):
         # No fault of the program: a traceback would tell nothing.
         print(f"{_job_label()}failed: {why_not_written(error)}", file=sys.stderr)
+    elif isinstance(error, Crash):
+        print(f"{_job_label()}failed: {error}", file=sys.stderr)
     else:
         traceback.print_exception(error)
         print(f"{_job_label()}failed: {type(error).__name__}: {error}", file=sys.stderr)

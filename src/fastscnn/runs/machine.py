@@ -12,25 +12,22 @@ VECTORS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_til
 def describe_machine() -> dict[str, Any]:
     """Processor, cores, memory and operating system of this machine."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": _memory_gib(),
         "system": platform.system(),
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name and those of its instructions that decide how fast it multiplies."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor()
     info = dict(line.split(":", 1) for line in lines if ":" in line)
     values = {key.strip(): value.strip() for key, value in info.items()}
-    vectors = [
-        flag
-        for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile")
-        if flag in values.get("flags", "").split()
-    ]
+    vectors = [flag for flag in VECTORS if flag in values.get("flags", "").split()]
     return f"{values.get('model name', platform.processor())} ({', '.join(vectors)})"
 
 

@@ -1,0 +1,84 @@
+"""An exported file in its runtime in a child process, so that a crash of the runtime is an error like any other."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from fastscnn.errors import Crash
+from fastscnn.inference.runtimes import NAMES, load
+from fastscnn.runs.machine import processor
+from fastscnn.utils import isolated
+
+
+class ExternalRun:
+    """An exported file that runs in a child process; another child is started after a crash. See `Run`.
+
+    Args:
+        file: The file.
+        format: `onnx`, `openvino` or `torch`.
+
+    Raises:
+        Crash: The runtime ended its process, here or in a later call; names it, the size and the processor.
+        RequestError: The runtime is not installed.
+    """
+
+    def __init__(self, file: Path, format: str) -> None:
+        self.file = file
+        self.format = format
+        self._child: isolated.Hosted | None = None
+
+    def __call__(self, images: npt.NDArray[Any], *, fixed: bool = False) -> npt.NDArray[Any]:
+        """Images to the file's answer, in the child."""
+        batch, _, height, width = images.shape
+        try:
+            if self._child is None:
+                self._child = isolated.Hosted(load, self.file, self.format)
+            answer: npt.NDArray[Any] = self._child(images, fixed=fixed)
+        except Crash as crash:
+            self.close()
+            raise crashed(NAMES[self.format], f"on {named(batch, height, width)}", crash) from None
+        return answer
+
+    def __enter__(self) -> "ExternalRun":
+        """End the child with the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child; the next call starts another one."""
+        if self._child is not None:
+            self._child.close()
+        self._child = None
+
+
+def call(runtime: str, doing: str, function: Callable[..., Any], *arguments: Any, **options: Sequence[Any]) -> Any:
+    """Call a function of an external runtime in a child process.
+
+    Args:
+        runtime: What it is called.
+        doing: What it does, for a crash's sentence, such as `calibrating int8 with 3 images of 64x96`.
+        function: As `isolated.run` takes it.
+        arguments: As `isolated.run` takes them.
+        options: `served`, as `isolated.run` takes it.
+
+    Raises:
+        Crash: The runtime ended its process; names it, what it did and the processor.
+    """
+    try:
+        return isolated.run(function, *arguments, **options)
+    except Crash as crash:
+        raise crashed(runtime, doing, crash) from None
+
+
+def crashed(runtime: str, doing: str, crash: Crash) -> Crash:
+    """The sentence that a crash of a runtime becomes."""
+    return Crash(f"{runtime} crashed ({crash.how}) {doing}, on this processor: {processor()}.", crash.how)
+
+
+def named(batch: int, height: int, width: int) -> str:
+    """Images of a size, as messages show them."""
+    return f"{batch} image{'s' if batch > 1 else ''} of {height}x{width}"

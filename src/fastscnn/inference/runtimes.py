@@ -1,0 +1,186 @@
+"""Exported files in the runtimes that they are for. Few imports: a child process imports this and little else."""
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fastscnn.errors import RequestError
+
+PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
+"""The package that runs a format."""
+NAMES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "torch": "torch"}
+"""What the runtime of a format is called."""
+SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2", "safetensors": ""}
+"""What a format's file name ends with; safetensors is a folder."""
+TITLE = "fastscnn"
+"""Where a file holds its description: `rt_info` of OpenVINO, the extra file `fastscnn.json` of torch."""
+INPUT = "images"
+"""Name of a file's input."""
+
+
+class Run(Protocol):
+    """An exported file that is ready to run."""
+
+    def __call__(self, images: npt.NDArray[Any], *, fixed: bool = False) -> npt.NDArray[Any]:
+        """Images, as the file takes them, to its answer; `fixed`: by a program for images of this shape alone."""
+
+
+def needed(backend: str) -> Any:
+    """The package that runs a backend.
+
+    Raises:
+        RequestError: It is not installed; says how it is.
+    """
+    package = PACKAGES[backend]
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise RequestError(
+            f"backend={backend} needs {package}, which is not installed: pip install {package}."
+        ) from None
+
+
+def load(file: Path, format: str, threads: int | None = None) -> Run:
+    """Open an exported file with the runtime that it is for, on the CPU, in float32 where it is not int8.
+
+    Args:
+        file: The file.
+        format: `onnx`, `openvino` or `torch`.
+        threads: Threads of a call; None for the runtime's own number.
+
+    Raises:
+        RequestError: The runtime is not installed.
+    """
+    return {"onnx": _onnx, "openvino": _openvino, "torch": _torch}[format](file, threads)
+
+
+def _onnx(file: Path, threads: int | None) -> Run:
+    runtime = needed("onnx")
+
+    def session(shape: tuple[int, ...] = ()) -> Any:
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3
+        for name, length in zip(dimensions, shape, strict=False):
+            if isinstance(name, str):
+                options.add_free_dimension_override_by_name(name, length)
+        return runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+    dimensions: list[str | int] = []
+    of_any_size = session()
+    image = of_any_size.get_inputs()[0]
+    dimensions = image.shape
+
+    def run(images: npt.NDArray[Any], *, fixed: bool = False) -> npt.NDArray[Any]:
+        program = session(images.shape) if fixed else of_any_size
+        answer: npt.NDArray[Any] = program.run(None, {image.name: images})[0]
+        return answer
+
+    return run
+
+
+def _openvino(file: Path, threads: int | None) -> Run:
+    core = needed("openvino").Core()
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    settings |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
+
+    def compiled(shape: tuple[int, ...] = ()) -> Any:
+        model = core.read_model(str(file))
+        if shape:
+            model.reshape(list(shape))
+        return core.compile_model(model, "CPU", settings)
+
+    of_any_size = compiled()
+
+    def run(images: npt.NDArray[Any], *, fixed: bool = False) -> npt.NDArray[Any]:
+        program = compiled(images.shape) if fixed else of_any_size
+        return np.array(program(images)[0])
+
+    return run
+
+
+def _torch(file: Path, threads: int | None) -> Run:
+    import torch
+
+    module = torch.export.load(file).module()
+    if threads:
+        torch.set_num_threads(threads)
+
+    def run(images: npt.NDArray[Any], *, fixed: bool = False) -> npt.NDArray[Any]:
+        with torch.inference_mode():
+            answer: npt.NDArray[Any] = module(torch.from_numpy(images)).numpy()
+        return answer
+
+    return run
+
+
+def convert_to_openvino(onnx: bytes, file: Path, described: Mapping[str, str]) -> None:
+    """Write an ONNX model as OpenVINO's `.xml` and `.bin`, with a description.
+
+    All weights stay in float32; OpenVINO's own default would round them to float16.
+    """
+    openvino = needed("openvino")
+    _save(openvino, openvino.Core().read_model(onnx), file, described)
+
+
+def describe(file: Path, format: str, described: Mapping[str, str]) -> None:
+    """Add to the description in a file, or replace parts of it.
+
+    Args:
+        file: A file for ONNX Runtime or OpenVINO.
+        format: `onnx` or `openvino`.
+        described: The parts.
+    """
+    beside = file.with_name(f"described{file.suffix}")
+    if format == "onnx":
+        import onnx
+
+        model = onnx.load(file)
+        before = {entry.key: entry.value for entry in model.metadata_props}
+        onnx.helper.set_model_props(model, before | dict(described))
+        onnx.save(model, beside)
+    else:
+        openvino = needed("openvino")
+        _save(openvino, openvino.Core().read_model(str(file)), beside, described)
+        beside.with_suffix(".bin").replace(file.with_suffix(".bin"))
+    beside.replace(file)
+
+
+def _save(openvino: Any, model: Any, file: Path, described: Mapping[str, str]) -> None:
+    for key, text in described.items():
+        model.set_rt_info(text, [TITLE, key])
+    openvino.save_model(model, file, compress_to_fp16=False)
+
+
+def read_description(file: Path) -> dict[str, str]:
+    """What an ONNX or OpenVINO file says about itself; empty where it was not written here, or cannot be read."""
+    try:
+        return _read_onnx(file) if file.suffix == ".onnx" else _read_xml(file)
+    except (OSError, ValueError, SyntaxError, RuntimeError):
+        return {}
+
+
+def _read_onnx(file: Path) -> dict[str, str]:
+    runtime = needed("onnx")
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    session = runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    return dict(session.get_modelmeta().custom_metadata_map)
+
+
+def _read_xml(file: Path) -> dict[str, str]:
+    from xml.etree import ElementTree
+
+    entries = ElementTree.parse(file).getroot().find(f"rt_info/{TITLE}")
+    return {} if entries is None else {entry.tag: entry.get("value", "") for entry in entries}
+
+
+def value(described: Mapping[str, str], key: str) -> Any:
+    """A part of a description that is JSON; None where it is not there."""
+    return json.loads(described[key]) if key in described else None

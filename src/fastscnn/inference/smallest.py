@@ -1,0 +1,81 @@
+"""From which size on an int8 file works: some runtimes crash on small images on some processors."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from fastscnn.errors import Crash, RequestError
+from fastscnn.inference.external import ExternalRun
+from fastscnn.inference.verify import SIZES, Interface, Run, Shape, attempt, prepared, test_images
+
+SIDES = (256, 128, 64, 32, 16, 8, 4, 2)
+"""Sides that are tried where a file fails at one of the sizes that every export is tried with."""
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """From which size on a file works.
+
+    Attributes:
+        side: Height and width of its input that both must have, in pixels; 1 where it works at every size.
+        reason: What happens below, in one sentence; None where it works at every size.
+    """
+
+    side: int
+    reason: str | None
+
+    def __str__(self) -> str:
+        if self.reason is None:
+            return "runs at every size"
+        return f"runs from {self.side} pixels a side on; below, {self.reason}"
+
+
+EVERY_SIZE = Smallest(1, None)
+
+
+def smallest_side(file: Path, format: str, interface: Interface) -> Smallest:
+    """Find the smallest side from which on an int8 file answers; every try is made in a child process.
+
+    Args:
+        file: The file.
+        format: `onnx` or `openvino`.
+        interface: What it takes and gives.
+
+    Raises:
+        Crash: Its runtime crashes on larger images too.
+        RequestError: It fails on larger images too.
+    """
+    with ExternalRun(file, format) as run:
+        failures = [(shape, error) for shape in SIZES if (error := _failure(run, interface, shape))]
+        if not failures:
+            return EVERY_SIZE
+        largest, reason = max(failures, key=lambda failure: min(failure[0][1:]))
+        found = None
+        for side in SIDES:
+            above = side > min(largest[1:])
+            error = _failures(run, interface, side) if above else reason
+            if error is not None:
+                if found is None:
+                    raise error
+                break
+            found = side
+        assert found is not None
+        images = test_images([(1, found, found)])[0]
+        return Smallest(min(prepared(images, interface).shape[2:]), str(reason))
+
+
+def _failures(run: ExternalRun, interface: Interface, side: int) -> Crash | RequestError | None:
+    """What goes wrong on images of that side, also by a program for this size alone; None where nothing does."""
+    shapes = ((1, side, side), (2, side, side + 1), (1, side + 7, side), (1, side, 4 * side))
+    for shape in shapes:
+        if error := _failure(run, interface, shape):
+            return error
+    return _failure(partial(run, fixed=True), interface, shapes[0])
+
+
+def _failure(run: Run, interface: Interface, shape: Shape) -> Crash | RequestError | None:
+    try:
+        attempt(run, interface, test_images([shape])[0])
+    except (Crash, RequestError) as error:
+        return error
+    return None
