@@ -323,5 +323,7 @@ def test_training_and_validation_are_shown_while_they_wait(stdout, tmp_path, wor
 def test_helper_is_imported_without_what_is_slow():
     code = "import sys, fastscnn.utils.progress; print({'torch', 'rich', 'numpy'} & set(sys.modules))"
     path = os.pathsep.join(sys.path)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": path})
+    environment = {"PYTHONPATH": path}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
     assert done.stdout.strip() == "set()", done.stderr
