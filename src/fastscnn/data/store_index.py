@@ -31,7 +31,7 @@ class Index:
     def read(self) -> None:
         """Take over what is on disk."""
         try:
-            lines = self.path.read_text(errors="replace").splitlines()
+            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             lines = []
         frames = filter(None, map(_parsed, lines))
@@ -65,9 +65,10 @@ class Index:
     def rewrite(self) -> None:
         """Write the index anew, without what is out of date, and leave it open to add to."""
         partial = self.path.with_suffix(".partial")
-        partial.write_text(f"# {self.about}\n" + "".join(map(_line, self.frames.values())))
+        lines = [f"# {self.about}\n", *map(_line, self.frames.values())]
+        partial.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
         partial.replace(self.path)
-        self._file = self.path.open("a")
+        self._file = self.path.open("a", encoding="utf-8")
 
 
 def _line(stored: Stored) -> str:

@@ -132,7 +132,7 @@ def write_streets(root: Path, spec: StreetsSpec, workers: int | None = None, pro
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         _write_frames(partial, spec, workers or _cores(), progress)
-        (partial / MANIFEST).write_text(json.dumps(_manifest(spec), indent=2) + "\n")
+        (partial / MANIFEST).write_text(json.dumps(_manifest(spec), indent=2) + "\n", encoding="utf-8")
         partial.rename(root)
 
 
@@ -146,7 +146,7 @@ def _is_finished(root: Path, spec: StreetsSpec) -> bool:
         return False
     fix = "Set data.root=DIR to another folder, or delete this one."
     try:
-        found = json.loads((root / MANIFEST).read_text())
+        found = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise ValueError(f"data.root={root} holds files that are not synthetic streets. {fix}") from None
     if found != _manifest(spec):

@@ -14,6 +14,7 @@ from fastscnn.data.classes import ClassTable
 from fastscnn.errors import RequestError
 from fastscnn.utils.files import disk_is_full, remove, replaced
 from fastscnn.utils.image_files import ImageFileError
+from fastscnn.utils.names import portable
 
 NAME = "predict.json"
 """The manifest of a folder of predictions. What is older than it was made by something else."""
@@ -165,11 +166,6 @@ class Note:
             target.write_text(json.dumps(self.content, indent=2) + "\n", encoding="utf-8")
             if self.since is not None:
                 os.utime(target, ns=(self.since, self.since))
-
-
-def portable(path: str | Path) -> str:
-    """A path as UTF-8 has it, whatever the locale makes of its bytes."""
-    return os.fsencode(path).decode("utf-8", "surrogateescape")
 
 
 def digest(path: Path) -> str:

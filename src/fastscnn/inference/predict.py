@@ -14,13 +14,13 @@ from fastscnn.errors import RequestError
 from fastscnn.inference import video
 from fastscnn.inference.draw import drawn
 from fastscnn.inference.media import Source, find_sources
-from fastscnn.inference.note import Input, Note, Outcome, digest, portable, told_when_stopped
+from fastscnn.inference.note import Input, Note, Outcome, digest, told_when_stopped
 from fastscnn.inference.pipeline import overlapped
 from fastscnn.inference.segmenter import Segmenter
 from fastscnn.inference.video_reading import frames_of, need_av
 from fastscnn.utils.files import check_writable, replaced, write_png
 from fastscnn.utils.images import read_rgb
-from fastscnn.utils.names import file_name
+from fastscnn.utils.names import file_name, portable
 from fastscnn.utils.progress import Progress
 
 Picture = npt.NDArray[np.uint8]

@@ -28,6 +28,7 @@ from fastscnn.training.progress import ProgressLine
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.training.task import Result, Task, dataset_of
 from fastscnn.utils.files import WriteError, check_writable, write_json, write_png
+from fastscnn.utils.names import native
 
 
 def evaluate(config: DictConfig) -> Result:
@@ -192,7 +193,7 @@ def data_config(chosen: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str
     settings = {key: value for key, value in chosen.items() if value is not None}
     if "dataset" in settings:
         return {"root": None, **settings}
-    merged = {**saved, **settings}
+    merged = {**saved, "root": saved["root"] and native(saved["root"]), **settings}
     if merged["root"] and not Path(merged["root"]).expanduser().exists() and "root" not in settings:
         merged["root"] = os.environ.get("CITYSCAPES_DATASET", merged["root"])
     return merged

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 LONGEST = 255
 """Bytes of the longest file name that common file systems take."""
@@ -47,3 +48,13 @@ def file_name(stem: str, ending: str) -> str:
     digest = hashlib.sha256(data).hexdigest()[:10]
     whole = data[: room - 11].decode("utf-8", "ignore").encode()  # without half a letter at its end
     return f"{os.fsdecode(whole)}-{digest}{ending}"
+
+
+def portable(path: str | Path) -> str:
+    """A path as UTF-8 has it, for a file that is read under any locale; the opposite of `native`."""
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
+
+
+def native(path: str) -> str:
+    """A path that was written as UTF-8, in the form in which this process opens it; the opposite of `portable`."""
+    return os.fsdecode(path.encode("utf-8", "surrogateescape"))
