@@ -70,7 +70,7 @@ class Disk:
     def fill(self) -> None:
         """From now on no byte can be written to it that it has not given room for already."""
         if self.mounted:
-            with (self.folder / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            with (self.folder / "filler").open("ab", buffering=0) as file, contextlib.suppress(OSError):
                 for size in (2**16, 1):
                     with contextlib.suppress(OSError):
                         while True:

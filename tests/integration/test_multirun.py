@@ -1,9 +1,10 @@
 """`python src/train.py -m`: a run for each job, failures told at once, and only what is left when called again."""
 
 import json
+import subprocess
 
 import pytest
-from conftest import FAST
+from conftest import FAST, command
 from test_tracking import records
 
 from fastscnn.runs.record import read_record
@@ -82,3 +83,14 @@ def test_multirun_called_again_runs_only_what_is_not_finished(run, called, setti
     assert len(read_record(third)["resumed"]) == 1 and "resumed" not in read_record(first)
     statuses = [line.split()[2] for line in done.stdout.partition("3 jobs, group")[2].splitlines()[1:4]]
     assert statuses == ["skipped", "failed", "continued"]
+
+
+@pytest.mark.slow
+def test_two_calls_in_the_same_moment_train_no_job_twice(settings, tmp_path):
+    arguments = command("train.py", "-m", "seed=0,1", *settings, "logger=csv", cwd=tmp_path)
+    calls = [subprocess.Popen(**arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in "ab"]
+    printed = [call.communicate(timeout=250) for call in calls]
+    assert [call.returncode for call in calls] == [0, 0], printed
+    seeds = [read_record(folder)["seed"] for folder in folders(tmp_path / "outputs")]
+    assert sorted(seeds) == [0, 1]
+    assert {read_record(folder)["status"] for folder in folders(tmp_path / "outputs")} == {"finished"}

@@ -64,6 +64,19 @@ def test_program_that_is_started_does_not_have_the_lock(tmp_path):
     subprocess.run(["kill", sleeper], check=True, timeout=60)
 
 
+def test_lock_whose_file_was_removed_is_that_of_the_new_file(tmp_path):
+    path = tmp_path / "lock"
+    first, found = take(path), []
+    waiting = threading.Thread(target=lambda: found.append(take(path, wait=60)))
+    waiting.start()
+    first.release(remove=True)
+    waiting.join()
+    assert is_held(path)
+    assert take(path) is None
+    found[0].release(remove=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_readers_do_not_take_it_from_each_other(tmp_path):
     path = tmp_path / "lock"
     take(path).release()

@@ -16,7 +16,8 @@ from fastscnn.reports.groups import Group, default_baselines, group_key, group_r
 from fastscnn.reports.page import write_page
 from fastscnn.reports.records import Evaluation, Run, read_all
 from fastscnn.reports.views import NUMERIC, group_labels, run_views
-from fastscnn.reports.write import markdown, run_csv, show, write_text
+from fastscnn.reports.write import markdown, run_csv, show
+from fastscnn.utils.files import check_writable, write_text
 
 
 def compare(config: DictConfig) -> Path:
@@ -30,6 +31,8 @@ def compare(config: DictConfig) -> Path:
     for folder in folders:
         if not folder.is_dir():
             raise RequestError(f"runs={folder} is no folder: set runs=DIR to one that holds runs, such as outputs.")
+    output = Path(plain["output"]).expanduser() if plain["output"] else folders[0] / "compare"
+    check_writable(output, "output")
     runs, evaluations, warnings = read_all(folders)
     if not runs:
         where = ", ".join(map(str, folders))
@@ -38,14 +41,9 @@ def compare(config: DictConfig) -> Path:
         raise RequestError(f"gallery={plain['gallery']} is not a whole number of 0 or more: set gallery=N.")
     chosen = filtered(runs, plain["filter"])
     comparison, groups = build(chosen, evaluations, plain, warnings)
-    output = Path(plain["output"]).expanduser() if plain["output"] else folders[0] / "compare"
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        write_text(output / "comparison.md", markdown(comparison))
-        write_text(output / "comparison.csv", run_csv(chosen, groups))
-        write_page(comparison, output / "index.html")
-    except OSError as error:
-        raise RequestError(f"output={output} cannot be written ({error.strerror}): set output=DIR.") from None
+    write_text(output / "comparison.md", markdown(comparison))
+    write_text(output / "comparison.csv", run_csv(chosen, groups))
+    write_page(comparison, output / "index.html")
     show(comparison)
     print(f"The page: {output / 'index.html'}")
     return output / "index.html"

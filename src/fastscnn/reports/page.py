@@ -12,7 +12,7 @@ from typing import Any
 
 from fastscnn.reports.content import Comparison, RunView, Table
 from fastscnn.reports.panels import gallery_html
-from fastscnn.reports.write import write_text
+from fastscnn.utils.files import write_text
 
 PAPER_COLOURS = ("#9aa0a6", "#5f6368")
 LONG = 20

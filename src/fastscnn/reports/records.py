@@ -69,7 +69,7 @@ class Run:
         path = self.folder / METRICS
         if not path.exists():
             return Curve((), (), ())
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             header = next(csv.reader([file.readline()]), [])
             if metric not in header or STEP not in header or "epoch" not in header:
                 return Curve((), (), ())
@@ -162,7 +162,7 @@ def read_all(folders: Iterable[Path]) -> tuple[list[Run], list[Evaluation], list
 
 
 def _evaluation(path: Path) -> Evaluation:
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     _check_metrics({"metrics": content["metrics"]})
     Path(content["checkpoint"])
     evaluation = Evaluation(path.parent, content, content.get("run"))

@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Container, Iterable, Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -64,10 +63,3 @@ def show(comparison: Comparison) -> None:
     console.print(shown)
     for warning in comparison.warnings:
         console.print(f"warning: {warning}", highlight=False, soft_wrap=True, markup=False)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whose reader never sees half of it."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -1,5 +1,7 @@
 """A multirun that is called again: which of its jobs are done, run now, or can go on."""
 
+import hashlib
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,8 +12,8 @@ from omegaconf import DictConfig
 
 from fastscnn.errors import RequestError
 from fastscnn.runs.identity import chosen_identity
-from fastscnn.runs.multirun import CARRYING_OUT, DONE, Job, current_multirun, within
-from fastscnn.runs.record import LAST, RECORD, read_record
+from fastscnn.runs.multirun import CARRYING_OUT, DONE, RUNNING, Job, current_multirun, within
+from fastscnn.runs.record import LAST, RECORD, read_record, running_as
 from fastscnn.runs.resume import resolved, run_config
 
 
@@ -40,23 +42,41 @@ def left_to_do(config: DictConfig, job: Job) -> bool:
 
     The job of a run that stopped goes on with it: `resume` of its config is set.
     """
-    earlier = None if config.rerun or config.resume else earlier_run(config)
+    if config.rerun or config.resume:
+        return True
+    if first_process():
+        job.claim(claim_file(config))
+    earlier = earlier_run(config)
     if earlier is None:
         return True
     folder, record = earlier.folder, earlier.record
     if record["status"] == "finished":
         print(f"{job.label}: finished already in {folder}; rerun=true trains it again", flush=True)
         job.keep(status="skipped", code=DONE, reason="finished already", folder=str(folder))
+        job.release()
         return False
     if record["status"] == "running":
-        where = f"process {record['pid']} on {record['host']}"
-        print(f"{job.label}: running now in {folder} ({where}), so it is left alone", flush=True)
-        job.keep(status="skipped", code=DONE, reason="running now", folder=str(folder))
+        print(f"{job.label}: running now in {folder} ({running_as(record)}), so it is left alone", flush=True)
+        job.keep(status="skipped", code=DONE, reason=RUNNING, folder=str(folder))
+        job.release()
         return False
     print(f"{job.label}: goes on in {folder}", flush=True)
     job.keep(status="continued", folder=str(folder))
     config.resume = str(folder)
     return True
+
+
+def claim_file(config: DictConfig) -> Path:
+    """What a job claims while it starts: a file that is the same for all that ask for the same."""
+    wanted = json.dumps(_comparable(config, _ignored()), sort_keys=True, default=str)
+    place = config.paths.run_dir or chosen_identity(config).name
+    digest = hashlib.sha256(f"{place}\n{wanted}".encode()).hexdigest()[:16]
+    return Path(config.paths.output_dir) / ".starting" / digest
+
+
+def first_process() -> bool:
+    """Whether this is not one of the others of a distributed run, whose first process does what one alone must do."""
+    return all(os.environ.get(rank, "0") == "0" for rank in ("SLURM_PROCID", "LOCAL_RANK"))
 
 
 def earlier_run(config: DictConfig) -> Earlier | None:
@@ -65,15 +85,20 @@ def earlier_run(config: DictConfig) -> Earlier | None:
     Two configs ask for the same where they differ in `CARRYING_OUT` alone. In a job of several cluster tasks only
     finished runs count: each task looks for itself, and only of these can they not see different things.
     """
-    multirun = current_multirun()
-    swept = multirun.swept if multirun else ()
-    ignored = [key for key in CARRYING_OUT if key not in swept]
+    ignored = _ignored()
     wanted = _comparable(config, ignored)
     found = [earlier for earlier in _runs(config) if _asks_for(earlier.folder, wanted, ignored)]
     if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
         found = [earlier for earlier in found if earlier.record["status"] == "finished"]
     best = max(found, key=lambda earlier: earlier.rank, default=None)
     return best if best and best.rank[0] > 0 else None
+
+
+def _ignored() -> list[str]:
+    """Settings in which two configs that ask for the same may differ."""
+    multirun = current_multirun()
+    swept = multirun.swept if multirun else ()
+    return [key for key in CARRYING_OUT if key not in swept]
 
 
 def _runs(config: DictConfig) -> Iterator[Earlier]:

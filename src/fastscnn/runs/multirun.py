@@ -16,8 +16,11 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fastscnn.runs.record import RECORD
-from fastscnn.utils.files import write_json
+from fastscnn.errors import RequestError
+from fastscnn.runs.record import RECORD, read_record
+from fastscnn.utils.files import check_writable, plain_json, why_not_written
+from fastscnn.utils.locks import Lock, NoLocks, take
+from fastscnn.utils.reserve import ReservedFile
 
 VARIABLE = "FASTSCNN_MULTIRUN"
 """Environment variable that tells the jobs, in whatever process a launcher starts them, of their multirun."""
@@ -42,6 +45,8 @@ CARRYING_OUT = (
 One of them that a multirun sweeps counts there like any other setting.
 """
 DONE, FAILED, WRONG_REQUEST = 0, 1, 2
+RUNNING = "running now"
+"""Why a job is skipped that another call is running."""
 SHOWN = ("val/miou", "val/top1")
 """What the summary shows of a run, the first of them that it has."""
 
@@ -96,6 +101,10 @@ class Job:
     reason: str = ""
     folder: str | None = None
 
+    def __post_init__(self) -> None:
+        self._claim: Lock | None = None
+        self._file: ReservedFile | None = None
+
     @property
     def label(self) -> str:
         """`job 0 (data=fine pretrain=none)`."""
@@ -111,6 +120,34 @@ class Job:
             yield
         finally:
             _job = None
+            self.release()
+            if self._file:
+                self._file.release()
+
+    def claim(self, path: Path) -> None:
+        """Be the only one that looks whether this job is to be done, and starts it, until its run is open.
+
+        Two multiruns that are called in the same moment would both find that it was not.
+
+        Args:
+            path: A file that stands for what the job asks for, in a folder that is made.
+        """
+        with contextlib.suppress(NoLocks):
+            while self._claim is None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileNotFoundError):  # another has just removed the folder
+                    self._claim = take(path)
+                    if self._claim is None:
+                        print(f"{self.label}: another call is starting it, which this one waits for", flush=True)
+                        self._claim = take(path, wait=None)
+
+    def release(self) -> None:
+        """Give the claim back."""
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            claim.release(remove=True)
+            with contextlib.suppress(OSError):
+                claim.path.parent.rmdir()
 
     def keep(self, **changes: Any) -> None:
         """Change what is known of the job, and write it where the multirun reads it.
@@ -121,11 +158,27 @@ class Job:
             setattr(self, name, value)
         multirun = current_multirun()
         if multirun and os.environ.get("SLURM_PROCID", "0") == "0":
-            multirun.folder.mkdir(parents=True, exist_ok=True)
-            write_json(multirun.folder / f"job-{self.number}.json", asdict(self))
+            self._write(multirun.folder / f"job-{self.number}.json")
+
+    def _write(self, path: Path) -> None:
+        """Write what is known of the job, also on a disk that is full since it began."""
+        data = (json.dumps(plain_json(asdict(self)), indent=2) + "\n").encode()
+        self._file = self._file or ReservedFile(path)
+        try:
+            try:
+                self._file.write(data)
+            except OSError:
+                self._file.write_last(data)
+            _unwritten.pop(self.number, None)
+        except OSError as error:
+            if self.number not in _unwritten:
+                print(why_not_written(error), file=sys.stderr)
+            _unwritten[self.number] = self
 
 
 _job: Job | None = None
+_unwritten: dict[int, Job] = {}
+"""Jobs of this process whose files could not be written, by number: the summary knows of them."""
 
 
 def keep_folder(folder: Path) -> None:
@@ -134,11 +187,23 @@ def keep_folder(folder: Path) -> None:
         _job.keep(folder=str(folder))
 
 
+def release_claim() -> None:
+    """Let others see the run that the job going on has opened, now that its config says what it is."""
+    if _job is not None:
+        _job.release()
+
+
 class AnnounceMultirun(Callback):
     """Hydra callback: tells the jobs of their multirun before they start."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Set the environment variable."""
+        """Set the environment variable; ends the command where the folders of the jobs cannot be written."""
+        try:
+            check_writable(Path(config.paths.output_dir), "paths.output_dir")
+            check_writable(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+        except RequestError as error:  # of which Hydra would make a warning
+            print(error, file=sys.stderr)
+            sys.exit(WRONG_REQUEST)
         multirun = Multirun.of(config.hydra.overrides.task, Path(config.hydra.sweep.dir).resolve())
         os.environ[VARIABLE] = json.dumps(asdict(multirun) | {"folder": str(multirun.folder)})
 
@@ -168,11 +233,15 @@ def close_multirun() -> int | None:
     if multirun is None:
         return None
     del os.environ[VARIABLE]
-    files = sorted(multirun.folder.glob("job-*.json"), key=lambda path: int(path.stem.partition("-")[2]))
-    jobs = [Job(**json.loads(path.read_text())) for path in files]
+    found = [Job(**json.loads(path.read_text(encoding="utf-8"))) for path in multirun.folder.glob("job-*.json")]
+    by_number = {job.number: job for job in found} | _unwritten
+    jobs = [by_number[number] for number in sorted(by_number)]
+    _unwritten.clear()
     for job in jobs:
         if job.status == "running":
             job.status, job.reason = "failed", "its process was killed"
+        elif job.reason == RUNNING:
+            _look_again(job)
     if not jobs:
         return None
     print(f"\n{len(jobs)} job{'s' if len(jobs) > 1 else ''}, group {multirun.group}:")
@@ -195,9 +264,21 @@ def within(key: str, settings: Sequence[str]) -> bool:
     return any(key == setting or key.startswith(f"{setting}.") for setting in settings)
 
 
+def _look_again(job: Job) -> None:
+    """What became of a job that another call was running when it was this one's turn: it may have failed there."""
+    try:
+        record = read_record(Path(job.folder or ""))
+    except (OSError, ValueError, KeyError) as error:
+        job.status, job.code, job.reason = "failed", FAILED, f"its run in another call is gone ({error})"
+        return
+    if record["status"] not in ("running", "finished"):
+        job.status, job.code = "failed", FAILED
+        job.reason = f"its run in another call {record['status']}: {record['error']}"
+
+
 def _best(job: Job) -> str:
     try:
-        metrics = json.loads((Path(job.folder or "") / RECORD).read_text())["metrics"]["best"]
+        metrics = json.loads((Path(job.folder or "") / RECORD).read_text(encoding="utf-8"))["metrics"]["best"]
     except (OSError, ValueError, KeyError):
         return "-"
     return next((f"{name} {metrics[name]:.4f}" for name in SHOWN if metrics.get(name) is not None), "-")

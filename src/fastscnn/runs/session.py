@@ -15,11 +15,12 @@ from pytorch_lightning.utilities import rank_zero_only
 from fastscnn.errors import RequestError
 from fastscnn.runs.identity import Identity, chosen_identity, recorded_identity
 from fastscnn.runs.metrics_csv import MetricsCSV
-from fastscnn.runs.multirun import keep_folder
+from fastscnn.runs.multirun import keep_folder, release_claim
 from fastscnn.runs.offline import set_aside_dead, set_aside_empty
-from fastscnn.runs.record import METRICS, RunRecord, new_run_id, recorded, run_folder
+from fastscnn.runs.record import METRICS, RunRecord, new_run_id, recorded, refuse_existing, run_folder
 from fastscnn.runs.resume import Resumed, cut_back, resume_command, write_config
 from fastscnn.runs.tracking import finish_seconds, wandb_tracker
+from fastscnn.utils.files import check_writable, replaced
 
 RUN_DIR_VARIABLE = "FASTSCNN_RUN_DIR"
 """Tells the processes of a distributed run, which start from the same command line, the folder of the first."""
@@ -38,6 +39,21 @@ class Session:
     folder: Path
     record: RunRecord | None
     loggers: list[Logger]
+
+
+def check_place(config: DictConfig, resumed: Resumed | None = None) -> None:
+    """Check, before anything is computed, that a new run's folder can be made, and any run's written.
+
+    Raises:
+        RequestError: It exists already, or cannot be written.
+    """
+    if resumed:
+        check_writable(resumed.folder, "resume")
+    elif config.paths.run_dir:
+        refuse_existing(Path(config.paths.run_dir))
+        check_writable(Path(config.paths.run_dir), "paths.run_dir")
+    else:
+        check_writable(Path(config.paths.output_dir), "paths.output_dir")
 
 
 @contextlib.contextmanager
@@ -71,6 +87,7 @@ def open_run(config: DictConfig, resumed: Resumed | None = None) -> Iterator[Ses
                 cut_back(folder / METRICS, resumed.epochs, finished=resumed.record["status"] == "finished")
             else:
                 _write_hydra_files(config, folder)
+            release_claim()
             loggers: list[Logger] = [MetricsCSV(folder / METRICS)]
             if config.logger.name == "wandb":
                 set_aside_dead(Path(config.paths.output_dir))
@@ -136,8 +153,7 @@ def _refuse_multirun(config: DictConfig) -> None:
 def _write_hydra_files(config: DictConfig, folder: Path) -> None:
     """The files that Hydra itself would write: what was composed, and from which overrides."""
     hydra = HydraConfig.get()
-    target = folder / ".hydra"
-    target.mkdir()
-    OmegaConf.save(config, target / "config.yaml")
-    OmegaConf.save(OmegaConf.create({"hydra": hydra}), target / "hydra.yaml")
-    OmegaConf.save(hydra.overrides.task, target / "overrides.yaml")
+    contents = {"config": config, "hydra": OmegaConf.create({"hydra": hydra}), "overrides": hydra.overrides.task}
+    for name, content in contents.items():
+        with replaced(folder / ".hydra" / f"{name}.yaml") as target:
+            OmegaConf.save(content, target)

@@ -19,9 +19,9 @@ from fastscnn.errors import RequestError
 from fastscnn.memory import keep_freed_memory
 from fastscnn.network.cost import network_cost
 from fastscnn.runs.multirun import keep_folder
-from fastscnn.runs.record import LAST, refuse_existing
+from fastscnn.runs.record import LAST
 from fastscnn.runs.resume import resumed_run
-from fastscnn.runs.session import Session, open_run
+from fastscnn.runs.session import Session, check_place, open_run
 from fastscnn.training.callbacks import (
     EpochSeed,
     FiniteWeights,
@@ -67,8 +67,8 @@ def fit(config: DictConfig) -> None:
             raise RequestError(
                 f"trainer.profile_steps={config.trainer.profile_steps} is for a run of its own: leave resume out."
             )
-    elif config.paths.run_dir and first_process:
-        refuse_existing(Path(config.paths.run_dir))
+    if first_process:
+        check_place(config, resumed)
     plain: Any = OmegaConf.to_container(config, resolve=True)
     plain["trainer"]["accelerator"] = choose_accelerator(plain["trainer"]["accelerator"], plain["trainer"]["devices"])
     check_settings(plain)

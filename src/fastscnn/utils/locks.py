@@ -29,16 +29,24 @@ class Lock:
     have it.
     """
 
-    def __init__(self, handle: Any) -> None:
+    def __init__(self, path: Path, handle: Any) -> None:
+        self.path = path
         self._handle = handle
         _held.add(self)
 
-    def release(self) -> None:
-        """Free the lock; more than once does nothing. The file stays: removing it would let two processes lock."""
+    def release(self, *, remove: bool = False) -> None:
+        """Free the lock; more than once does nothing.
+
+        Args:
+            remove: Whether to remove the file too. Who waits for it locks a new one.
+        """
         handle, self._handle = self._handle, None
         _held.discard(self)
-        if handle is not None:
-            handle.close() if fcntl else handle.release()
+        if handle is None:
+            return
+        if fcntl and remove:
+            self.path.unlink(missing_ok=True)
+        handle.close() if fcntl else handle.release()
 
     def forget(self) -> None:
         """Close the lock's file in a process that was forked; the lock stays with the one that took it."""
@@ -67,7 +75,7 @@ def take(path: Path, wait: float | None = 0.0) -> Lock | None:
     until = None if wait is None else time.monotonic() + wait
     while True:
         if (handle := _tried(path)) is not None:
-            return Lock(handle)
+            return Lock(path, handle)
         if until is not None and time.monotonic() >= until:
             return None
         time.sleep(POLL_SECONDS)
@@ -101,13 +109,21 @@ def _tried(path: Path) -> Any:
         return _tried_with_filelock(path)
     file = path.open("ab")  # some network file systems lock only what is open for writing
     try:
-        if _locked(file, fcntl.LOCK_EX):
+        if _locked(file, fcntl.LOCK_EX) and _is_at(path, file):
             return file
     except BaseException:
         file.close()
         raise
     file.close()
     return None
+
+
+def _is_at(path: Path, file: IO[bytes]) -> bool:
+    """Whether a file is the one at a path, and not one that was removed there since it was opened."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _locked(file: IO[bytes], kind: int) -> bool:

@@ -1,0 +1,54 @@
+"""A folder that cannot be written is refused before anything is computed, with the setting that named it."""
+
+import pytest
+from omegaconf import OmegaConf
+from test_identity import job
+from test_resume import make
+
+from fastscnn.errors import RequestError
+from fastscnn.reports import compare as comparing
+from fastscnn.training import fit as training
+from helpers import full_disk
+
+
+@pytest.fixture
+def nothing_computed(monkeypatch):
+    def fail(*args, **kwargs):
+        pytest.fail("it has begun")
+
+    monkeypatch.setattr(comparing, "read_all", fail)
+    monkeypatch.setattr(training, "_data", fail)
+
+
+@pytest.mark.parametrize("setting", ["paths.run_dir", "paths.output_dir"])
+def test_training_refuses_a_folder_below_a_file(tmp_path, nothing_computed, setting):
+    (tmp_path / "file").touch()
+    with (
+        job(f"{setting}={tmp_path / 'file' / 'runs'}", "logger=csv", "trainer.accelerator=cpu") as config,
+        pytest.raises(RequestError, match=f"{setting}=.*{tmp_path / 'file'} is a file"),
+    ):
+        training.fit(config)
+
+
+def test_training_refuses_a_full_disk(tmp_path, nothing_computed):
+    with full_disk(tmp_path / "disk") as disk, job(f"paths.output_dir={tmp_path / 'disk'}") as config:
+        disk.fill()
+        with pytest.raises(RequestError, match=r"paths\.output_dir=.* cannot be written \(No space left"):
+            training.fit(config)
+
+
+def test_resuming_refuses_a_full_disk(tmp_path, nothing_computed, monkeypatch):
+    with full_disk(tmp_path / "disk", mebibytes=8) as disk:
+        folder = make(tmp_path / "disk" / "run", "trainer.max_epochs=4")
+        before = (folder / "run.json").read_bytes()
+        disk.fill()
+        with job(f"resume={folder}") as config, pytest.raises(RequestError, match=r"resume=.*No space left"):
+            training.fit(config)
+        assert (folder / "run.json").read_bytes() == before
+
+
+def test_comparison_refuses_a_folder_below_a_file(tmp_path, nothing_computed):
+    (tmp_path / "file").touch()
+    settings = {"runs": str(tmp_path), "output": str(tmp_path / "file"), "gallery": 0, "filter": None}
+    with pytest.raises(RequestError, match=f"output={tmp_path / 'file'}: .*is a file: name a folder"):
+        comparing.compare(OmegaConf.create(settings))
