@@ -27,16 +27,7 @@ Read = Callable[["Frame"], tuple[Image, Image | None]]
 
 
 class DataError(RequestError):
-    """A request about data that cannot be met: one sentence that names the key or the file, and the fix.
-
-    A DataLoader raises a worker's error again as `type(error)(text with the worker's traceback)`; only the
-    sentence is kept of it, so that `str(error)` is the same whatever the number of workers.
-    """
-
-    def __init__(self, message: str) -> None:
-        if message.startswith("Caught DataError in "):
-            message = message.rsplit("DataError: ", 1)[-1].strip()
-        super().__init__(message)
+    """A request about data that cannot be met: one sentence that names the key or the file, and the fix."""
 
 
 @dataclass(frozen=True)

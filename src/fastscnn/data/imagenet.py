@@ -117,6 +117,10 @@ class ImageNetData(EpochData):
         images = self.frames(split)
         return self.in_order(ImageDataset(images, self.whole, NAME, max_pixels=self.max_pixels), len(images))
 
+    def batch_of(self, split: str, *, training: bool) -> tuple[int, int]:
+        """Samples of one device's batch, and bytes of a sample, which are the same for every split."""
+        return self._planned_batch(), 3 * self.crop_size[0] * self.crop_size[1]
+
     def _folder(self, split: str) -> "ImageFolder":
         from torchvision.datasets import ImageFolder  # slow to import, and segmentation does without
 

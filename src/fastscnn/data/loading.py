@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from fastscnn.data.frames import DataError, FrameDataset
 from fastscnn.data.sampler import EpochSampler
+from fastscnn.data.shared_memory import check_shared_memory
+from fastscnn.data.worker_errors import Loader
 
 MOST_WORKERS = 8
 
@@ -98,17 +100,41 @@ class EpochData(pl.LightningDataModule):
         _, world_size, accumulate = self._place()
         return per_device_batch(self.batch_size, world_size, accumulate)
 
+    def _planned_batch(self) -> int:
+        """As `_own_batch`, before a trainer is attached."""
+        return per_device_batch(self.batch_size, self.devices, self.accumulate)
+
     def _place(self) -> tuple[int, int, int]:
         """Rank, world size and accumulation steps."""
         if self.trainer is None:
             return 0, 1, self.accumulate
         return self.trainer.global_rank, self.trainer.world_size, self.trainer.accumulate_grad_batches
 
+    def check_shared_memory(self, *splits: str, training: bool = False) -> None:
+        """Check that the batches under way fit into the shared memory that is free; lists the files for this.
+
+        Args:
+            splits: What is read, one after the other.
+            training: Whether `train` is read to train on it, not to evaluate it.
+
+        Raises:
+            DataError: They do not fit, or files are missing.
+        """
+        workers = _worker_count(self.num_workers, self.devices)
+        for split in splits if workers else ():
+            samples, size = self.batch_of(split, training=training and split == "train")
+            count = sum(self.source_counts(split).values())
+            check_shared_memory(samples * size, -(-count // (samples * self.devices)), workers, self.devices)
+
+    @abstractmethod
+    def batch_of(self, split: str, *, training: bool) -> tuple[int, int]:
+        """Samples of one device's batch, and bytes of a sample."""
+
     def _loader(
         self, dataset: Dataset[dict[str, Any]], sampler: EpochSampler, batch_size: int
     ) -> DataLoader[dict[str, Any]]:
         workers = _worker_count(self.num_workers, self.trainer.num_devices if self.trainer else self.devices)
-        return DataLoader(
+        return Loader(
             Batches(dataset) if isinstance(dataset, FrameDataset) else dataset,
             batch_size=batch_size,
             sampler=sampler,

@@ -146,6 +146,11 @@ class SegmentationData(EpochData):
         dataset = FrameDataset(frames, self.classes, read=self._read(split))
         return self.in_order(dataset, len(frames), batch_size=1)
 
+    def batch_of(self, split: str, *, training: bool) -> tuple[int, int]:
+        """Samples of one device's batch, and bytes of a sample: a training crop, or a frame as large as the first."""
+        height, width = self.crop_size if training else self.reading.size(self.frames(split)[0].image)
+        return self._planned_batch() if training else 1, 4 * height * width
+
     def _generate(self) -> None:
         if self.streets is not None and self.root is not None:
             generate_streets(Path(self.root), self.streets)

@@ -53,6 +53,7 @@ def check_data(plain: Mapping[str, Any], data: TrainingData) -> None:
                 f"set trainer.devices={frames} or fewer."
             )
     _check_smallest_batch(plain, frames=len(data.frames("train")))
+    data.check_shared_memory("train", "val", training=True)
 
 
 def check_labelled(data: SegmentationData, split: str, fix: str) -> None:

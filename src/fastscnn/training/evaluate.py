@@ -67,6 +67,7 @@ def _evaluate_frames(plain: Mapping[str, Any]) -> Scores:
     )
     if saving is None:
         check_labelled(data, split, "choose a split that has labels, or save_predictions=DIR to only predict")
+    data.check_shared_memory(split)
     folder = _folder(plain, f"eval-{data.dataset}-{split}")
     drawn = DrawFrames(plain["pictures"], module.classes)
     callbacks: list[pl.Callback] = [drawn, *([saving] if saving else [])]
@@ -119,6 +120,7 @@ def _evaluate_images(plain: Mapping[str, Any]) -> Result:
         )
     data = build_image_data(settings)
     _check_classes(module, data, plain["checkpoint"])
+    data.check_shared_memory(split)
     loader = data.whole_frames(split)
     folder = _folder(plain, f"eval-{data.dataset}-{split}")
     _trainer(plain["trainer"], module, folder, []).test(module, dataloaders=loader, verbose=False)
