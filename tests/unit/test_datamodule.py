@@ -304,7 +304,7 @@ def test_ranks_train_together_on_the_batches_of_one_device_and_validate_every_fr
     assert [len(batch["name"]) for batch in accumulating] == [2, 2, 2]
 
 
-def write_tiny_streets(root: Path, spec) -> None:
+def write_tiny_streets(root: Path, spec, progress) -> None:
     write_cityscapes(root, size=(32, 64), train=2, val=1, test=1)
     (root / "streets.json").write_text("{}")
 

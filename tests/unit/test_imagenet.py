@@ -182,6 +182,8 @@ def test_ranks_share_the_images_of_one_order(root):
         world_size, num_devices, accumulate_grad_batches = 2, 2, 1
 
         class fit_loop:
+            restarting = False
+
             class epoch_progress:
                 class current:
                     processed = 0
