@@ -4,6 +4,20 @@ import json
 
 import numpy as np
 import pytest
+from conftest import REPO
+
+UNIT = REPO / "tests" / "unit"
+CRASHING = """
+import runpy, sys
+
+sys.path.insert(0, {tests!r})
+if __name__ == "__main__":
+    import crashing_runtime
+    from fastscnn.inference import external
+
+    external.load = crashing_runtime.load_small_crashes
+    runpy.run_path({export!r}, run_name="__main__")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +63,25 @@ def test_safetensors_folder_is_a_checkpoint_for_the_next_export(run, checkpoint,
     done = run("export.py", "checkpoint=net", "output=net.onnx", "ends_with=logits", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "largest difference" in done.stdout
+
+
+def test_crash_of_a_runtime_is_one_sentence_with_exit_code_1_and_leaves_nothing(run, checkpoint, tmp_path):
+    pytest.importorskip("onnxruntime")
+    script = tmp_path / "crashing.py"
+    script.write_text(CRASHING.format(tests=str(UNIT), export=str(REPO / "src" / "export.py")), encoding="utf-8")
+    done = run(script, checkpoint, "format=onnx", "output=files/net.onnx", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    words = "failed: output=files/net.onnx is not written: ONNX Runtime crashed (SIGSEGV) on 2 images of 16x8, on this"
+    assert done.stderr.startswith(words)
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == [script]
+
+
+def test_folder_that_cannot_be_written_is_one_sentence(run, tmp_path):
+    done = run("export.py", "checkpoint=none.ckpt", "output=/proc/self/new/net.onnx", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("output=/proc/self/new cannot be written (")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_wrong_choice_is_one_sentence(run, checkpoint, tmp_path):

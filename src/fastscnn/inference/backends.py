@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from fastscnn.errors import RequestError
 from fastscnn.inference.fusing import fused
 from fastscnn.inference.graph import ExportGraph, write_onnx
-from fastscnn.inference.runtimes import needed
+from fastscnn.inference.runtimes import needed, read_description
+from fastscnn.inference.smallest import known_smallest_side
 from fastscnn.inference.trained import Trained
 
 BACKENDS = ("torch", "onnx", "openvino")
@@ -93,6 +94,9 @@ class OnnxBackend:
     Args:
         file: An ONNX file from normalised images, [B, 3, H, W], to coarse logits.
         threads: Threads of a call; None for torch's own number.
+
+    Attributes:
+        smallest_side: Height and width that images must have at least, where it is an int8 file of ours.
     """
 
     memory_format = torch.contiguous_format
@@ -102,7 +106,9 @@ class OnnxBackend:
         self._model = Path(file).read_bytes()
         self._threads = threads or torch.get_num_threads()
         self._dimensions: list[str | int] = []
+        self._described: dict[str, str] = {}
         self._run = _BySize(self._program, lambda: all(isinstance(side, int) for side in self._dimensions))
+        self.smallest_side = known_smallest_side(Path(file), "onnx", self._described)
 
     def __call__(self, images: Tensor) -> Tensor:
         """See `Backend`."""
@@ -118,6 +124,7 @@ class OnnxBackend:
         session = self._runtime.InferenceSession(self._model, options, providers=["CPUExecutionProvider"])
         image = session.get_inputs()[0]
         self._dimensions = image.shape
+        self._described = dict(session.get_modelmeta().custom_metadata_map)
 
         def run(images: Tensor) -> Tensor:
             return torch.from_numpy(session.run(None, {image.name: images.contiguous().numpy()})[0])
@@ -132,6 +139,9 @@ class OpenVinoBackend:
         file: An ONNX file as `OnnxBackend` takes it, or OpenVINO's own `.xml`.
         precision: `float32`, or `bfloat16` for processors that have it.
         threads: Threads of a call; None for torch's own number.
+
+    Attributes:
+        smallest_side: As `OnnxBackend` has it.
 
     Raises:
         RequestError: This processor has no bfloat16.
@@ -150,6 +160,8 @@ class OpenVinoBackend:
             "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
+        described = read_description(Path(file)) if Path(file).suffix == ".xml" else {}
+        self.smallest_side = known_smallest_side(Path(file), "openvino", described)
         self._run = _BySize(self._program, lambda: not self._core.read_model(self._file).is_dynamic())
 
     def __call__(self, images: Tensor) -> Tensor:

@@ -17,7 +17,9 @@ from fastscnn.data.classes import CITYSCAPES
 from fastscnn.data.frames import read_image
 from fastscnn.data.streets_draw.scene import draw_street
 from fastscnn.errors import RequestError
-from fastscnn.inference.backends import OnnxBackend, OpenVinoBackend, torch_threads
+from fastscnn.inference.backends import torch_threads
+from fastscnn.inference.runtimes import read_description
+from fastscnn.inference.smallest import known_smallest_side
 from fastscnn.inference.timing import Contender, interleave
 from fastscnn.inference.trained import Trained, load_trained
 from fastscnn.inference.ways import (
@@ -176,9 +178,21 @@ def _check(settings: Mapping[str, Any]) -> None:
             check_file(Path(settings[key]), key, f"Name one, or leave {key} out.")
     first = (sizes[0][0], sizes[0][1])
     if settings["onnx"]:
-        check_logits(f"onnx={settings['onnx']}", OnnxBackend(settings["onnx"]), first)
+        check_logits(f"onnx={settings['onnx']}", Path(settings["onnx"]), "onnx", first)
     if settings["int8"] and "openvino" in settings["runtimes"]:
-        check_logits(f"int8={settings['int8']}", OpenVinoBackend(settings["int8"]), first)
+        _check_int8(Path(settings["int8"]), [(height, width) for height, width in sizes])
+
+
+def _check_int8(file: Path, sizes: Sequence[tuple[int, int]]) -> None:
+    described = read_description(file) if file.suffix == ".xml" else {}
+    smallest = known_smallest_side(file, "openvino", described)
+    for height, width in sizes:
+        if min(height, width) < smallest:
+            raise RequestError(
+                f"int8={file} runs from {smallest} pixels a side on with this processor, and sizes= has "
+                f"{height}x{width}: leave that out."
+            )
+    check_logits(f"int8={file}", file, "openvino", sizes[0])
 
 
 def _is_size(size: Any) -> bool:

@@ -169,9 +169,10 @@ class Note:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a checkpoint: of its file, or of all files of its folder."""
+    """SHA-256 of a checkpoint: of its file, or of all files of its folder; of an OpenVINO file with its weights."""
     total = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+    beside = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path, *beside]:
         if file.is_file():
             total.update(file.read_bytes())
     return total.hexdigest()

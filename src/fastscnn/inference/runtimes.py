@@ -158,10 +158,16 @@ def _save(openvino: Any, model: Any, file: Path, described: Mapping[str, str]) -
 
 
 def read_description(file: Path) -> dict[str, str]:
-    """What an ONNX or OpenVINO file says about itself; empty where it was not written here, or cannot be read."""
+    """What an ONNX or OpenVINO file says about itself; empty where it was not written here, or cannot be read.
+
+    Raises:
+        RequestError: ONNX Runtime, which reads the one, is not installed.
+    """
     try:
         return _read_onnx(file) if file.suffix == ".onnx" else _read_xml(file)
-    except (OSError, ValueError, SyntaxError, RuntimeError):
+    except RequestError:
+        raise
+    except Exception:  # each runtime has errors of its own
         return {}
 
 

@@ -1,5 +1,6 @@
 """Labels and probabilities of images from a trained network, as fast as the machine allows."""
 
+import math
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from fastscnn.data.classes import ClassTable
 from fastscnn.errors import RequestError
 from fastscnn.inference.backends import Backend, build_backend, torch_threads
 from fastscnn.inference.cuda_graph import GraphRunner
+from fastscnn.inference.exported import ExportedFile, is_exported
 from fastscnn.inference.pixels import normalized
 from fastscnn.inference.trained import load_trained
 from fastscnn.kernels import upsample_labels, upsample_probabilities
@@ -22,6 +24,8 @@ from fastscnn.network.blocks import downscale
 from fastscnn.utils.images import MAX_PIXELS, ImageFileError, read_rgb
 
 Array = npt.NDArray[Any]
+FROM_PIXELS = (GraphRunner, ExportedFile)
+"""What takes pixels and gives labels or probabilities; all others give coarse logits of normalised images."""
 Images = Array | str | Path | Sequence[Array | str | Path]
 
 
@@ -35,11 +39,13 @@ class Segmenter:
         device: Where it computes.
         threads: Threads of a call on the CPU; None for torch's own number.
         max_pixels: Pixels of the largest image file that is decoded.
+        smallest_side: Height and width from which on the network runs, in pixels; a smaller image is enlarged to it by
+            repeating its last row and column, and the answer is cut to the image. More than 1 only for int8 files.
     """
 
     def __init__(
         self,
-        backend: "Backend | GraphRunner",
+        backend: "Backend | GraphRunner | ExportedFile",
         classes: ClassTable,
         *,
         scale: float = 1.0,
@@ -47,9 +53,10 @@ class Segmenter:
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.classes = classes
-        self.device = backend.device if isinstance(backend, GraphRunner) else torch.device("cpu")
+        self.device = backend.device if isinstance(backend, FROM_PIXELS) else torch.device("cpu")
         self.threads = threads
         self.max_pixels = max_pixels
+        self.smallest_side = math.ceil(getattr(backend, "smallest_side", 1) / scale)
         self._backend = backend
         self._scale = scale
         self._buffer = torch.empty(0)
@@ -70,7 +77,8 @@ class Segmenter:
         """Load a trained network.
 
         Args:
-            path: A checkpoint that `train.py` wrote.
+            path: A checkpoint that `train.py` wrote; or a file that `export.py` wrote for ONNX Runtime (`.onnx`) or
+                OpenVINO (`.xml`), float32 or int8, which runs on the CPU as it is.
             backend: `torch`, or `onnx` (ONNX Runtime) or `openvino`, which are faster on a CPU.
             device: `auto` (a CUDA GPU where there is one and the backend is torch), `cpu` or `cuda`.
             precision: `auto` is float32 on the CPU and float16 on a GPU; `float32`, `bfloat16`, `float16`.
@@ -82,6 +90,12 @@ class Segmenter:
         Raises:
             RequestError: The file is no checkpoint, a package is missing, or the choices do not go together.
         """
+        if is_exported(path):
+            keep_freed_memory()
+            file = ExportedFile(
+                path, backend=backend, device=device, precision=precision, compile=compile, threads=threads
+            )
+            return cls(file, file.classes, threads=threads, max_pixels=max_pixels)
         on_gpu = choose_device(device, backend) == "cuda"
         trained = load_trained(path)
         if on_gpu:
@@ -110,12 +124,14 @@ class Segmenter:
         """
         if isinstance(images, list | tuple):
             return [self(image) for image in images]
-        batch, one = self._batch(images)
+        small, one = self._batch(images)
+        batch = enlarged(small, self.smallest_side)
         with self._lock, torch_threads(self.threads), torch.inference_mode():
-            if isinstance(self._backend, GraphRunner):
+            if isinstance(self._backend, FROM_PIXELS):
                 labels = self._backend(torch.from_numpy(batch)).cpu().numpy()
             else:
                 labels = upsample_labels(self._logits(self._backend, batch), _size(batch)).numpy()
+        labels = _cut(labels, _size(small))
         return labels[0] if one else labels
 
     def probabilities(self, images: Images, out: Array | None = None) -> Any:
@@ -137,17 +153,23 @@ class Segmenter:
             if out is not None:
                 raise ValueError("out is for one image or one batch, not for a list")
             return [self.probabilities(image) for image in images]
-        batch, one = self._batch(images)
+        small, one = self._batch(images)
+        batch = enlarged(small, self.smallest_side)
         with self._lock, torch_threads(self.threads), torch.inference_mode():
             target = None if out is None else torch.from_numpy(out[None] if one else out)
-            if isinstance(self._backend, GraphRunner):
-                found = self._backend.probabilities(torch.from_numpy(batch))
-                probabilities = found.cpu() if target is None else target.copy_(found)
+            if isinstance(self._backend, FROM_PIXELS) or batch is not small:
+                found = self._probabilities(batch)[..., : small.shape[1], : small.shape[2]]
+                probabilities = found.cpu().contiguous() if target is None else target.copy_(found)
             else:
                 probabilities = upsample_probabilities(self._logits(self._backend, batch), _size(batch), target)
         if out is not None:
             return out
         return probabilities[0].numpy() if one else probabilities.numpy()
+
+    def _probabilities(self, batch: Array) -> Tensor:
+        if isinstance(self._backend, FROM_PIXELS):
+            return self._backend.probabilities(torch.from_numpy(batch))
+        return upsample_probabilities(self._logits(self._backend, batch), _size(batch))
 
     def _batch(self, images: Any) -> tuple[Array, bool]:
         """An image or a batch as a batch; and whether it was one image."""
@@ -170,6 +192,20 @@ class Segmenter:
         if tuple(self._buffer.shape) != shape:
             self._buffer = torch.empty(shape, memory_format=backend.memory_format)
         return backend(downscale(normalized(batch, self._buffer), self._scale))
+
+
+def enlarged(batch: Array, side: int) -> Array:
+    """A batch of images [B, H, W, 3] with that height and width at least, by repeating the last row and column."""
+    height, width = _size(batch)
+    if min(height, width) >= side:
+        return batch
+    down, right = max(side - height, 0), max(side - width, 0)
+    return np.pad(batch, ((0, 0), (0, down), (0, right), (0, 0)), mode="edge")
+
+
+def _cut(labels: Array, size: tuple[int, int]) -> Array:
+    """Labels [B, H, W] of an image that was enlarged, of the image alone."""
+    return labels if labels.shape[1:] == size else np.ascontiguousarray(labels[:, : size[0], : size[1]])
 
 
 def choose_device(device: str, backend: str) -> str:

@@ -1,5 +1,6 @@
 """From which size on an int8 file works: some runtimes crash on small images on some processors."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 from fastscnn.errors import Crash, RequestError
 from fastscnn.inference.external import ExternalRun
 from fastscnn.inference.verify import SIZES, Interface, Run, Shape, attempt, prepared, test_images
+from fastscnn.runs.machine import processor
+from fastscnn.utils.progress import Progress
 
 SIDES = (256, 128, 64, 32, 16, 8, 4, 2)
 """Sides that are tried where a file fails at one of the sizes that every export is tried with."""
@@ -62,6 +65,33 @@ def smallest_side(file: Path, format: str, interface: Interface) -> Smallest:
         assert found is not None
         images = test_images([(1, found, found)])[0]
         return Smallest(min(prepared(images, interface).shape[2:]), str(reason))
+
+
+def known_smallest_side(file: Path, format: str, described: Mapping[str, str]) -> int:
+    """The smallest side of a file's input that works on this processor.
+
+    That of an int8 file was found where it was written; on another processor it is looked for again.
+
+    Args:
+        file: The file.
+        format: `onnx` or `openvino`.
+        described: Its description; empty where it was not written by `export.py`.
+
+    Raises:
+        Crash: The file's runtime crashes on images of any size here.
+        RequestError: It fails on images of any size here.
+    """
+    if described.get("precision") != "int8":
+        return 1
+    if described.get("processor") == processor():
+        return int(described["smallest_side"])
+    try:
+        with Progress(f"trying {file.name} on this processor"):
+            return smallest_side(file, format, Interface.described(described)).side
+    except Crash as crash:
+        raise Crash(f"{file} does not run here: {crash}", crash.how) from None
+    except RequestError as error:
+        raise RequestError(f"{file} does not run here: {error} Name another file, or export it anew.") from None
 
 
 def _failures(run: ExternalRun, interface: Interface, side: int) -> Crash | RequestError | None:

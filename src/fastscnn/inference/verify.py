@@ -1,6 +1,6 @@
 """An exported file in its own runtime, and whether it says what the network says."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from fastscnn.data.normalize import normalize
 from fastscnn.errors import Crash, RequestError
 from fastscnn.inference.external import named
 from fastscnn.inference.graph import ExportGraph
+from fastscnn.inference.runtimes import value
 from fastscnn.inference.trained import Trained
 from fastscnn.kernels import upsample_labels
 from fastscnn.network.blocks import downscale, resize
@@ -47,6 +48,13 @@ class Interface:
     def of(cls, graph: ExportGraph, trained: Trained) -> "Interface":
         """That of a file which is made of a graph."""
         return cls(graph.input, graph.output, trained.classes.num_classes, trained.scale)
+
+    @classmethod
+    def described(cls, described: Mapping[str, str]) -> "Interface":
+        """That of a file, by its description; see `fastscnn.inference.formats.description`."""
+        input = "uint8" if described["normalization"] == "inside" else "normalized"
+        output = described["output"].partition(":")[0]
+        return cls(input, output, len(value(described, "classes")), float(described["resolution"]))
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from fastscnn.data.frames import read_image
 from fastscnn.data.normalize import normalize
-from fastscnn.errors import RequestError
+from fastscnn.errors import Crash, RequestError
 from fastscnn.inference.backends import Backend, OnnxBackend, OpenVinoBackend, TorchBackend
+from fastscnn.inference.external import ExternalRun
 from fastscnn.inference.graph import ExportGraph, exportable, write_onnx
 from fastscnn.inference.pixels import normalized
 from fastscnn.inference.segmenter import Segmenter
@@ -142,19 +143,29 @@ def foreign(file: Path, stage: Stage, answers: Sequence[str]) -> Iterator[Conten
     Raises:
         RequestError: As `check_logits`.
     """
+    check_logits(f"onnx={file}", file, "onnx", stage.size)
     backend = OnnxBackend(file, stage.threads)
-    check_logits(f"onnx={file}", backend, stage.size)
     yield from _with_our_step(_key(file.stem, "ONNX Runtime", "float32", stage), backend, stage, answers)
 
 
-def check_logits(setting: str, backend: Backend, size: tuple[int, int]) -> None:
-    """Check that a file takes normalised images of a size and ends with logits.
+def check_logits(setting: str, file: Path, runtime: str, size: tuple[int, int]) -> None:
+    """Check, in a child process, that a file takes normalised images of a size and ends with logits.
+
+    Args:
+        setting: What named it, for the error's sentence.
+        file: The file.
+        runtime: `onnx` or `openvino`.
+        size: Height and width.
 
     Raises:
         RequestError: It does not take float32 [1, 3, H, W], or does not give [1, C, h, w].
+        Crash: Its runtime crashes on it.
     """
     try:
-        shape = backend(torch.zeros(1, 3, *size)).shape
+        with ExternalRun(file, runtime) as run:
+            shape = run(np.zeros((1, 3, *size), np.float32)).shape
+    except (Crash, RequestError):
+        raise
     except Exception as error:  # the runtimes' errors have no common type
         reason = str(error).strip().splitlines()[0]
         raise RequestError(

@@ -68,9 +68,10 @@ def _read_config(file: Path) -> dict[str, Any]:
         raise RequestError(f"{file} was not written by save_pretrained: it lacks one of {', '.join(PARTS)}.")
     if set(content["classes"]) != CLASSES or "model" not in content["config"]:
         raise RequestError(f"{file} was not written by save_pretrained: its classes or its model are incomplete.")
-    content["classes"] = {key: _tuples(value) for key, value in content["classes"].items()}
+    content["classes"] = {key: tuples(value) for key, value in content["classes"].items()}
     return content
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(entry) for entry in value) if isinstance(value, list) else value
+def tuples(value: Any) -> Any:
+    """What JSON holds as lists, as the tuples that it was."""
+    return tuple(tuples(entry) for entry in value) if isinstance(value, list) else value

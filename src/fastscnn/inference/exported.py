@@ -1,0 +1,118 @@
+"""A file that `export.py` wrote in the place of a checkpoint: from pixels to labels, by what it says about itself."""
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fastscnn.data.classes import ClassTable
+from fastscnn.errors import RequestError
+from fastscnn.inference.backends import OnnxBackend, OpenVinoBackend
+from fastscnn.inference.runtimes import NAMES, read_description, value
+from fastscnn.inference.verify import Interface, network_input
+from fastscnn.kernels import upsample_labels, upsample_probabilities
+from fastscnn.runs.saved_network import tuples
+
+FORMATS = {".onnx": "onnx", ".xml": "openvino"}
+"""The format of a file, by what its name ends with."""
+
+
+def is_exported(path: str | Path) -> bool:
+    """Whether a path is that of an exported file for ONNX Runtime or OpenVINO, by its name."""
+    return Path(path).suffix in FORMATS
+
+
+class ExportedFile:
+    """An exported file that is ready to run on the CPU.
+
+    Args:
+        path: A `.onnx` file, or a `.xml` file with its `.bin` beside it; float32 or int8.
+        backend: `torch`, which stands for the file's own runtime, or the name of that.
+        device: `auto` or `cpu`.
+        precision: `auto`: that of the file.
+        compile: False: the file's runtime has done so.
+        threads: Threads of a call; None for torch's own number.
+
+    Attributes:
+        classes: What the labels mean.
+        smallest_side: Height and width that images must have at least, in pixels.
+
+    Raises:
+        RequestError: It is not there, was not written by `export.py`, or another setting is not for such a file.
+        Crash: It is an int8 file of another processor, and crashes on images of any size on this one.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        backend: str = "torch",
+        device: str = "auto",
+        precision: str = "auto",
+        compile: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        self.path = Path(path).expanduser()
+        format = FORMATS[self.path.suffix]
+        for name, given, possible in (
+            ("backend", backend, ("torch", format)),
+            ("device", device, ("auto", "cpu")),
+            ("precision", precision, ("auto",)),
+            ("compile", compile, (False,)),
+        ):
+            if given not in possible:
+                raise RequestError(
+                    f"{name}={given} is for checkpoints, and checkpoint={path} is an exported file, which runs in "
+                    f"{NAMES[format]} on the CPU as it was written: leave {name} out."
+                )
+        for part in {self.path, self.path.with_suffix(".bin") if format == "openvino" else self.path}:
+            if not part.is_file():
+                raise RequestError(f"checkpoint={path}: there is no {part}. Set checkpoint=FILE.")
+        described = read_description(self.path)
+        table = value(described, "class_table")
+        if table is None:
+            raise RequestError(
+                f"checkpoint={path} does not say what it predicts, as the files of this version of export.py do: "
+                "export it with that, or name a checkpoint."
+            )
+        self.classes = ClassTable(**{key: tuples(entry) for key, entry in table.items()})
+        self.interface = Interface.described(described)
+        self._run = (OnnxBackend if format == "onnx" else OpenVinoBackend)(self.path, threads=threads)
+        scale = 1.0 if self.interface.input == "uint8" else self.interface.scale
+        self.smallest_side = math.ceil(self._run.smallest_side / scale)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """RGB, uint8 [B, H, W, 3], to train ids, uint8 [B, H, W]."""
+        answer = self._answer(images)
+        if self.interface.output == "labels":
+            return answer
+        if self.interface.output == "probabilities":
+            return answer.argmax(1).to(torch.uint8)
+        return upsample_labels(answer, _size(images))
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """RGB, uint8 [B, H, W, 3], to the probability of each class, float32 [B, C, H, W].
+
+        Raises:
+            RequestError: The file gives labels.
+        """
+        if self.interface.output == "labels":
+            raise RequestError(
+                f"checkpoint={self.path} gives labels, not probabilities: export it with ends_with=logits or "
+                "ends_with=probabilities."
+            )
+        answer = self._answer(images)
+        if self.interface.output == "probabilities":
+            return answer
+        return upsample_probabilities(answer, _size(images))
+
+    def _answer(self, images: Tensor) -> Tensor:
+        planar = images.permute(0, 3, 1, 2)
+        return self._run(planar if self.interface.input == "uint8" else network_input(planar, self.interface.scale))
+
+
+def _size(images: Tensor) -> tuple[int, int]:
+    return images.shape[1], images.shape[2]

@@ -1,0 +1,153 @@
+"""Exported files in the place of a checkpoint, and int8 files that do not run below some size."""
+
+import crashing_runtime
+import cv2
+import numpy as np
+import pytest
+from test_benchmark import SETTINGS
+from test_crashes import CALIBRATION, as_int8
+from test_export import trained
+from test_predict import settings
+
+from fastscnn.errors import Crash, RequestError
+from fastscnn.inference import external
+from fastscnn.inference.backends import OnnxBackend, OpenVinoBackend, TorchBackend
+from fastscnn.inference.benchmark import measure
+from fastscnn.inference.export import export
+from fastscnn.inference.note import digest
+from fastscnn.inference.predict import predict
+from fastscnn.inference.runtimes import SUFFIXES, describe
+from fastscnn.inference.segmenter import Segmenter
+
+SMALL = (2, 16, 8)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return trained()
+
+
+@pytest.fixture(scope="module", params=["onnx", "openvino"])
+def from_32(request, network, tmp_path_factory):
+    """An int8 file that crashes below 32 pixels a side: normalised images in, logits out."""
+    pytest.importorskip({"onnx": "onnxruntime"}.get(request.param, request.param))
+    file = tmp_path_factory.mktemp("files") / f"net{SUFFIXES[request.param]}"
+    with pytest.MonkeyPatch.context() as patch:
+        as_int8(patch, request.param)
+        choices = {"input": "normalized", "ends_with": "logits"}
+        done = export(network, file, format=request.param, calibration=CALIBRATION, **choices)
+    assert done.quantized.smallest.side == 32
+    return file
+
+
+def pictures(*shape):
+    return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+
+
+def assert_agrees(found, expected):
+    assert found.dtype == np.uint8
+    assert (found != expected).mean() < 0.01, "ties to float32's rounding"
+
+
+@pytest.mark.parametrize(
+    ("format", "input", "ends_with"),
+    [("onnx", "uint8", "labels"), ("onnx", "uint8", "probabilities"), ("openvino", "normalized", "logits")],
+)
+def test_exported_file_is_taken_as_a_checkpoint_is(network, tmp_path, format, input, ends_with):
+    pytest.importorskip({"onnx": "onnxruntime"}.get(format, format))
+    file = tmp_path / f"net{SUFFIXES[format]}"
+    export(network, file, format=format, input=input, ends_with=ends_with)
+    segmenter = Segmenter.from_checkpoint(file, threads=1)
+    reference = Segmenter(TorchBackend(network.network), network.classes)
+    assert segmenter.classes == network.classes
+    for images in (pictures(2, 33, 75), pictures(40, 56), pictures(1, 1), pictures(40, 56), pictures(40, 56)):
+        assert_agrees(segmenter(images), reference(images))
+    if ends_with == "labels":
+        with pytest.raises(RequestError, match="gives labels, not probabilities: export it with ends_with=logits"):
+            segmenter.probabilities(images)
+        return
+    np.testing.assert_allclose(segmenter.probabilities(images), reference.probabilities(images), atol=1e-4)
+
+
+def test_smaller_image_is_enlarged_by_its_edge_and_the_answer_cut(from_32):
+    segmenter = Segmenter.from_checkpoint(from_32)
+    assert segmenter.smallest_side == 32
+    run, seen = segmenter._backend._run, []
+    segmenter._backend._run = lambda images: seen.append(images.shape[2:]) or run(images)
+    small, wide, large = pictures(*SMALL), pictures(1, 16, 200), pictures(1, 40, 56)
+    labels, probabilities = segmenter(small), segmenter.probabilities(small)
+    assert labels.shape == SMALL
+    assert probabilities.shape == (2, 11, 16, 8)
+    enlarged = np.pad(small, ((0, 0), (0, 16), (0, 24), (0, 0)), mode="edge")
+    assert_agrees(labels, segmenter(enlarged)[:, :16, :8])
+    np.testing.assert_allclose(probabilities, segmenter.probabilities(enlarged)[:, :, :16, :8], atol=1e-5)
+    out = np.full((11, 16, 8), np.nan, np.float32)
+    assert segmenter.probabilities(small[0], out) is out
+    np.testing.assert_allclose(out, probabilities[0], atol=1e-5)
+    assert segmenter(wide).shape == (1, 16, 200)
+    assert segmenter(large).shape == (1, 40, 56)
+    assert set(seen) == {(32, 32), (32, 200), (40, 56)}
+    backend = (OnnxBackend if from_32.suffix == ".onnx" else OpenVinoBackend)(from_32)
+    other = Segmenter(backend, segmenter.classes)
+    assert_agrees(other(small), labels)
+    np.testing.assert_allclose(other.probabilities(small), probabilities, atol=1e-4)
+
+
+def test_prediction_of_a_small_image_has_its_size_and_belongs_to_the_whole_file(from_32, tmp_path):
+    (tmp_path / "photos").mkdir()
+    assert cv2.imwrite(str(tmp_path / "photos" / "small.png"), pictures(16, 8))
+    outcome = predict(settings(from_32, tmp_path / "photos", tmp_path / "out", write=["labels"]))
+    assert (outcome.done, outcome.failed) == (1, {})
+    labels = cv2.imread(str(tmp_path / "out" / "small_labels.png"), cv2.IMREAD_UNCHANGED)
+    assert labels.shape == (16, 8)
+    if from_32.suffix == ".xml":
+        weights, before = from_32.with_suffix(".bin"), digest(from_32)
+        content = weights.read_bytes()
+        weights.write_bytes(content + b"more")
+        assert digest(from_32) != before
+        weights.write_bytes(content)
+
+
+def test_on_another_processor_the_smallest_side_is_looked_for_again(from_32, tmp_path, monkeypatch):
+    file = copied(from_32, tmp_path)
+    format = "onnx" if file.suffix == ".onnx" else "openvino"
+    describe(file, format, {"processor": "one without AMX", "smallest_side": "1"})
+    monkeypatch.setattr(external, "load", crashing_runtime.load_small_crashes)
+    assert Segmenter.from_checkpoint(file).smallest_side == 32
+    monkeypatch.setattr(external, "load", crashing_runtime.load_large_crashes)
+    with pytest.raises(Crash, match=rf"^{file} does not run here: .* crashed \(SIGABRT\) on 2 images of 360x480"):
+        Segmenter.from_checkpoint(file)
+
+
+def test_sizes_below_are_refused_before_anything_is_timed(from_32):
+    if from_32.suffix != ".xml":
+        return
+    asked = {"int8": str(from_32), "runtimes": ["torch", "openvino"], "sizes": [[64, 96], [16, 64]]}
+    with pytest.raises(RequestError, match=r"int8=.* runs from 32 pixels a side on .*sizes= has 16x64: leave that out"):
+        measure(SETTINGS | asked)
+
+
+def copied(file, folder):
+    for part in (file, file.with_suffix(".bin")):
+        if part.exists():
+            (folder / part.name).write_bytes(part.read_bytes())
+    return folder / file.name
+
+
+def test_what_is_not_for_an_exported_file_is_one_sentence(from_32, tmp_path):
+    other = {".onnx": "openvino", ".xml": "onnx"}[from_32.suffix]
+    for wrong in ({"backend": other}, {"device": "cuda"}, {"precision": "bfloat16"}, {"compile": True}):
+        (name,) = wrong
+        with pytest.raises(RequestError, match=f"^{name}=.* leave {name} out"):
+            Segmenter.from_checkpoint(from_32, **wrong)
+    with pytest.raises(RequestError, match="there is no"):
+        Segmenter.from_checkpoint(tmp_path / f"none{from_32.suffix}")
+    file = copied(from_32, tmp_path)
+    if file.suffix == ".xml":
+        file.with_suffix(".bin").unlink()
+        with pytest.raises(RequestError, match=r"there is no .*net\.bin"):
+            Segmenter.from_checkpoint(file)
+        file.with_suffix(".bin").touch()
+    file.write_bytes(b"no such file")
+    with pytest.raises(RequestError, match="does not say what it predicts"):
+        Segmenter.from_checkpoint(file)
