@@ -5,6 +5,7 @@ import os
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from test_checkpoint import CONFIG
 from test_predict import files, picture, write_checkpoint, write_image
 
@@ -53,3 +54,36 @@ def test_root_that_a_checkpoint_holds_is_found(run, folder):
     content = json.loads((folder / "rühe" / "eval.json").read_text(encoding="utf-8"))
     assert content["frames"] == 1
     assert os.listdir(folder / "rühe" / "images")
+
+
+def test_run_has_the_names_that_a_person_typed_under_any_locale(run, folder):
+    root = write_cityscapes(folder / "training", train=2, val=1).rename(folder / "schöne städte")
+    name = "ö" * 125  # 250 bytes
+    call = ["data=fine", f"data.root='{root}'", "data.batch_size=2", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
+    done = run("train.py", *call, "data.num_workers=1", f"paths.run_dir='läufe/{name}'", cwd=folder, **ASCII)
+    assert done.returncode == 0, done.stderr
+    assert "did not arrive" not in done.stderr
+    assert name in done.stdout.splitlines()[-1]
+    record = json.loads((folder / "läufe" / name / "run.json").read_text(encoding="utf-8"))
+    assert (record["status"], record["dataset"]["root"]) == ("finished", str(root))
+    assert OmegaConf.load(folder / "läufe" / name / ".hydra" / "config.yaml").data.root == str(root)
+    done = run("train.py", f"resume='läufe/{name}'", cwd=folder, **ASCII, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "is finished (epoch 1 of 1)" in done.stdout
+    done = run("compare.py", "runs='läufe'", cwd=folder, **ASCII)
+    assert done.returncode == 0, done.stderr
+    assert "schöne städte" in (folder / "läufe" / "compare" / "comparison.csv").read_text(encoding="utf-8")
+
+
+def test_comparison_shows_a_run_whose_name_is_no_text(run, folder):
+    place = folder / "runs" / os.fsdecode(b"l\xe4uft")
+    (place / "images").mkdir(parents=True)
+    write_image(folder / "new.png", picture(0, size=(8, 24)))
+    (folder / "new.png").rename(place / "images" / "a_epoch0001.png")
+    record = {"id": "a", "name": "fine", "status": "finished", "choices": {"data": "fine"}, "seed": 0}
+    scores = {"val/miou": 0.5, "epoch": 1}
+    record |= {"metrics": {"best": scores, "last": scores}, "command": f"python src/train.py paths.run_dir={place}"}
+    (place / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    done = run("compare.py", "runs=runs", cwd=folder, **UTF8)
+    assert done.returncode == 0, done.stderr
+    assert "data:image/webp" in (folder / "runs" / "compare" / "index.html").read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastscnn.reports.content import GalleryRow
+from fastscnn.utils.images import read_rgb
 
 WIDTH = 480
 """Largest width of a panel, pixels."""
@@ -50,15 +51,18 @@ def _figures(row: GalleryRow) -> list[str]:
 
 def split_panels(path: Path) -> list[npt.NDArray[np.uint8]] | None:
     """The three panels of a picture, BGR, at most `WIDTH` wide; None where it cannot be read."""
-    picture = cv2.imread(str(path))
-    if picture is None or picture.shape[1] < 3:
+    try:
+        picture = read_rgb(path, upright=False)[:, :, ::-1]
+    except OSError:
+        return None
+    if picture.shape[1] < 3:
         return None
     height, width = picture.shape[0], picture.shape[1] // 3
-    panels = [picture[:, place * width : (place + 1) * width] for place in range(3)]
+    panels: list[npt.NDArray[np.uint8]] = [picture[:, place * width : (place + 1) * width] for place in range(3)]
     if width > WIDTH:
         size = (WIDTH, max(1, height * WIDTH // width))
-        panels = [cv2.resize(panel, size, interpolation=cv2.INTER_AREA) for panel in panels]
-    return [np.asarray(panel, dtype=np.uint8) for panel in panels]
+        panels = [np.asarray(cv2.resize(panel, size, interpolation=cv2.INTER_AREA), np.uint8) for panel in panels]
+    return panels
 
 
 def _figure(panel: npt.NDArray[np.uint8], caption: str, frame: str) -> str:

@@ -1,5 +1,6 @@
 """From a command line to a call: composing the config, reporting what went wrong, and the exit code."""
 
+import logging
 import os
 import sys
 import traceback
@@ -15,8 +16,9 @@ from omegaconf.errors import OmegaConfBaseException
 from fastscnn.errors import Crash, RequestError
 from fastscnn.runs.config import check_config, explain
 from fastscnn.runs.multirun import DONE, FAILED, WRONG_REQUEST, Job, close_multirun, current_job, current_multirun
-from fastscnn.utils.files import WriteError, disk_is_full, why_not_written
+from fastscnn.utils.files import not_written, why_not_written
 from fastscnn.utils.progress import Progress
+from fastscnn.utils.utf8 import print_anything, use_utf8
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
 
@@ -39,6 +41,9 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
 
     Exit codes: 0 done, 1 failed, 2 the request was wrong (one sentence on stderr, no traceback).
     """
+    use_utf8(CONF.parent / "src")
+    print_anything()
+    logging.raiseExceptions = False  # a log of W&B or Lightning on a full disk: no tracebacks between our lines
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, instead of Hydra's print and exit
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network
 
@@ -64,6 +69,9 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
         code = WRONG_REQUEST
     except BrokenPipeError:  # the reader of our output, such as head, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # of a file that Hydra itself writes: those of a command have been reported
+        print(f"{why_not_written(error)}: set hydra.sweep.dir to a folder that can be written.", file=sys.stderr)
+        code = WRONG_REQUEST
     except KeyboardInterrupt as stop:
         for line in (str(stop) or "stopped", *getattr(stop, "__notes__", ())):
             print(line, file=sys.stderr)
@@ -113,9 +121,9 @@ def report(error: Exception) -> int:
     if wrong_request:
         sentence = str(error).splitlines()[0]
         print(f"{_job_label()}{sentence}", file=sys.stderr)
-    elif isinstance(error, OSError) and (isinstance(error, WriteError) or disk_is_full(error)):
+    elif (unwritten := not_written(error)) is not None:
         # No fault of the program: a traceback would tell nothing.
-        print(f"{_job_label()}failed: {why_not_written(error)}", file=sys.stderr)
+        print(f"{_job_label()}failed: {why_not_written(unwritten)}", file=sys.stderr)
     elif isinstance(error, Crash):
         print(f"{_job_label()}failed: {error}", file=sys.stderr)
     else:

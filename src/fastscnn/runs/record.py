@@ -14,7 +14,7 @@ from typing import Any
 from fastscnn.errors import RequestError
 from fastscnn.runs.alive import DEAD_AFTER_SECONDS, LOCK, is_alive
 from fastscnn.runs.process import describe_process, process_place
-from fastscnn.utils.files import plain_json, remove, remove_leftovers
+from fastscnn.utils.files import not_written, plain_json, remove, remove_leftovers, why_not_written
 from fastscnn.utils.locks import Lock, NoLocks, take
 from fastscnn.utils.reserve import ReservedFile
 
@@ -176,8 +176,7 @@ def recorded(record: RunRecord) -> Iterator[RunRecord]:
     try:
         yield record
     except BaseException as error:
-        text = str(error).splitlines()[0] if str(error) else ""
-        record.close("failed", f"{type(error).__name__}: {text}" if text else type(error).__name__)
+        record.close("failed", _reason(error))
         raise
     record.close("finished")
 
@@ -250,6 +249,13 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True)
     except OSError as error:
         raise _unwritable(folder, error) from None
+
+
+def _reason(error: BaseException) -> str:
+    if (unwritten := not_written(error)) is not None:
+        return why_not_written(unwritten)
+    text = str(error).splitlines()[0] if str(error) else ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _locked(folder: Path) -> Lock | None:

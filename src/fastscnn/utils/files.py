@@ -80,7 +80,20 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
 
 def write_text(path: Path, text: str, *, durable: bool = False) -> None:
     """Write UTF-8 text, with the line ends that it has, whose reader never sees half of it; see `replaced`."""
-    write_bytes(path, text.encode("utf-8"), durable=durable)
+    write_bytes(path, utf8(text), durable=durable)
+
+
+def utf8(text: str) -> bytes:
+    """Text as UTF-8, also where it holds a file's name whose bytes are no letters in this locale.
+
+    Bytes that are UTF-8 after all become the letters that they are, and others their codes.
+    """
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+        data.decode("utf-8")
+    except UnicodeError:
+        return text.encode("utf-8", "backslashreplace")
+    return data
 
 
 def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = False) -> None:
@@ -182,9 +195,19 @@ def disk_is_full(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in NO_MORE_ROOM
 
 
+def not_written(error: BaseException) -> OSError | None:
+    """The error of a file that could not be written, as on a full disk, if that is what an error comes down to."""
+    while True:
+        if isinstance(error, WriteError) or (isinstance(error, OSError) and disk_is_full(error)):
+            return error
+        if error.__cause__ is None:
+            return None
+        error = error.__cause__
+
+
 def why_not_written(error: OSError) -> str:
     """The file that could not be written, and why: `out/a.png cannot be written (No space left on device)`."""
-    return f"{error.filename or 'a file'} cannot be written ({error.strerror or error})"
+    return f"{error.filename2 or error.filename or 'a file'} cannot be written ({error.strerror or error})"
 
 
 def remove_leftovers(folder: Path) -> list[Path]:
