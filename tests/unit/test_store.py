@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from fastscnn.data import store_files
 from fastscnn.data.build import build_data
-from fastscnn.data.classes import CITYSCAPES
+from fastscnn.data.classes import CAMVID, CITYSCAPES
 from fastscnn.data.frames import DataError, Frame, FrameDataset
 from fastscnn.data.sources import frames_for
 from fastscnn.data.store import DecodedStore, StoreUnusable
@@ -176,11 +176,13 @@ def test_build_that_was_killed_goes_on(root, store, decoded):
     index = store.folder / NAME
     with index.open("a") as file:
         file.write(index.read_text().splitlines()[-1][:30])  # a line that the stop cut short
-    store.folder.joinpath("half.partial").touch()
+    left = [store.folder / f".unfinished-half{suffix}" for suffix in (".u8", ".index")]
+    for path in left:
+        path.touch()
     again(store).build(frames_of(root))
     assert len(decoded) == 2
     assert_as_on_disk(store, frames_of(root))
-    assert list(store.folder.glob("*.partial")) == []
+    assert not any(path.exists() for path in left)
 
 
 def test_build_that_is_interrupted_stops_soon_and_goes_on(root, store, decoded, monkeypatch):
@@ -466,3 +468,20 @@ def test_long_build_tells_how_far_it_is_in_lines(root, store, monkeypatch, capsy
     monkeypatch.setenv(progress.VARIABLE, "0.02")
     store.build(frames_of(root))
     assert ("".join(seen) + capsys.readouterr().out).splitlines()[-1].startswith("decoding: 4 frames in ")
+
+
+def test_file_names_and_roots_as_long_as_file_systems_take_are_stored(tmp_path):
+    root = tmp_path / ("ö" * 125)
+    names = ["ü" * 122 + letter + "x.png" for letter in "ab"]
+    for seed, name in enumerate(names):
+        write_png(root / "val" / name, paint(block_labels((8, 8), seed)))
+        write_png(root / "valannot" / name, np.full((8, 8), seed, np.uint8))
+    assert {len(name.encode()) for name in names} == {250}
+    frames = frames_for("camvid", root, "val")
+    store = DecodedStore(tmp_path / "store", root, CAMVID)
+    store.build(frames)
+    read = DecodedStore(tmp_path / "store", root, CAMVID).reader(frames)
+    for seed, frame in enumerate(frames):
+        image, label = read(frame)
+        assert np.array_equal(image, paint(block_labels((8, 8), seed)))
+        assert (label == seed).all()

@@ -1,5 +1,6 @@
 """The synthetic streets: what is drawn, and how it gets to disk."""
 
+import errno
 import json
 import os
 import re
@@ -15,9 +16,12 @@ from cityscapesscripts.helpers.labels import id2label, name2label
 
 from fastscnn.data import streets
 from fastscnn.data.classes import CITYSCAPES
+from fastscnn.data.frames import DataError
 from fastscnn.data.sources import generate_streets
 from fastscnn.data.streets import CITIES, MANIFEST, StreetsSpec, coarse, draw_street, write_streets
-from fastscnn.utils import progress
+from fastscnn.errors import RequestError
+from fastscnn.utils import files, progress
+from fastscnn.utils.files import WriteError
 
 SMALL = (64, 128)
 TINY = StreetsSpec(size=(32, 64), train=3, val=2, test=1, train_extra=1)
@@ -210,19 +214,50 @@ def test_a_root_that_is_a_file_is_refused(tmp_path):
         write_streets(tmp_path / "root", TINY)
 
 
-def test_an_interrupted_write_leaves_no_root_and_is_done_again(tiny, tmp_path, monkeypatch):
-    root = tmp_path / "root"
-    with monkeypatch.context() as patch:
-        patch.setattr(cv2, "imwrite", lambda path, *_: "val" not in path)
-        with pytest.raises(OSError, match=r"val.* cannot be written"):
-            write_streets(root, TINY, workers=1)
-    assert not root.exists()
-    leftovers = [path for path in tmp_path.iterdir() if path.is_dir()]
-    assert leftovers
-    (leftovers[0] / "junk.png").write_bytes(b"half a frame")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_leaves_nothing_and_is_one_sentence(tmp_path, monkeypatch, workers, capfd):
+    written = files.write_bytes
+
+    def write_bytes(path, data, **how):
+        if "val" in path.parts:
+            raise WriteError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        written(path, data, **how)
+
+    monkeypatch.setattr(files, "write_bytes", write_bytes)
+    monkeypatch.setattr(streets, "_cores", lambda: workers)
+    with pytest.raises(DataError) as refused:
+        generate_streets(tmp_path / "root", TINY)
+    text = r".*val.*\.png cannot be written \(No space left on device\): set data\.root=DIR to a folder on a disk.*"
+    assert re.fullmatch(text, str(refused.value))
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
+    assert capfd.readouterr().err == "", "no traceback of a worker process"
+
+
+def test_what_a_kill_left_is_removed_and_drawn_again(tiny, tmp_path):
+    left = tmp_path / ".root.partial"
+    left.mkdir()
+    (left / "junk.png").write_bytes(b"half a frame")
+    write_streets(tmp_path / "root", TINY, workers=1)
+    assert contents(tmp_path / "root") == contents(tiny)
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [tmp_path / "root"]
+
+
+@pytest.mark.parametrize("kind", ["read-only", "file above"])
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_drawn(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(streets, "draw_street", lambda *_: pytest.fail("drawn"))
+    if kind == "file above":
+        (tmp_path / "file").touch()
+        root = tmp_path / "file" / "root"
+    else:
+        root = Path("/proc/streets")
+    with pytest.raises(RequestError, match=rf"data\.root={root}( cannot be written|: .*file is a file)"):
+        generate_streets(root, TINY)
+
+
+def test_a_root_whose_name_is_as_long_as_file_systems_take_is_written(tiny, tmp_path):
+    root = tmp_path / ("ü" * 125)
     write_streets(root, TINY, workers=1)
     assert contents(root) == contents(tiny)
-    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [root]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a forked process sees the patch")

@@ -11,6 +11,7 @@ from fastscnn.data import camvid, cityscapes
 from fastscnn.data.classes import CAMVID, CITYSCAPES, ClassTable
 from fastscnn.data.frames import DataError, Frame
 from fastscnn.data.streets import GENERATOR_VERSION, MANIFEST, StreetsSpec, write_streets
+from fastscnn.utils.files import check_writable, why_not_written
 from fastscnn.utils.progress import Progress
 
 
@@ -94,12 +95,17 @@ def generate_streets(root: Path, spec: StreetsSpec) -> None:
     """Write the streets to `root` where they are not there yet.
 
     Raises:
-        DataError: The folder holds something else.
+        DataError: The folder holds something else, or cannot be written.
     """
     if not (root / MANIFEST).exists():
+        check_writable(root, "data.root")
         print(f"Generating the synthetic streets in {root} (once)", flush=True)
     try:
         with Progress("drawing the synthetic streets", unit="frame", summary=True) as progress:
             write_streets(root, spec, progress=progress.reach)
     except ValueError as error:
         raise DataError(str(error)) from None
+    except OSError as error:
+        if error.errno is None:  # not one of the file system
+            raise
+        raise DataError(f"{why_not_written(error)}: set data.root=DIR to a folder on a disk with room.") from None

@@ -17,6 +17,7 @@ from fastscnn.data.classes import ClassTable
 from fastscnn.data.frames import STRICT, Frame, Image, Reading
 from fastscnn.data.store_files import Names, Stored, intact_stamp, map_frame, source_stamp, stored_stamp, write_frame
 from fastscnn.data.store_index import Index
+from fastscnn.utils.files import remove_leftovers
 from fastscnn.utils.images import check_image_file
 from fastscnn.utils.names import file_name
 from fastscnn.utils.progress import Progress
@@ -158,10 +159,10 @@ class DecodedStore:
 
     def _tidy(self, frames: Sequence[Frame]) -> None:
         """Delete what is of no use: frames whose files are gone, and what a stopped build left."""
+        remove_leftovers(self.folder)
         known = self._index.frames
         left = [path.name for path in self.folder.glob(f"*{SUFFIX}") if path.name not in known]
-        unfinished = [path.name for path in self.folder.glob("*.partial")]
-        if useless := [*self._gone(frames), *left, *unfinished]:
+        if useless := [*self._gone(frames), *left]:
             self._index.drop(useless)
 
     @contextlib.contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastscnn.data.classes import ClassTable
 from fastscnn.data.frames import STRICT, DataError, Frame, Image, Reading, read_frame
+from fastscnn.utils.files import replaced
 
 Stamp = tuple[int, ...]
 """Size in bytes and times in nanoseconds: what changes when a file does."""
@@ -89,19 +90,13 @@ def write_frame(folder: Path, frame: Frame, names: Names, classes: ClassTable, r
     sources = tuple(source_stamp(file) for file in (frame.image, frame.label) if file is not None)
     pixels = [np.ascontiguousarray(part) for part in read_frame(frame, classes, reading) if part is not None]
     path = folder / names.file
-    partial = path.with_suffix(".partial")
     checksum = 0
-    try:
-        with partial.open("wb", buffering=0) as file:
-            for part in pixels:
-                left = part.reshape(-1).data
-                checksum = zlib.crc32(left, checksum)
-                while len(left):
-                    left = left[file.write(left) :]
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with replaced(path) as partial, partial.open("wb", buffering=0) as file:
+        for part in pixels:
+            left = part.reshape(-1).data
+            checksum = zlib.crc32(left, checksum)
+            while len(left):
+                left = left[file.write(left) :]
     height, width = pixels[0].shape[:2]
     return Stored(*names, height, width, sources, stored_stamp(path.stat()), checksum)
 

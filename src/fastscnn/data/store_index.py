@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 from fastscnn.data.store_files import Stored
+from fastscnn.utils.files import write_bytes
 
 NAME = "frames.index"
 
@@ -64,10 +65,8 @@ class Index:
 
     def rewrite(self) -> None:
         """Write the index anew, without what is out of date, and leave it open to add to."""
-        partial = self.path.with_suffix(".partial")
         lines = [f"# {self.about}\n", *map(_line, self.frames.values())]
-        partial.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
-        partial.replace(self.path)
+        write_bytes(self.path, "".join(lines).encode("utf-8", "surrogateescape"))
         self._file = self.path.open("a", encoding="utf-8")
 
 

@@ -3,11 +3,10 @@
 import json
 import multiprocessing
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator, MutableSequence
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import cv2
@@ -17,6 +16,8 @@ from cityscapesscripts.helpers.labels import labels
 from filelock import FileLock
 
 from fastscnn.data.streets_draw import Scene, draw_street
+from fastscnn.utils.files import remove, write_json, write_png
+from fastscnn.utils.names import file_name
 
 __all__ = ["MANIFEST", "Scene", "StreetsSpec", "coarse", "draw_street", "write_streets"]
 
@@ -119,21 +120,24 @@ def write_streets(root: Path, spec: StreetsSpec, workers: int | None = None, pro
 
     Raises:
         ValueError: `root` holds something else.
-        OSError: A file cannot be written.
+        OSError: A file cannot be written; nothing is left of it.
     """
     root = Path(root).resolve()
     if _is_finished(root, spec):
         return
     root.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(root.with_name(f".{root.name}.lock")):
+    with FileLock(root.with_name(file_name(f".{root.name}", ".lock"))):
         if _is_finished(root, spec):
             return
-        partial = root.with_name(f".{root.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        _write_frames(partial, spec, workers or _cores(), progress)
-        (partial / MANIFEST).write_text(json.dumps(_manifest(spec), indent=2) + "\n", encoding="utf-8")
-        partial.rename(root)
+        partial = root.with_name(file_name(f".{root.name}", ".partial"))
+        remove(partial)  # what a kill left
+        try:
+            partial.mkdir()
+            _write_frames(partial, spec, workers or _cores(), progress)
+            write_json(partial / MANIFEST, _manifest(spec))
+            partial.rename(root)
+        finally:
+            remove(partial)
 
 
 def _manifest(spec: StreetsSpec) -> dict[str, object]:
@@ -181,8 +185,10 @@ def _share_out(root: Path, spec: StreetsSpec, frames: list[Frame], workers: int,
     else:
         start = multiprocessing.get_context("spawn").Process
     counts = multiprocessing.RawArray("l", workers)
+    errors, report = multiprocessing.Pipe(duplex=False)
     processes = [
-        start(target=_work, args=(root, spec, frames[i::workers], counts, i), daemon=True) for i in range(workers)
+        start(target=_work, args=(root, spec, frames[i::workers], counts, i, report), daemon=True)
+        for i in range(workers)
     ]
     try:
         for process in processes:
@@ -192,6 +198,8 @@ def _share_out(root: Path, spec: StreetsSpec, frames: list[Frame], workers: int,
             wait([process.sentinel for process in pending], timeout=0.2)
             pending = [process for process in pending if process.exitcode is None]
             failed = [process.exitcode for process in processes if process.exitcode]
+            if failed and errors.poll():
+                raise errors.recv()
             if failed:
                 raise OSError(f"drawing the streets in {root} failed: a process ended with code {failed[0]}.")
             if progress:
@@ -203,14 +211,25 @@ def _share_out(root: Path, spec: StreetsSpec, frames: list[Frame], workers: int,
                 process.join()
 
 
-def _work(root: Path, spec: StreetsSpec, frames: list[Frame], counts: MutableSequence[int], slot: int) -> None:
-    """Write a worker's frames, and stop when the process that started it is gone."""
+def _work(
+    root: Path,
+    spec: StreetsSpec,
+    frames: list[Frame],
+    counts: MutableSequence[int],
+    slot: int,
+    report: Connection,
+) -> None:
+    """Write a worker's frames, and stop when the process that started it is gone; reports what cannot be written."""
     cv2.setNumThreads(0)
     parent = multiprocessing.parent_process()
     for split, index in frames:
         if parent is not None and not parent.is_alive():
             return
-        _write_frame(root, spec, split, index)
+        try:
+            _write_frame(root, spec, split, index)
+        except OSError as error:
+            report.send(error)
+            sys.exit(1)
         counts[slot] += 1
 
 
@@ -225,10 +244,7 @@ def _write_frame(root: Path, spec: StreetsSpec, split: str, index: int) -> None:
         rng = np.random.default_rng(np.random.SeedSequence([*entropy, 1]))
         pictures |= _label_pictures("gtCoarse", coarse(scene.label_ids, rng))
     for kind, path in _paths(root, split, index).items():
-        picture = pictures[kind]
-        blue_first = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
-        if not cv2.imwrite(str(path), blue_first, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
-            raise OSError(f"{path} cannot be written.")
+        write_png(path, pictures[kind])
 
 
 def _label_pictures(kind: str, label_ids: Labels) -> dict[str, Labels]:
