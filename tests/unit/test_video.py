@@ -342,3 +342,21 @@ def test_film_without_a_promise_that_ends_within_a_frame_is_done_and_says_so(tmp
     checkpoint = write_checkpoint(tmp_path / "best.ckpt")
     assert predict(settings(checkpoint, film, tmp_path / "out")).done == 1
     assert "frames are damaged, the last one too: the file may end early." in capsys.readouterr().err
+
+
+def test_sound_that_the_new_file_does_not_take_is_left_out_and_named(tmp_path, capsys):
+    with av.open(str(tmp_path / "film.m2ts"), "w") as sink:
+        pictures, tone = sink.add_stream("mpeg2video", rate=25), sink.add_stream("pcm_bluray", rate=48000)
+        pictures.pix_fmt, pictures.height, pictures.width = "yuv420p", 48, 64
+        for number in range(5):
+            frame = av.VideoFrame.from_ndarray(picture(number, (48, 64)), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            sink.mux(pictures.encode(frame))
+        sink.mux(pictures.encode())
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 2 * 9600), np.int16), format="s16", layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = 48000, 0, Fraction(1, 48000)
+        sink.mux(tone.encode(frame))
+        sink.mux(tone.encode())
+    rewrite(tmp_path / "film.m2ts", tmp_path / "new.mkv", lambda frame: frame)
+    assert len(shots_of(tmp_path / "new.mkv")) == 5
+    assert capsys.readouterr().err == ".mkv files take no pcm_bluray sound: it is left out.\n"

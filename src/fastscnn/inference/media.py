@@ -55,12 +55,13 @@ def find_sources(given: str | Path, output: Path) -> list[Source]:
         found = list(_matching(root, path.parts[len(root.parts) :]))
     else:
         raise RequestError(f"input={given}: there is no such file or folder. Set input=PATH, or a pattern in quotes.")
-    if output.resolve() in (root.resolve(), *root.resolve().parents):
+    left_out = output.resolve()
+    if left_out in (root.resolve(), *root.resolve().parents):
         raise RequestError(f"input={given} lies in output={output}: name another folder for the output.")
     kinds = {
         file: kind
         for file in dict.fromkeys(found)
-        if file.is_file() and output.resolve() not in file.resolve().parents
+        if file.is_file() and left_out not in file.resolve().parents
         if (kind := kind_of(file, thorough=file == path))
     }
     if not kinds:

@@ -26,7 +26,7 @@ from fastscnn.utils.progress import Progress
 Picture = npt.NDArray[np.uint8]
 KINDS = ("labels", "color", "overlay", "side_by_side")
 FILMS = (".mp4", ".m4v", ".mov")
-"""Kinds of video files that are written as they came; of all others an .mkv is made, which takes any sound."""
+"""Kinds of video files that are written as they came; of all others an .mkv is made, which takes nearly any sound."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Video to video: every frame drawn anew, its time and the sound left alone."""
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -116,6 +117,8 @@ class _Film:
             self.early.append(packet)
             return
         stream = packet.stream
+        if stream not in self.sounds:
+            return
         packet.stream = self.sounds[stream]
         with self._writing():
             self.container.mux(packet)
@@ -138,7 +141,11 @@ class _Film:
     def _start(self, picture: Picture) -> None:
         self.encoder = _encoder(self.container, self.source.pictures, picture)
         for stream in self.source.container.streams.audio:
-            self.sounds[stream] = self.container.add_stream_from_template(stream)
+            try:
+                self.sounds[stream] = self.container.add_stream_from_template(stream)
+            except ValueError:  # such as a Blu-ray's in an .mkv
+                name = f"{stream.codec_context.name} sound"
+                print(f"{self.path.suffix} files take no {name}: it is left out.", file=sys.stderr)
         for packet in self.early:
             self.sound(packet)
         self.early.clear()
