@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import resource
 import subprocess
 from pathlib import Path
 from unittest import mock
@@ -82,6 +83,11 @@ class Disk:
 
         self._patches.enter_context(mock.patch.object(Path, "write_bytes", full))
         self._patches.enter_context(mock.patch.object(os, "posix_fallocate", full))
+
+    def limit(self) -> None:
+        """For a process that is started where no disk could be mounted: no file of it can grow beyond 5 MB."""
+        if not self.mounted:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, resource.RLIM_INFINITY))
 
     def close(self) -> None:
         self._patches.close()
