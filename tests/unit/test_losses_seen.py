@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from fastscnn.data.classes import CAMVID
 from fastscnn.runs.metrics_csv import MetricsCSV
-from fastscnn.training.callbacks import EpochSeed, FiniteWeights, FramesSeen
+from fastscnn.training.callbacks import FiniteWeights, FramesSeen, StepSeed
 from fastscnn.training.global_batch import Part
 from fastscnn.training.losses_seen import NonFiniteLoss, SeenLosses
 from fastscnn.training.progress import ProgressLine
@@ -99,7 +99,7 @@ def fit(module, folder, *callbacks, steps, **settings):
     trainer = pl.Trainer(
         max_epochs=1,
         logger=MetricsCSV(folder / "metrics.csv"),
-        callbacks=[*callbacks, EpochSeed(0), FiniteWeights(), FramesSeen(["camvid"]), ProgressLine()],
+        callbacks=[*callbacks, StepSeed(0), FiniteWeights(), FramesSeen(["camvid"]), ProgressLine()],
         default_root_dir=folder,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -176,7 +176,7 @@ def test_weights_that_are_not_finite_are_named():
     made = module()
     made.network.classifier[3].bias.data[1] = math.nan
     with pytest.raises(NonFiniteLoss, match=r"^network\.classifier\.3\.bias is not finite after step 0"):
-        FiniteWeights._check(made)
+        FiniteWeights.check(made)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

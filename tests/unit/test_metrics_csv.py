@@ -2,7 +2,9 @@
 
 import csv
 
-from fastscnn.runs.metrics_csv import MetricsCSV
+import pytest
+
+from fastscnn.runs.metrics_csv import MetricsCSV, cut_back
 
 
 def rows(path):
@@ -30,3 +32,17 @@ def test_nan_is_an_empty_cell(tmp_path):
     logger = MetricsCSV(tmp_path / "metrics.csv")
     logger.log_metrics({"a": float("nan"), "b": 1.0}, step=0)
     assert rows(tmp_path / "metrics.csv")[0]["a"] == ""
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("rows_then", [2, None])
+def test_rows_after_the_checkpoint_are_cut_out(tmp_path, rows_then, finished):
+    path = tmp_path / "metrics.csv"
+    path.write_text("trainer/global_step,epoch,train/loss,test/miou\n3,0,1.5,\n7,1,1.4,\n8,2,1.3,\n8,2,,0.5\n9,2,1.")
+    cut_back(path, rows=rows_then, epochs=2, finished=finished)
+    stays = [(row["epoch"], row["train/loss"]) for row in rows(path)]
+    assert stays == [("0", "1.5"), ("1", "1.4"), *([("2", "")] if finished else [])]
+    logger = MetricsCSV(path)
+    assert logger.rows == len(stays)
+    logger.log_metrics({"new": 1.0}, step=8)
+    assert logger.rows == len(rows(path)) == len(stays) + 1

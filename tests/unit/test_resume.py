@@ -1,6 +1,5 @@
 """What `resume=RUN_DIR` goes on with, what it may change, and what it says where it cannot."""
 
-import csv
 import json
 import os
 import shlex
@@ -16,7 +15,8 @@ from fastscnn.runs.again import earlier_run
 from fastscnn.runs.identity import recorded_identity
 from fastscnn.runs.multirun import Multirun
 from fastscnn.runs.record import read_record
-from fastscnn.runs.resume import cut_back, resume_command, resumed_run, write_config
+from fastscnn.runs.resume import resumed_run, write_config
+from fastscnn.runs.resume_point import resume_command, start_again
 from fastscnn.runs.session import open_run
 from fastscnn.utils.locks import take
 
@@ -132,7 +132,7 @@ def test_what_is_no_run_or_kept_nothing_is_told_in_one_sentence(stopped, tmp_pat
         (stopped / "checkpoints" / "best.ckpt", "from its last.ckpt"),
         (
             make(tmp_path / "early", epochs=None),
-            "before its first epoch ended, and nothing was kept. Start again: python ",
+            "before its first checkpoint, so there is nothing to go on from. Start again: python src/train.py",
         ),
     ):
         with pytest.raises(RequestError, match=sentence):
@@ -140,11 +140,41 @@ def test_what_is_no_run_or_kept_nothing_is_told_in_one_sentence(stopped, tmp_pat
     last = stopped / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:300])
     (stopped / "checkpoints" / "best.ckpt").touch()
-    with pytest.raises(RequestError, match=r"last\.ckpt is broken.*best\.ckpt can still be evaluated.*Start again"):
+    with pytest.raises(RequestError, match=r"last\.ckpt and .*best\.ckpt cannot be read.*Start again: python src"):
         resume(stopped)
     (stopped / ".hydra" / "config.yaml").unlink()
     with pytest.raises(RequestError, match=r"config\.yaml cannot be read"):
         resume(stopped)
+
+
+def test_broken_checkpoint_stops_no_run_that_another_one_lets_go_on(stopped):
+    last, best = (stopped / "checkpoints" / f"{name}.ckpt" for name in ("last", "best"))
+    content = torch.load(last, weights_only=True)
+    torch.save(content | {"global_step": 15, "callbacks": {}}, best)
+    resumed = resume(stopped)
+    assert (resumed.point.checkpoint, resumed.point.warnings, resumed.point.best_lost) == (last, (), False)
+
+    whole = last.read_bytes()
+    last.write_bytes(whole[:300])
+    resumed = resume(stopped)
+    assert (resumed.point.checkpoint, resumed.step) == (best, 15)
+    assert f"resume: {last} is broken: the run goes on from {best}" in list(resumed.told())
+    last.unlink()
+    assert f"resume: {last} is not there: the run goes on from {best}" in list(resume(stopped).told())
+
+    torch.save(content | {"callbacks": {"FolderCheckpoint{}": {"best_k_models": {"best.ckpt": 0.5}}}}, last)
+    best.write_bytes(b"half")
+    resumed = resume(stopped)
+    assert (resumed.point.checkpoint, resumed.point.best_lost) == (last, True)
+    assert any(f"{best} is broken" in line for line in resumed.told())
+    best.unlink()
+    assert any(f"{best} is gone" in line for line in resume(stopped).told())
+
+
+def test_command_that_starts_a_run_anew_names_its_settings_but_not_its_folder(tmp_path):
+    settings = ["data.root='/my data/it\\'s'", "data.streets.size=[64,128]", "+trainer.plugins=null"]
+    words = shlex.split(start_again(make(tmp_path / "a run", *settings)))
+    assert words == ["python", "src/train.py", "logger=csv", *settings]
 
 
 def test_running_run_is_left_alone_but_the_other_processes_of_it_join(stopped):
@@ -158,7 +188,7 @@ def test_running_run_is_left_alone_but_the_other_processes_of_it_join(stopped):
 
 def test_stopped_run_names_the_command_that_goes_on_with_it(tmp_path):
     assert resume_command(tmp_path) is None
-    for name in ("plain", "with space", "it's=odd"):
+    for name in ("plain", "with space", "it's=odd", "1e5", "back\\slash"):
         folder = make(tmp_path / name) if "'" not in name else tmp_path / name
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         (folder / "checkpoints" / "last.ckpt").touch()
@@ -175,16 +205,6 @@ def test_stopped_run_names_the_command_that_goes_on_with_it(tmp_path):
         (session.folder / "checkpoints" / "last.ckpt").touch()
         raise KeyboardInterrupt
     assert stop.value.__notes__[-1] == f"Continue it: python src/train.py resume={tmp_path / 'new'}"
-
-
-@pytest.mark.parametrize("finished", [True, False])
-def test_rows_after_the_checkpoint_are_cut_out_of_the_metrics(tmp_path, finished):
-    path = tmp_path / "metrics.csv"
-    path.write_text("trainer/global_step,epoch,train/loss,test/miou\n3,0,1.5,\n7,1,1.4,\n8,2,1.3,\n8,2,,0.5\n9,2,1.")
-    cut_back(path, 2, finished=finished)
-    with path.open() as file:
-        kept = [(row["epoch"], row["train/loss"]) for row in csv.DictReader(file)]
-    assert kept == [("0", "1.5"), ("1", "1.4"), *([("2", "")] if finished else [])]
 
 
 def test_multiruns_group_is_the_same_when_it_is_called_again(tmp_path):

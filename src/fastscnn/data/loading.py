@@ -15,6 +15,7 @@ from fastscnn.data.frames import DataError, FrameDataset
 from fastscnn.data.sampler import EpochSampler
 from fastscnn.data.shared_memory import check_shared_memory
 from fastscnn.data.worker_errors import Loader
+from fastscnn.utils.signals import ignore_in_worker
 
 MOST_WORKERS = 8
 
@@ -195,5 +196,6 @@ def _worker_count(num_workers: int | str, devices: int) -> int:
 
 
 def _start_worker(worker_id: int) -> None:
-    """Keep OpenCV to the worker's own thread: the workers are the parallelism."""
+    """Keep OpenCV to the worker's own thread: the workers are the parallelism. Signals are for who started it."""
     cv2.setNumThreads(0)
+    ignore_in_worker()

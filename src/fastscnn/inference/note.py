@@ -15,6 +15,7 @@ from fastscnn.errors import RequestError
 from fastscnn.utils.files import disk_is_full, remove, replaced
 from fastscnn.utils.image_files import ImageFileError
 from fastscnn.utils.names import portable
+from fastscnn.utils.signals import Interrupted
 
 NAME = "predict.json"
 """The manifest of a folder of predictions. What is older than it was made by something else."""
@@ -63,10 +64,10 @@ class Outcome:
 
 @contextmanager
 def told_when_stopped(outcome: Outcome, left: int, *, overwrite: bool) -> Iterator[None]:
-    """Add to a Ctrl-C how far it got, and how to go on."""
+    """Add to a Ctrl-C, or another signal that ends it, how far it got, and how to go on."""
     try:
         yield
-    except KeyboardInterrupt as stop:
+    except (KeyboardInterrupt, Interrupted) as stop:
         how = "the same command without overwrite=true" if overwrite else "the same command"
         stop.add_note(f"{outcome.done} done; {how} goes on with the other {left - outcome.done}.")
         raise

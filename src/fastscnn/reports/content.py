@@ -41,7 +41,7 @@ class RunView:
         id: The run's own.
         label: Short and unique, such as `fine-skip_zero · seed 0`.
         group: Label of the runs that differ in the seed alone; one colour.
-        status: `finished`, `running` or `failed`.
+        status: `finished`, `running`, `interrupted` or `failed`.
         cells: Column title to text, for the table of all runs.
         curve: Its validations; may be empty.
         place: What it was trained and judged on.

@@ -17,7 +17,7 @@ from fastscnn.utils.files import write_text
 PAPER_COLOURS = ("#9aa0a6", "#5f6368")
 LONG = 20
 """Rows above which a table scrolls by itself."""
-STATUSES = ("failed", "running")
+STATUSES = ("failed", "interrupted", "running")
 
 
 def write_page(comparison: Comparison, path: Path) -> None:

@@ -11,10 +11,12 @@ from typing import Any
 from omegaconf import DictConfig
 
 from fastscnn.errors import RequestError
+from fastscnn.runs import slurm
 from fastscnn.runs.identity import chosen_identity
 from fastscnn.runs.multirun import CARRYING_OUT, DONE, RUNNING, Job, current_multirun, within
-from fastscnn.runs.record import LAST, RECORD, read_record, running_as
+from fastscnn.runs.record import RECORD, read_record, running_as
 from fastscnn.runs.resume import resolved, run_config
+from fastscnn.runs.resume_point import can_go_on
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,7 @@ class Earlier:
     @property
     def rank(self) -> tuple[int, str]:
         """The run to take is the highest: finished, running, one that can go on, and the latest of these."""
-        can_go_on = (self.folder / LAST).exists()
-        place = {"finished": 3, "running": 2}.get(self.record["status"], 1 if can_go_on else 0)
+        place = {"finished": 3, "running": 2}.get(self.record["status"], 1 if can_go_on(self.folder) else 0)
         return place, self.record["started"]
 
 
@@ -79,19 +80,50 @@ def first_process() -> bool:
     return all(os.environ.get(rank, "0") == "0" for rank in ("SLURM_PROCID", "LOCAL_RANK"))
 
 
+def done_before_restart(config: DictConfig) -> bool:
+    """Whether a job that SLURM started before has finished this run; one that it has begun goes on in its folder.
+
+    `resume` of the config is then set. A job's script may hold several commands: each finds its own run.
+    """
+    if config.rerun or config.resume:
+        return False
+    job = slurm.job_id()
+    found = [earlier for earlier in _same(config) if earlier.record.get("slurm_job") == job and earlier.rank[0] > 0]
+    best = max(found, key=lambda earlier: earlier.rank, default=None)
+    if best is None:
+        return False
+    if best.record["status"] == "finished":
+        print(f"SLURM job {job} was started before and finished this run: {best.folder}", flush=True)
+        return True
+    print(f"SLURM job {job} was started before: the run goes on in {best.folder}", flush=True)
+    config.resume = str(best.folder)
+    return False
+
+
 def earlier_run(config: DictConfig) -> Earlier | None:
     """The run that asks for the same as this config, if there is one that need not be started anew.
 
     Two configs ask for the same where they differ in `CARRYING_OUT` alone. In a job of several cluster tasks only
-    finished runs count: each task looks for itself, and only of these can they not see different things.
+    finished runs count, and the one that the same job began before it was requeued: each task looks for itself, and
+    only of these can they not see different things.
     """
-    ignored = _ignored()
-    wanted = _comparable(config, ignored)
-    found = [earlier for earlier in _runs(config) if _asks_for(earlier.folder, wanted, ignored)]
+    found = _same(config)
     if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
-        found = [earlier for earlier in found if earlier.record["status"] == "finished"]
+        job = slurm.job_id() if slurm.restarted() else None
+        found = [
+            earlier
+            for earlier in found
+            if earlier.record["status"] == "finished" or (job and earlier.record.get("slurm_job") == job)
+        ]
     best = max(found, key=lambda earlier: earlier.rank, default=None)
     return best if best and best.rank[0] > 0 else None
+
+
+def _same(config: DictConfig) -> list[Earlier]:
+    """The runs where this one would be that ask for the same."""
+    ignored = _ignored()
+    wanted = _comparable(config, ignored)
+    return [earlier for earlier in _runs(config) if _asks_for(earlier.folder, wanted, ignored)]
 
 
 def _ignored() -> list[str]:

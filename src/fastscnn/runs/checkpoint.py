@@ -49,3 +49,20 @@ def read_checkpoint(path: str | Path, *, map_location: str = "cpu") -> dict[str,
         )
     checkpoint: dict[str, Any] = content
     return checkpoint
+
+
+def is_checkpoint(path: str | Path) -> bool:
+    """Whether a file is a whole checkpoint."""
+    try:
+        read_checkpoint(path)
+    except RequestError:
+        return False
+    return True
+
+
+def forget_best(content: dict[str, Any]) -> dict[str, Any]:
+    """A training's checkpoint that knows nothing of a best one."""
+    callbacks = {key: state for key, state in content["callbacks"].items() if not key.startswith("FolderCheckpoint")}
+    if record := callbacks.get("KeepRecord"):
+        callbacks["KeepRecord"] = record | {"best": {}}
+    return content | {"callbacks": callbacks, META: content[META] | {"best_scores": None}}

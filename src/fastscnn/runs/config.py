@@ -83,6 +83,7 @@ REQUIREMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     **{f"trainer.{switch}": SWITCH for switch in ("compile", "channels_last")},
     "trainer.keep_memory": _one_of("auto", True, False),
     "trainer.profile_steps": _whole(0),
+    "trainer.save_every_minutes": POSITIVE,
     "trainer.recompute": _one_of("auto", True, False),
     "trainer.sync_batchnorm": _one_of(True, False, "auto"),
     "trainer.deterministic": _one_of(True, False, "warn"),

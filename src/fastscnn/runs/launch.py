@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -14,10 +15,13 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from fastscnn.errors import Crash, RequestError
+from fastscnn.runs import slurm
 from fastscnn.runs.config import check_config, explain
 from fastscnn.runs.multirun import DONE, FAILED, WRONG_REQUEST, Job, close_multirun, current_job, current_multirun
+from fastscnn.runs.process import RUN_DIR_VARIABLE
 from fastscnn.utils.files import not_written, why_not_written
 from fastscnn.utils.progress import Progress
+from fastscnn.utils.signals import Interrupted, watched
 from fastscnn.utils.utf8 import print_anything, use_utf8
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
@@ -39,7 +43,8 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
 
     The command imports what is slow (torch) inside itself: help, `--cfg` and wrong overrides answer without it.
 
-    Exit codes: 0 done, 1 failed, 2 the request was wrong (one sentence on stderr, no traceback).
+    Exit codes: 0 done, 1 failed, 2 the request was wrong (one sentence on stderr, no traceback), 128 + signal where a
+    signal ended it.
     """
     use_utf8(CONF.parent / "src")
     print_anything()
@@ -48,16 +53,18 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network
 
     def task(config: DictConfig) -> None:
-        if (job := current_job()) is not None:
-            with job.running():
-                run_job(config, job, command)
-            return
-        try:
-            check_config(config)
-            with Progress(f"{config_name}: working", bar=False):
-                command(config)
-        except Exception as error:
-            sys.exit(report(error))
+        # The processes of a distributed run stop where all of them do.
+        with watched(slurm.signals(), waits=RUN_DIR_VARIABLE in os.environ) as watch:
+            try:
+                call(config, command, config_name)
+            except Interrupted as stop:
+                print_stop(stop)
+                asked = watch.cluster or (stop.signum if signal.Signals(stop.signum).name in slurm.signals() else 0)
+                if asked and RUN_DIR_VARIABLE not in os.environ:
+                    slurm.requeue(asked, watch.handler)
+                if current_job() is not None and not in_this_process():
+                    raise JobFailed(stop.code) from None
+                raise
 
     code = DONE
     try:
@@ -72,13 +79,34 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
     except OSError as error:  # of a file that Hydra itself writes: those of a command have been reported
         print(f"{why_not_written(error)}: set hydra.sweep.dir to a folder that can be written.", file=sys.stderr)
         code = WRONG_REQUEST
-    except KeyboardInterrupt as stop:
-        for line in (str(stop) or "stopped", *getattr(stop, "__notes__", ())):
-            print(line, file=sys.stderr)
-        code = FAILED
+    except Interrupted as stop:
+        # Where Lightning started this process, its exit code would have the first one killed, which tells its own.
+        code = DONE if stop.together and RUN_DIR_VARIABLE in os.environ else stop.code
+    except KeyboardInterrupt:
+        print("stopped by SIGINT", file=sys.stderr)
+        code = 128 + signal.SIGINT
     summary = close_multirun()
-    if code := summary or code:
+    if code := code if code > 128 else summary or code:
         sys.exit(code)
+
+
+def call(config: DictConfig, command: Callable[[DictConfig], None], name: str) -> None:
+    """Call a command with what was composed: a job of a multirun, or on its own, where it ends on an error."""
+    if (job := current_job()) is not None:
+        with job.running():
+            run_job(config, job, command)
+        return
+    try:
+        check_config(config)
+        if slurm.restarted() and "rerun" in config:
+            from fastscnn.runs.again import done_before_restart
+
+            if done_before_restart(config):
+                return
+        with Progress(f"{name}: working", bar=False):
+            command(config)
+    except Exception as error:
+        sys.exit(report(error))
 
 
 def run_job(config: DictConfig, job: Job, command: Callable[[DictConfig], None]) -> None:
@@ -104,13 +132,28 @@ def run_job(config: DictConfig, job: Job, command: Callable[[DictConfig], None])
         text = str(error).partition("\n")[0]
         reason = text if isinstance(error, RequestError) else f"{type(error).__name__}: {text}"
         job.keep(status="failed", code=code, reason=reason)
-        if current_multirun() is None or not HydraConfig.get().launcher._target_.endswith(".BasicLauncher"):
+        if not in_this_process():
             raise JobFailed(code) from None
+    except Interrupted as stop:
+        job.keep(status="interrupted", code=stop.code, reason=str(stop))
+        raise
     except BaseException as stop:
         job.keep(status="stopped", reason=str(stop) or type(stop).__name__)
         raise
     else:
         job.keep(status=job.status if job.status == "continued" else "finished", code=DONE)
+
+
+def in_this_process() -> bool:
+    """Whether Hydra's own launcher runs the jobs of the multirun here, one after the other."""
+    return current_multirun() is not None and HydraConfig.get().launcher._target_.endswith(".BasicLauncher")
+
+
+def print_stop(stop: Interrupted) -> None:
+    """Say which signal ended a command, and how to go on; once for all processes of a distributed run."""
+    if RUN_DIR_VARIABLE not in os.environ:
+        for line in (f"{_job_label()}{stop}", *getattr(stop, "__notes__", ())):
+            print(line, file=sys.stderr, flush=True)
 
 
 def report(error: Exception) -> int:

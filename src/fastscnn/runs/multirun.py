@@ -39,6 +39,7 @@ CARRYING_OUT = (
     "trainer.sync_batchnorm",
     "trainer.compile",
     "trainer.log_every_n_steps",
+    "trainer.save_every_minutes",
 )
 """Settings of how a run is carried out and kept: two configs that differ in these alone ask for the same run.
 
@@ -88,7 +89,8 @@ class Job:
     Attributes:
         number: Its place in the multirun.
         overrides: What sets it apart from the others.
-        status: `running`, `finished`, `continued` (and finished), `skipped`, `failed` or `stopped`.
+        status: `running`, `finished`, `continued` (and finished), `skipped`, `interrupted` by a signal, `failed` or
+            `stopped`.
         code: The exit code that it stands for.
         reason: Why it was skipped, failed or stopped.
         folder: The folder of its run.
@@ -248,7 +250,7 @@ def close_multirun() -> int | None:
     width = max(len(" ".join(job.overrides)) for job in jobs)
     for job in jobs:
         best = _best(job)
-        print(f"{job.number:>3}  {' '.join(job.overrides):<{width}}  {job.status:<9}  {best:<15}  {job.folder or '-'}")
+        print(f"{job.number:>3}  {' '.join(job.overrides):<{width}}  {job.status:<11}  {best:<15}  {job.folder or '-'}")
     sys.stdout.flush()
     wrong = [job for job in jobs if job.code != DONE]
     for job in wrong:
@@ -256,7 +258,7 @@ def close_multirun() -> int | None:
     if wrong:
         print("Call the multirun again: it runs only what is not finished.", file=sys.stderr)
     codes = {job.code for job in wrong}
-    return FAILED if FAILED in codes else WRONG_REQUEST if codes else DONE
+    return FAILED if FAILED in codes else WRONG_REQUEST if WRONG_REQUEST in codes else max(codes, default=DONE)
 
 
 def within(key: str, settings: Sequence[str]) -> bool:

@@ -3,13 +3,15 @@
 import contextlib
 import os
 import platform
-import shlex
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from fastscnn.runs.command_line import this_command
+
+RUN_DIR_VARIABLE = "FASTSCNN_RUN_DIR"
+"""Tells the processes of a distributed run, which start from the same command line, the folder of the first."""
 PACKAGES = (
     "fastscnn",
     "torch",
@@ -24,7 +26,7 @@ PACKAGES = (
 
 def describe_process() -> dict[str, Any]:
     """What this process is: `command`, `versions` of what it runs on, and the `git` commit of our code."""
-    return {"command": shlex.join(["python", *sys.argv]), "versions": _versions(), "git": _git()}
+    return {"command": this_command(), "versions": _versions(), "git": _git()}
 
 
 def process_place() -> dict[str, Any]:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from fastscnn.errors import RequestError
+from fastscnn.runs import slurm
 from fastscnn.runs.alive import DEAD_AFTER_SECONDS, LOCK, is_alive
 from fastscnn.runs.process import describe_process, process_place
 from fastscnn.utils.files import not_written, plain_json, remove, remove_leftovers, why_not_written
 from fastscnn.utils.locks import Lock, NoLocks, take
 from fastscnn.utils.reserve import ReservedFile
+from fastscnn.utils.signals import Interrupted
 
 RECORD = "run.json"
 METRICS = "metrics.csv"
@@ -86,6 +88,7 @@ class RunRecord:
                     "metrics": {"best": {}, "last": {}},
                     "checkpoints": {"best": None, "last": None},
                     "wandb_id": None,
+                    "slurm_job": slurm.job_id(),
                     **process_place(),
                 },
                 _locked(folder),
@@ -114,7 +117,8 @@ class RunRecord:
             record = cls(
                 folder,
                 data
-                | {"status": "running", "error": None, "finished": None, **process_place()}
+                | {"status": "running", "error": None, "finished": None, "slurm_job": slurm.job_id()}
+                | process_place()
                 | {"resumed": [*data.get("resumed", []), entry]},
                 lock,
             )
@@ -172,9 +176,12 @@ class RunRecord:
 
 @contextlib.contextmanager
 def recorded(record: RunRecord) -> Iterator[RunRecord]:
-    """Close the record whatever happens inside: `finished`, or `failed` with the error's text."""
+    """Close the record whatever happens inside: `finished`, `interrupted` by a signal, or `failed` with the error."""
     try:
         yield record
+    except Interrupted as stop:
+        record.close("interrupted", str(stop))
+        raise
     except BaseException as error:
         record.close("failed", _reason(error))
         raise

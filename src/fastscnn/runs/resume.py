@@ -1,7 +1,5 @@
 """Going on with a run in its own folder: `resume=RUN_DIR` with what else the command line asks for."""
 
-import csv
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +12,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from fastscnn.errors import RequestError
-from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.runs.config import check_config
 from fastscnn.runs.multirun import within
-from fastscnn.runs.record import BEST, LAST, RECORD, read_record, refuse_running
+from fastscnn.runs.record import LAST, RECORD, read_record, refuse_running
+from fastscnn.runs.resume_point import ResumePoint, resume_point
+from fastscnn.utils.files import replaced, write_bytes
 
 CONFIG = Path(".hydra/config.yaml")
 OF_THE_CALL = ("resume", "rerun", "paths")
@@ -53,7 +52,7 @@ class Resumed:
         changes: Setting to its value before and now.
         epochs: Epochs that are done.
         step: Optimizer steps that are done.
-        finished: Nothing is left to do.
+        point: Where it goes on; None where nothing is left to do.
     """
 
     folder: Path
@@ -62,17 +61,25 @@ class Resumed:
     changes: Mapping[str, tuple[Any, Any]]
     epochs: int
     step: int
-    finished: bool = False
+    point: ResumePoint | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.point is None
 
     def told(self) -> Iterator[str]:
         """What a person is told before the run goes on, in lines."""
-        if self.finished:
+        if self.point is None:
             yield (
                 f"{self.folder} is finished (epoch {self.epochs} of {self.config.trainer.max_epochs}). Extend it with "
                 f"trainer.max_epochs=N above {self.epochs}."
             )
             return
-        yield f"resume: epoch {self.epochs} of {self.config.trainer.max_epochs} is done (step {self.step})"
+        within = f" and {self.point.batches} batches of the next" if self.point.batches else ""
+        yield f"resume: epoch {self.epochs} of {self.config.trainer.max_epochs} is done{within} (step {self.step})"
+        for warning in self.point.warnings:
+            yield f"resume: {warning}"
         for key, (before, now) in self.changes.items():
             yield f"resume: {key} {before} -> {now}"
 
@@ -113,14 +120,14 @@ def resumed_run(config: DictConfig, *, first_process: bool = True) -> Resumed | 
     longer = "trainer.max_epochs" in changes
     if record["status"] == "finished" and not longer:
         last = record["metrics"]["last"]
-        return Resumed(folder, now, record, changes, last.get("epoch", 0), last.get("step", 0), finished=True)
-    epochs, step = _progress(folder, record)
-    if longer and now.trainer.max_epochs <= epochs:
+        return Resumed(folder, now, record, changes, last.get("epoch", 0), last.get("step", 0))
+    point = resume_point(folder)
+    if longer and now.trainer.max_epochs <= point.epochs:
         raise RequestError(
-            f"resume={folder}: trainer.max_epochs={now.trainer.max_epochs} is not above the {epochs} epochs that are "
-            f"done: set trainer.max_epochs={epochs + 1} or more."
+            f"resume={folder}: trainer.max_epochs={now.trainer.max_epochs} is not above the {point.epochs} epochs that "
+            f"are done: set trainer.max_epochs={point.epochs + 1} or more."
         )
-    return Resumed(folder, now, record, changes, epochs, step)
+    return Resumed(folder, now, record, changes, point.epochs, point.step, point)
 
 
 def run_config(folder: Path) -> DictConfig:
@@ -137,16 +144,6 @@ def run_config(folder: Path) -> DictConfig:
         raise RequestError(f"resume={folder}: {folder / CONFIG} cannot be read ({cause}): start a new run.") from None
     assert isinstance(config, DictConfig)
     return config
-
-
-def resume_command(folder: Path) -> str | None:
-    """What to type to go on with a stopped run; None where it kept no checkpoint."""
-    if not (folder / LAST).exists():
-        return None
-    text = str(folder)
-    plain = all(letter.isalnum() or letter in "/._-" for letter in text)
-    value = text if plain else "'" + text.replace("'", r"\'") + "'"  # Hydra's quotes, inside the shell's
-    return f"python src/train.py resume={value}" if plain else f"python src/train.py {shlex.quote(f'resume={value}')}"
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -174,30 +171,9 @@ def write_config(resumed: Resumed) -> None:
     for name, content in (("config", resumed.config), ("overrides", OmegaConf.create([*had, *added]))):
         path = folder / f"{name}.yaml"
         if path.exists():
-            (folder / f"{name}.{number}.yaml").write_bytes(path.read_bytes())
-        OmegaConf.save(content, path.with_suffix(".tmp"))
-        path.with_suffix(".tmp").replace(path)
-
-
-def cut_back(path: Path, epochs: int, *, finished: bool) -> None:
-    """Take the rows of later epochs than these out of a `metrics.csv`: they are going to be logged again.
-
-    The test's row of a run that was finished stays; its epoch is the number of those that were done.
-    """
-    if not path.exists():
-        return
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        rows = [row for row in reader if None not in row.values()]  # a row that a kill cut short
-    tests = [name for name in columns if finished and name.startswith("test/")]
-    kept = [row for row in rows if float(row.get("epoch") or 0) < epochs or any(row[name] for name in tests)]
-    temporary = path.with_suffix(".csv.tmp")
-    with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(kept)
-    temporary.replace(path)
+            write_bytes(folder / f"{name}.{number}.yaml", path.read_bytes())
+        with replaced(path) as target:
+            OmegaConf.save(content, target)
 
 
 def _folder(given: Path) -> Path:
@@ -248,28 +224,3 @@ def _changes(before: DictConfig, now: DictConfig) -> dict[str, tuple[Any, Any]]:
     old, new = resolved(before), resolved(now)
     keys = [*new, *(key for key in old if key not in new)]
     return {key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}
-
-
-def _progress(folder: Path, record: Mapping[str, Any]) -> tuple[int, int]:
-    """Epochs and steps that `last.ckpt` holds."""
-    path = folder / LAST
-    if not path.exists():
-        raise RequestError(
-            f"resume={folder}: the run stopped before its first epoch ended, and nothing was kept. Start again: "
-            f"{record['command']}"
-        )
-    try:
-        content = read_checkpoint(path)
-        epochs = content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-        step = content["global_step"]
-    except (RequestError, KeyError):
-        best = folder / BEST
-        there = f"{best} can still be evaluated" if best.exists() else "there is no best.ckpt either"
-        raise RequestError(
-            f"resume={folder}: {path} is broken, so the run cannot go on ({there}). Start again: {record['command']}"
-        ) from None
-    if "best_scores" not in content[META]:
-        raise RequestError(
-            f"resume={folder}: {path} is of a version that did not keep the best score: start a new run."
-        )
-    return epochs, step

@@ -14,16 +14,16 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from fastscnn.errors import RequestError
 from fastscnn.runs.identity import Identity, chosen_identity, recorded_identity
-from fastscnn.runs.metrics_csv import MetricsCSV
+from fastscnn.runs.metrics_csv import MetricsCSV, cut_back
 from fastscnn.runs.multirun import keep_folder, release_claim
 from fastscnn.runs.offline import set_aside_dead, set_aside_empty
+from fastscnn.runs.process import RUN_DIR_VARIABLE
 from fastscnn.runs.record import METRICS, RunRecord, new_run_id, recorded, refuse_existing, run_folder
-from fastscnn.runs.resume import Resumed, cut_back, resume_command, write_config
+from fastscnn.runs.resume import Resumed, write_config
+from fastscnn.runs.resume_point import resume_command, start_again
 from fastscnn.runs.tracking import finish_seconds, wandb_tracker
-from fastscnn.utils.files import check_writable, replaced
-
-RUN_DIR_VARIABLE = "FASTSCNN_RUN_DIR"
-"""Tells the processes of a distributed run, which start from the same command line, the folder of the first."""
+from fastscnn.utils.files import check_writable, remove_leftovers, replaced
+from fastscnn.utils.signals import Interrupted
 
 
 @dataclass
@@ -82,9 +82,11 @@ def open_run(config: DictConfig, resumed: Resumed | None = None) -> Iterator[Ses
     try:
         with recorded(record), contextlib.ExitStack() as stack:
             if resumed:
+                _clean(folder)
                 set_aside_empty(folder)
                 write_config(resumed)
-                cut_back(folder / METRICS, resumed.epochs, finished=resumed.record["status"] == "finished")
+                finished, rows = resumed.record["status"] == "finished", resumed.point.rows if resumed.point else None
+                cut_back(folder / METRICS, rows=rows, epochs=resumed.epochs, finished=finished)
             else:
                 _write_hydra_files(config, folder)
             release_claim()
@@ -97,6 +99,8 @@ def open_run(config: DictConfig, resumed: Resumed | None = None) -> Iterator[Ses
         error.add_note(f"The run's folder, kept as it is: {folder}")
         if command := resume_command(folder):
             error.add_note(f"Continue it: {command}")
+        elif isinstance(error, Interrupted):
+            error.add_note(f"It kept nothing to go on from. Start again: {start_again(folder)}")
         raise
     finally:
         os.environ.pop(RUN_DIR_VARIABLE, None)
@@ -132,6 +136,12 @@ def _reopened(resumed: Resumed) -> RunRecord:
         choices=record.data["choices"] | {"logger": resumed.config.logger.name},
     )
     return record
+
+
+def _clean(folder: Path) -> None:
+    """Take away what the run had half-written when it was killed."""
+    for part in (folder, *(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())):
+        remove_leftovers(part)
 
 
 def _refuse_multirun(config: DictConfig) -> None:

@@ -1,6 +1,6 @@
 """Callbacks that keep the run's record and its checkpoints."""
 
-from collections import Counter
+import random
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,24 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from fastscnn.runs.record import BEST, LAST, RunRecord
 from fastscnn.training.losses_seen import NonFiniteLoss
+from fastscnn.training.tally import Tally
 from fastscnn.training.task import Task
 
 FRAMES = "train/frames/"
 """What the names begin with that say how many frames of each source were trained on."""
 
 
-def checkpoints(folder: Path, monitor: str) -> list[ModelCheckpoint]:
-    """`best.ckpt`, by the highest `monitor`, and `last.ckpt`, of the last finished epoch; in the run's folder."""
-    shared: dict[str, Any] = {
-        "dirpath": folder / BEST.parent,
-        "enable_version_counter": False,
-        "auto_insert_metric_name": False,
-    }
-    return [
-        FolderCheckpoint(filename=BEST.stem, monitor=monitor, mode="max", **shared),
-        FolderCheckpoint(filename=LAST.stem, every_n_epochs=1, save_on_train_epoch_end=True, **shared),
-    ]
+def best_checkpoint(folder: Path, monitor: str) -> ModelCheckpoint:
+    """`best.ckpt` in the run's folder: of the end of the validation with the highest `monitor`."""
+    return FolderCheckpoint(
+        dirpath=folder / BEST.parent,
+        filename=BEST.stem,
+        monitor=monitor,
+        mode="max",
+        save_on_train_epoch_end=False,
+        enable_version_counter=False,
+        auto_insert_metric_name=False,
+    )
 
 
 def best_checkpoints(trainer: pl.Trainer) -> list[ModelCheckpoint]:
@@ -52,10 +53,11 @@ class FolderCheckpoint(ModelCheckpoint):
         super().load_state_dict(state_dict | paths | {"best_k_models": scores, "dirpath": self.dirpath})
 
 
-class EpochSeed(pl.Callback):
-    """Draw the dropout of an epoch from (seed, epoch) alone, on each device its own: a resumed run draws the same.
+class StepSeed(pl.Callback):
+    """Draw what a step draws, such as its dropout, from (seed, epoch, batch) alone, on each device its own.
 
-    At the first batch, because making the iterator of an epoch takes a number too, and a resumed run makes it earlier.
+    A run that goes on, wherever it stopped, draws the same. Python's and NumPy's generators too, which a data set or
+    network of the user's own may draw from.
     """
 
     def __init__(self, seed: int) -> None:
@@ -64,10 +66,19 @@ class EpochSeed(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Seed torch."""
-        if batch_idx == 0:
-            place = np.random.SeedSequence([self.seed, trainer.current_epoch, trainer.global_rank])
-            torch.manual_seed(int(place.generate_state(1, np.uint64)[0]))
+        """Seed the step; what it takes to make the iterator of an epoch differs where a run goes on."""
+        self._seed(trainer, batch_idx + 1)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Seed the validation, which begins anew where it was stopped."""
+        self._seed(trainer, 0)
+
+    def _seed(self, trainer: pl.Trainer, place: int) -> None:
+        sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, place, trainer.global_rank])
+        first, second = (int(word) for word in sequence.generate_state(2, np.uint64))
+        torch.manual_seed(first)
+        np.random.seed(second % 2**32)
+        random.seed(second)
 
 
 class FiniteWeights(pl.Callback):
@@ -75,14 +86,15 @@ class FiniteWeights(pl.Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at every tensor."""
-        self._check(pl_module)
+        self.check(pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at every tensor; the checkpoint callbacks come after this one."""
-        self._check(pl_module)
+        self.check(pl_module)
 
     @staticmethod
-    def _check(module: pl.LightningModule) -> None:
+    def check(module: pl.LightningModule) -> None:
+        """Raise `NonFiniteLoss` where a tensor is not finite."""
         if isinstance(module, Task):
             module.losses.read()  # which can name the step and the frames
         tensors = module.state_dict()
@@ -99,39 +111,36 @@ class FramesSeen(pl.Callback):
     """Log how many frames of each source were trained on since the run began, over all devices: `train/frames/fine`.
 
     Attributes:
-        seen: Source, such as `fine` and `coarse`, to the number of frames; saved in every checkpoint.
+        seen: How many, by source such as `fine` and `coarse`; saved in every checkpoint.
     """
 
     def __init__(self, sources: Iterable[str]) -> None:
-        self.seen = dict.fromkeys(sources, 0)
-        self._epoch: Counter[str] = Counter()
+        self.seen = Tally(sources)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count this device's frames."""
-        self._epoch.update(batch["source"])
+        self.seen.add(batch["source"])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add up the devices, and log."""
-        counts = torch.tensor([self._epoch[source] for source in self.seen], device=pl_module.device)
-        total = trainer.strategy.reduce(counts, reduce_op="sum")
-        assert isinstance(total, torch.Tensor)
-        self.seen = {source: self.seen[source] + int(count) for source, count in zip(self.seen, total, strict=True)}
-        self._epoch.clear()
-        pl_module.log_dict({FRAMES + source: float(count) for source, count in self.seen.items()})
+        total = self.seen.gather(trainer)
+        pl_module.log_dict({FRAMES + source: float(count) for source, count in total.items()})
 
-    def state_dict(self) -> dict[str, Any]:
-        """The counts."""
-        return dict(self.seen)
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Save the counts of all devices, also within an epoch."""
+        checkpoint["callbacks"][self.state_key] = self.seen.gather(trainer)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the counts of a checkpoint."""
-        self.seen |= state_dict
+        self.seen.total |= state_dict
 
 
 class KeepRecord(pl.Callback):
-    """Keep `run.json` true: metrics after each validation, checkpoints after each epoch.
+    """Keep the metrics of `run.json` true, after each validation and each epoch.
 
     `metrics.last` holds the latest value of each training and validation metric, `metrics.best` all those of the
     validation with the highest `monitor`, and what the test of its checkpoint gave.
@@ -139,16 +148,22 @@ class KeepRecord(pl.Callback):
 
     def __init__(self, record: RunRecord) -> None:
         self.record = record
+        self._training: dict[str, float] = {}
 
-    def state_dict(self) -> dict[str, Any]:
-        """The metrics of this moment; saved in every checkpoint."""
-        return dict(self.record.data["metrics"])
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Save the metrics of this moment, and those of the latest step."""
+        latest = self._measured(trainer)
+        checkpoint["callbacks"][self.state_key] = {**self.record.data["metrics"], "training": latest}
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Go on from the metrics of a checkpoint; what was recorded after it is going to be measured again."""
-        if trainer.state.fn == TrainerFn.FITTING and (then := checkpoint["callbacks"].get(self.state_key)):
+        if trainer.state.fn == TrainerFn.FITTING and (state := checkpoint["callbacks"].get(self.state_key)):
+            self._training = state.get("training", {})
+            then = {name: state[name] for name in ("best", "last")}
             best = self.record.data["metrics"]["best"]
             tests = {name: value for name, value in best.items() if name.startswith("test/")}
             self.record.update(metrics=then | {"best": then["best"] | tests})
@@ -159,7 +174,8 @@ class KeepRecord(pl.Callback):
         if trainer.sanity_checking:
             return
         assert isinstance(pl_module, Task)
-        training = {name: value for name, value in _training(trainer).items() if not name.startswith(FRAMES)}
+        measured = self._measured(trainer)
+        training = {name: value for name, value in measured.items() if not name.startswith(FRAMES)}
         last = training | pl_module.scores["val"].named("val")  # the frames are still those of the epoch before
         best = self.record.data["metrics"]["best"]
         if last[pl_module.monitor] > best.get(pl_module.monitor, float("-inf")):
@@ -169,17 +185,11 @@ class KeepRecord(pl.Callback):
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the training metrics and which checkpoints there are."""
-        metrics, training = self.record.data["metrics"], _training(trainer)
+        metrics, training = self.record.data["metrics"], self._measured(trainer)
         frames = {name: value for name, value in training.items() if name.startswith(FRAMES)}
         is_best = metrics["best"].get("step") == training["step"]
         best = metrics["best"] | frames if is_best else metrics["best"]
         self.record.update(metrics={"best": best, "last": metrics["last"] | training})
-        self._record_checkpoints()
-
-    @rank_zero_only
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Record the last checkpoints."""
-        self._record_checkpoints()
 
     @rank_zero_only
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -189,11 +199,14 @@ class KeepRecord(pl.Callback):
         test = pl_module.scores["test"].named("test")
         self.record.update(metrics=metrics | {"best": metrics["best"] | test})
 
-    def _record_checkpoints(self) -> None:
-        there = {path.stem: str(path) for path in (BEST, LAST) if (self.record.folder / path).exists()}
-        self.record.update(checkpoints={"best": None, "last": None, **there})
+    def _measured(self, trainer: pl.Trainer) -> dict[str, float]:
+        """The training metrics of the latest step; of the one before the run was stopped, where none came since."""
+        now = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
+        self._training = self._training | now
+        return self._training | {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
 
 
-def _training(trainer: pl.Trainer) -> dict[str, float]:
-    numbers = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
-    return numbers | {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+def record_checkpoints(record: RunRecord) -> None:
+    """Record which checkpoints there are."""
+    there = {path.stem: str(path) for path in (BEST, LAST) if (record.folder / path).exists()}
+    record.update(checkpoints={"best": None, "last": None, **there})

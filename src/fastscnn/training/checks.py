@@ -13,7 +13,7 @@ from fastscnn.errors import RequestError
 from fastscnn.network.build import FAST_SCNN, check_model
 from fastscnn.training.hardware import choose_precision
 
-OURS = {"compile", "channels_last", "keep_memory", "profile_steps", "recompute"}
+OURS = {"compile", "channels_last", "keep_memory", "profile_steps", "recompute", "save_every_minutes"}
 """Settings of the `trainer` group that are not Lightning's."""
 
 

@@ -19,6 +19,7 @@ from fastscnn.network.image_classifier import ImageClassifier
 from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.training.global_batch import Part
 from fastscnn.training.metrics import percent
+from fastscnn.training.tally import Tally
 from fastscnn.training.task import Task, dataset_of
 
 
@@ -54,6 +55,7 @@ class Classification(Task):
     Attributes:
         network: Maps normalised images [B, 3, H, W] to logits [B, C].
         mixing: timm's mixup and cutmix, which make soft targets; None where both are off.
+        trained: Right answers and images of the training epoch that is going on.
         top1: Counts of the evaluation that is going on; so does `top5`.
 
     Args:
@@ -70,6 +72,8 @@ class Classification(Task):
         self.network = build_classifier(self.config["model"], classes.num_classes)
         self._lay_out()
         smoothing: float = self.config["loss"]["label_smoothing"]
+        self.trained = Tally(("hits", "images"))
+        self._hits: list[Tensor] = []  # of the latest steps, left on the device
         self.mixing = _mixing(self.config["augment"], classes.num_classes)
         self.loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
         size = classes.num_classes
@@ -122,9 +126,33 @@ class Classification(Task):
                 loss, whole = self._in_global_batch(Part(loss[None], count, count[0], len(images)), batch_idx)
         self._log_loss(whole, loss, len(images), batch["name"])
         if self.mixing is None:
-            hits = (logits.argmax(1) == targets).float().mean()
-            self.log("train/top1", hits, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
+            self._hits.append((logits.argmax(1) == targets).sum())
+            self.trained.add({"images": len(images)})
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log `train/top1` of the epoch."""
+        if self.mixing is None:
+            seen = self._gathered()
+            self.log("train/top1", seen["hits"] / max(1, seen["images"]))
+            self.trained.reset()
+
+    def _gathered(self) -> dict[str, int]:
+        """The counts of this epoch over all devices."""
+        hits, self._hits = self._hits, []
+        self.trained.add({"hits": sum(int(count) for count in hits)})
+        return self.trained.gather(self.trainer)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the counts of the epoch that is going on, over all devices."""
+        super().on_save_checkpoint(checkpoint)
+        if self._trainer:
+            checkpoint[META]["trained"] = self._gathered()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from these counts."""
+        super().on_load_checkpoint(checkpoint)
+        self.trained.total |= checkpoint[META].get("trained", {})
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         """Count the right predictions."""

@@ -1,7 +1,7 @@
 """One training run, from a composed config to a trained and evaluated network on record."""
 
-import signal
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from fastscnn.data.build import TrainingData, build_data, build_image_data, title
@@ -18,17 +17,19 @@ from fastscnn.data.imagenet import ImageNetData
 from fastscnn.errors import RequestError
 from fastscnn.memory import keep_freed_memory
 from fastscnn.network.cost import network_cost
+from fastscnn.runs.checkpoint import is_checkpoint
+from fastscnn.runs.checkpoint_files import CheckpointFiles
 from fastscnn.runs.multirun import keep_folder
-from fastscnn.runs.record import LAST
+from fastscnn.runs.record import BEST, LAST
 from fastscnn.runs.resume import resumed_run
 from fastscnn.runs.session import Session, check_place, open_run
 from fastscnn.training.callbacks import (
-    EpochSeed,
     FiniteWeights,
     FramesSeen,
     KeepRecord,
+    StepSeed,
+    best_checkpoint,
     best_checkpoints,
-    checkpoints,
 )
 from fastscnn.training.checks import OURS, check_data, check_settings
 from fastscnn.training.hardware import choose_accelerator, choose_precision, quiet
@@ -38,10 +39,14 @@ from fastscnn.training.profile import Profile, StepProfiler
 from fastscnn.training.progress import ProgressLine
 from fastscnn.training.recompute import choose_keep_memory
 from fastscnn.training.segmentation import Segmentation
+from fastscnn.training.stopping import LastCheckpoint, NoSignals, ended_together
 from fastscnn.training.task import Task
+from fastscnn.utils.signals import waiting
 
 PAPER_SIZE = (1024, 2048)
 PROFILE = "profile.json"
+SAVE_EVERY_MINUTES = 15
+"""Of runs that were started before this was a setting."""
 
 
 def fit(config: DictConfig) -> None:
@@ -90,23 +95,23 @@ def fit(config: DictConfig) -> None:
                 session.record.update(pretrain=transfer.record())
                 console.print(str(transfer), highlight=False, soft_wrap=True)
         profiler = _profiler(plain["trainer"])
-        trainer = _trainer(plain, module, data, session, profiler)
+        best_lost = bool(resumed and resumed.point and resumed.point.best_lost)
+        trainer = _trainer(plain, module, data, session, profiler, CheckpointFiles(best_lost=best_lost))
         if session.record:
             session.record.update(device=_device(trainer))
         if plain["trainer"]["compile"]:
             module.compile_network()
-        try:
+        with ended_together(trainer), nullcontext() if profiler else waiting():
             trainer.fit(
-                module, datamodule=data, ckpt_path=resumed.folder / LAST if resumed else None, weights_only=True
+                module,
+                datamodule=data,
+                ckpt_path=resumed.point.checkpoint if resumed and resumed.point else None,
+                weights_only=True,
             )
             if profiler:
                 _tell_profile(trainer, profiler, plain, session.folder, console)
             else:
                 _finish(trainer, module, data, console, test=plain["data"]["evaluate_test"])
-        except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM, ignoring any further Ctrl-C
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            name = "SIGTERM" if isinstance(stop, SIGTERMException) else "Ctrl-C"
-            raise KeyboardInterrupt(f"stopped by {name} at step {trainer.global_step}") from None
 
 
 def _data(plain: Mapping[str, Any]) -> TrainingData:
@@ -158,6 +163,7 @@ def _trainer(
     data: TrainingData,
     session: Session,
     profiler: StepProfiler | None,
+    files: CheckpointFiles,
 ) -> pl.Trainer:
     settings = {name: value for name, value in plain["trainer"].items() if name not in OURS}
     if settings["sync_batchnorm"] == "auto":
@@ -167,7 +173,7 @@ def _trainer(
         settings["check_val_every_n_epoch"], settings["max_epochs"]
     )
     callbacks: list[pl.Callback] = [
-        EpochSeed(plain["seed"]),
+        StepSeed(plain["seed"]),
         FiniteWeights(),
         FramesSeen(data.source_counts("train")),
         ProgressLine(),
@@ -180,16 +186,22 @@ def _trainer(
         settings |= {"max_epochs": -1, "max_steps": plain["trainer"]["profile_steps"]}
         settings |= {"limit_val_batches": 0, "enable_checkpointing": False, "profiler": profiler}
     else:
-        callbacks += checkpoints(session.folder, module.monitor)
-    return pl.Trainer(
+        minutes = plain["trainer"].get("save_every_minutes", SAVE_EVERY_MINUTES)
+        callbacks.append(LastCheckpoint(session.folder, minutes, session.record))
+        callbacks.append(best_checkpoint(session.folder, module.monitor))
+    trainer = pl.Trainer(
         **settings,
         default_root_dir=session.folder,
         logger=session.loggers or False,
         callbacks=callbacks,
+        plugins=[files],
         use_distributed_sampler=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    if not profiler:
+        trainer._signal_connector = NoSignals(trainer)
+    return trainer
 
 
 def _tell_profile(
@@ -207,15 +219,20 @@ def _tell_profile(
 
 def _finish(trainer: pl.Trainer, module: Task, data: TrainingData, console: Console, *, test: bool) -> None:
     """Show every class: of the best checkpoint on the test split where it has labels, else of the best validation."""
+    shown = BEST
     if test:
         best = next(callback.best_model_path for callback in best_checkpoints(trainer))
-        trainer.test(module, datamodule=data, ckpt_path=best, verbose=False, weights_only=True)
-    if trainer.is_global_zero:
+        if not is_checkpoint(best):
+            shown = LAST
+            if trainer.is_global_zero:
+                print(f"{BEST} is gone or broken, so the test is of {LAST}")
+        tested = Path(trainer.default_root_dir) / LAST if shown == LAST else best
+        trainer.test(module, datamodule=data, ckpt_path=tested, verbose=False, weights_only=True)
+    scores = module.scores["test"] if test else module.best_scores
+    if trainer.is_global_zero and scores is not None:  # no best: its file was lost, and no validation came after
         stage = "test" if test else "val"
-        scores = module.scores["test"] if test else module.best_scores
-        assert scores is not None
         judged = "training images" if isinstance(data, ImageNetData) and data.judged_on_train else stage
-        console.print(f"{title(data)} {judged}, best.ckpt", highlight=False)
+        console.print(f"{title(data)} {judged}, {shown.name}", highlight=False)
         console.print(scores.table())
 
 

@@ -18,6 +18,7 @@ from fastscnn.data.images import ImageClasses
 from fastscnn.data.normalize import normalize
 from fastscnn.errors import RequestError
 from fastscnn.runs.checkpoint import META
+from fastscnn.runs.metrics_csv import MetricsCSV
 from fastscnn.training.global_batch import GlobalBatch, Part
 from fastscnn.training.losses_seen import SeenLosses
 from fastscnn.training.optim import choose_fused, poly, same_layout, sgd, total_steps
@@ -91,6 +92,12 @@ class Task(pl.LightningModule):
                 f"checkpoint={path} does not hold the network its config names ({first}): choose another file."
             )
 
+    def on_validation_start(self) -> None:
+        """Have every device evaluate with the batch statistics of the first one, which are those that are saved."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized() and self.trainer.world_size > 1:
+            for buffer in self.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
     def on_validation_epoch_end(self) -> None:
         """Log `val/…`."""
         self._log_scores("val")
@@ -141,10 +148,12 @@ class Task(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the network, and the best scores so far: plain containers only."""
         best: Any = self.best_scores
+        loggers: Any = self._trainer.loggers if self._trainer else ()
         checkpoint[META] = {
             "config": self.config,
             "classes": asdict(self.classes),
             "best_scores": asdict(best) if best else None,
+            "rows": next((logger.rows for logger in loggers if isinstance(logger, MetricsCSV)), None),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,0 +1,35 @@
+"""Commands that a person can copy: as this program was called, quoted for the shell and for Hydra."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.types import Quote, QuotedString
+
+TRAIN = Path("src/train.py")
+
+
+def this_command() -> str:
+    """The command line that started this process."""
+    return shlex.join([*_interpreter(), *sys.argv])
+
+
+def train_command(overrides: Sequence[str]) -> str:
+    """A call of `train.py` with overrides as Hydra reads them, by the interpreter and the path of this call."""
+    script = sys.argv[0]
+    program = [*_interpreter(), script] if Path(script).name == TRAIN.name else ["python", str(TRAIN)]
+    return shlex.join([*program, *overrides])
+
+
+def override(key: str, value: str) -> str:
+    """One override whose value Hydra reads as this text, whatever is in it."""
+    plain = "/" in value and all(letter.isalnum() or letter in "/._-" for letter in value)
+    return f"{key}={value if plain else QuotedString(value, Quote.single).with_quotes()}"
+
+
+def _interpreter() -> list[str]:
+    """The words in front of the script, such as `python -u`."""
+    words, arguments = sys.orig_argv, sys.argv
+    before = len(words) - len(arguments)
+    return words[:before] if before > 0 and words[before:] == arguments else ["python"]
