@@ -15,9 +15,11 @@ import torch
 
 from fastscnn.errors import RequestError
 from fastscnn.runs import alive
+from fastscnn.runs import record as module
 from fastscnn.runs.alive import DEAD_AFTER_SECONDS, is_local
+from fastscnn.runs.folders import new_run_id, run_folder
 from fastscnn.runs.process import version_of
-from fastscnn.runs.record import RunRecord, new_run_id, read_record, recorded, run_folder
+from fastscnn.runs.record import RunRecord, observed_record, read_record, recorded
 from helpers import full_disk
 
 KEYS = ["id", "name", "status", "error", "command", "choices", "seed", "started", "finished", "versions", "git"]
@@ -158,6 +160,20 @@ def test_heartbeat_decides_where_the_lock_cannot(tmp_path, monkeypatch, capsys, 
     os.utime(tmp_path / "run" / "run.json", (old, old))
     assert read_record(tmp_path / "run")["status"] == "failed"
     RunRecord.reopen(tmp_path / "run").close("finished")
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_run_whose_lock_cannot_be_asked_is_watched_until_it_shows_whether_it_lives(tmp_path, monkeypatch, lives):
+    monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.3)
+    monkeypatch.setattr(alive, "DEAD_AFTER_SECONDS", 3.0)
+    record = create(tmp_path / "run")
+    (tmp_path / "run" / "run.lock").unlink()  # as in the folder of an older version
+    if not lives:
+        record._stop.set()
+        time.sleep(0.5)  # the beat that has begun
+        os.utime(tmp_path / "run" / "run.json")
+    assert read_record(tmp_path / "run")["status"] == "running"
+    assert observed_record(tmp_path / "run")["status"] == ("running" if lives else "failed")
 
 
 def test_file_system_of_a_folder_is_local_or_not_known_to_be(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from fastscnn.errors import RequestError
 from fastscnn.runs import slurm
 from fastscnn.runs.identity import chosen_identity
 from fastscnn.runs.multirun import CARRYING_OUT, DONE, RUNNING, Job, current_multirun, within
-from fastscnn.runs.record import RECORD, read_record, running_as
+from fastscnn.runs.record import RECORD, observed_record, read_record, running_as
 from fastscnn.runs.resume import resolved, run_config
 from fastscnn.runs.resume_point import can_go_on
 
@@ -48,6 +48,8 @@ def left_to_do(config: DictConfig, job: Job) -> bool:
     if first_process():
         job.claim(claim_file(config))
     earlier = earlier_run(config)
+    if earlier and earlier.record["status"] == "running" and observed_record(earlier.folder)["status"] != "running":
+        earlier = earlier_run(config)
     if earlier is None:
         return True
     folder, record = earlier.folder, earlier.record

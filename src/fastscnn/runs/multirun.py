@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fastscnn.errors import RequestError
-from fastscnn.runs.record import RECORD, read_record
+from fastscnn.runs.record import RECORD, observed_record
 from fastscnn.utils.files import check_writable, plain_json, why_not_written
 from fastscnn.utils.locks import Lock, NoLocks, take
 from fastscnn.utils.reserve import ReservedFile
@@ -269,7 +269,7 @@ def within(key: str, settings: Sequence[str]) -> bool:
 def _look_again(job: Job) -> None:
     """What became of a job that another call was running when it was this one's turn: it may have failed there."""
     try:
-        record = read_record(Path(job.folder or ""))
+        record = observed_record(Path(job.folder or ""))
     except (OSError, ValueError, KeyError) as error:
         job.status, job.code, job.reason = "failed", FAILED, f"its run in another call is gone ({error})"
         return

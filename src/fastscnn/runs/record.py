@@ -3,9 +3,9 @@
 import contextlib
 import json
 import os
-import secrets
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +14,10 @@ from typing import Any
 from fastscnn.errors import RequestError
 from fastscnn.runs import slurm
 from fastscnn.runs.alive import DEAD_AFTER_SECONDS, LOCK, is_alive
+from fastscnn.runs.folders import make_folder, unwritable
 from fastscnn.runs.process import describe_process, process_place
 from fastscnn.utils.files import not_written, plain_json, remove, remove_leftovers, why_not_written
-from fastscnn.utils.locks import Lock, NoLocks, take
+from fastscnn.utils.locks import Lock, NoLocks, is_held, take
 from fastscnn.utils.reserve import ReservedFile
 from fastscnn.utils.signals import Interrupted
 
@@ -98,7 +99,7 @@ class RunRecord:
             if record and record._run_lock:
                 record._run_lock.release()
             remove(folder)
-            raise _unwritable(folder, error) from None
+            raise unwritable(folder, error) from None
         return record
 
     @classmethod
@@ -127,7 +128,7 @@ class RunRecord:
         except OSError as error:
             if lock:
                 lock.release()
-            raise _unwritable(folder, error) from None
+            raise unwritable(folder, error) from None
         return record
 
     def update(self, **changes: Any) -> None:
@@ -204,6 +205,21 @@ def read_record(folder: Path) -> dict[str, Any]:
     return data
 
 
+def observed_record(folder: Path) -> dict[str, Any]:
+    """Read a run's record; where its lock cannot say whether a running run lives, wait for its next heartbeat.
+
+    That comes within 20 seconds, or the run is dead two minutes after its last one.
+
+    Raises:
+        FileNotFoundError: The folder holds no record.
+    """
+    data, touched = read_record(folder), (folder / RECORD).stat().st_mtime
+    while data["status"] == "running" and not is_held(folder / LOCK) and (folder / RECORD).stat().st_mtime == touched:
+        time.sleep(0.2)
+        data = read_record(folder)
+    return data
+
+
 def refuse_running(folder: Path) -> dict[str, Any]:
     """Read a run's record.
 
@@ -220,42 +236,6 @@ def running_as(data: Mapping[str, Any]) -> str:
     """Which process a running run is: `process 12 on node7 since 2026-01-31T12:00:00+00:00`."""
     since = (data.get("resumed") or [{"time": data.get("started")}])[-1]["time"]
     return f"process {data['pid']} on {data['host']} since {since}"
-
-
-def new_run_id() -> str:
-    """Eight random characters, a run's own; also its W&B id."""
-    return secrets.token_hex(4)
-
-
-def run_folder(output_dir: Path, name: str, run_id: str) -> Path:
-    """`OUTPUT_DIR/NAME/TIME-ID`, TIME in UTC to the microsecond."""
-    return output_dir / name / f"{datetime.now(UTC):%Y-%m-%d_%H-%M-%S-%f}-{run_id}"
-
-
-def refuse_existing(folder: Path) -> None:
-    """Refuse a run's folder that is there.
-
-    Raises:
-        RequestError: It exists already.
-    """
-    if folder.exists():
-        raise RequestError(
-            f"paths.run_dir={folder} exists already and is never overwritten: choose another folder, or leave "
-            "paths.run_dir out for a new one."
-        )
-
-
-def make_folder(folder: Path) -> None:
-    """Make a run's folder.
-
-    Raises:
-        RequestError: It exists already, or cannot be made.
-    """
-    refuse_existing(folder)
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise _unwritable(folder, error) from None
 
 
 def _reason(error: BaseException) -> str:
@@ -293,13 +273,6 @@ def _read(folder: Path) -> dict[str, Any]:
 def _running(folder: Path, data: Mapping[str, Any]) -> RequestError:
     return RequestError(
         f"resume={folder}: the run is running now, as {running_as(data)}: stop it first, or wait for its end."
-    )
-
-
-def _unwritable(folder: Path, error: OSError) -> RequestError:
-    return RequestError(
-        f"paths.run_dir={folder} cannot be made or written ({error.strerror or error}): choose a folder you can write "
-        "to, on a disk with room."
     )
 
 

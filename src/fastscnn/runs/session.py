@@ -13,12 +13,13 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from fastscnn.errors import RequestError
+from fastscnn.runs.folders import new_run_id, refuse_existing, run_folder
 from fastscnn.runs.identity import Identity, chosen_identity, recorded_identity
 from fastscnn.runs.metrics_csv import MetricsCSV, cut_back
 from fastscnn.runs.multirun import keep_folder, release_claim
 from fastscnn.runs.offline import set_aside_dead, set_aside_empty
 from fastscnn.runs.process import RUN_DIR_VARIABLE
-from fastscnn.runs.record import METRICS, RunRecord, new_run_id, recorded, refuse_existing, run_folder
+from fastscnn.runs.record import METRICS, RunRecord, recorded
 from fastscnn.runs.resume import Resumed, write_config
 from fastscnn.runs.resume_point import resume_command, start_again
 from fastscnn.runs.tracking import finish_seconds, wandb_tracker

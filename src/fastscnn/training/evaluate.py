@@ -18,8 +18,9 @@ from fastscnn.data.normalize import check_normalization
 from fastscnn.errors import RequestError
 from fastscnn.memory import keep_freed_memory
 from fastscnn.runs.checkpoint import META, read_checkpoint
+from fastscnn.runs.folders import new_run_id, refuse_existing, run_folder
 from fastscnn.runs.process import describe_process
-from fastscnn.runs.record import new_run_id, read_record, refuse_existing, run_folder
+from fastscnn.runs.record import read_record
 from fastscnn.training.checks import check_labelled
 from fastscnn.training.hardware import choose_accelerator, choose_precision, quiet
 from fastscnn.training.metrics import Scores
