@@ -14,7 +14,9 @@ import torch
 from cityscapesscripts.helpers.labels import id2label
 from torch.utils.data import DataLoader
 
+from fastscnn.data import store as store_module
 from fastscnn.data import store_files
+from fastscnn.data.augment import build_augment
 from fastscnn.data.build import build_data
 from fastscnn.data.classes import CAMVID, CITYSCAPES
 from fastscnn.data.frames import DataError, Frame, FrameDataset
@@ -301,13 +303,64 @@ def test_harm_during_a_run_is_one_sentence(root, store, harm):
     assert "\n" not in str(error.value)
 
 
-def test_views_may_be_written_to_and_the_store_stays(root, store):
+def test_pixels_may_be_written_to_and_the_store_stays(root, store):
     frames = frames_of(root)
     store.build(frames)
     read = store.reader(frames)
     image, label = read(frames[0])
     image[:], label[:] = 0, 0
     assert_as_on_disk(store, frames)
+
+
+def look_at_a_frame_that_becomes_shorter(read, frame: Frame, path: Path) -> None:
+    image, label = read(frame)
+    os.truncate(path, 10)
+    assert image.any()
+    assert label.any()
+    os._exit(0)
+
+
+def test_a_file_that_becomes_shorter_does_not_end_the_process_that_looks_at_its_pixels(root, store):
+    """As it would if it was mapped: with SIGBUS."""
+    frames = frames_of(root)
+    store.build(frames)
+    arguments = (store.reader(frames), frames[0], file_of(store, frames[0]))
+    process = FORK.Process(target=look_at_a_frame_that_becomes_shorter, args=arguments)
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+def test_a_file_that_becomes_shorter_while_it_is_read_is_one_sentence(root, store, monkeypatch, augmented):
+    frames = frames_of(root)
+    store.build(frames)
+    path = file_of(store, frames[0])
+    dataset = FrameDataset(
+        frames, CITYSCAPES, build_augment((20, 32)) if augmented else None, read=store.reader(frames)
+    )
+
+    def stamp(status, stored=store_files.stored_stamp):
+        found = stored(status)
+        os.truncate(path, 10)
+        return found
+
+    monkeypatch.setattr(store_files, "stored_stamp", stamp)
+    with pytest.raises(DataError, match=r"holds 10 bytes instead of 3,840\. Start again"):
+        dataset.batch([0])
+
+
+def test_only_the_rows_that_a_crop_shows_are_read(root, store, monkeypatch):
+    frames, read = frames_of(root), []
+    store.build(frames)
+    rows = store_files.read_rows
+    monkeypatch.setattr(store_module, "read_rows", lambda *given: read.append(given[3:]) or rows(*given))
+    augment = build_augment((12, 20), scale=(2.0, 2.0))  # a window of 6x10 pixels of 24x40
+    dataset = FrameDataset(frames, CITYSCAPES, augment, read=store.reader(frames))
+    for epoch in range(5):
+        dataset.batch([(epoch, index) for index in range(len(frames))])
+    assert {stop - start for start, stop in read} == {6}
+    assert len({start for start, _ in read}) > 5
 
 
 def break_label(frame: Frame) -> None:

@@ -16,7 +16,7 @@ from fastscnn.data.normalize import MEAN
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # read at import, which otherwise calls the network
 import albumentations as A
 
-from fastscnn.data.crop import BrightnessAndChannelNoise, RandomScaledCrop
+from fastscnn.data.crop import BrightnessAndChannelNoise, LoadRows, RandomScaledCrop
 
 # Padding is the mean colour, which is zero after normalisation; its label is ignored.
 PADDING: dict[str, Any] = {
@@ -38,11 +38,30 @@ class Augmentation:
             # Argument names that do not exist only warn, and are then ignored.
             warnings.simplefilter("error", UserWarning)
             self.transforms = A.Compose([build() for build in transforms])
+        self._first = self.transforms.transforms[0]
 
-    def __call__(self, image: Image, label: Image, seed: int) -> tuple[Image, Image]:
-        """Augment one frame: uint8 [H, W, 3] and [H, W] to the crop's height and width."""
+    @property
+    def reads_rows(self) -> bool:
+        """Whether only the rows of a window are looked at, so that the others need not be read."""
+        return isinstance(self._first, RandomScaledCrop)
+
+    def __call__(self, image: Image, label: Image, seed: int, load: LoadRows | None = None) -> tuple[Image, Image]:
+        """Augment one frame: uint8 [H, W, 3] and [H, W] to the crop's height and width.
+
+        Args:
+            image: RGB.
+            label: Train ids.
+            seed: Of all draws.
+            load: Where `reads_rows`: what brings rows of both into memory once it is known which.
+        """
         self.transforms.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        augmented = self.transforms(image=image, mask=label)
+        if load is not None:
+            self._first.load = load
+        try:
+            augmented = self.transforms(image=image, mask=label)
+        finally:
+            if load is not None:
+                self._first.load = None
         return augmented["image"], augmented["mask"]
 
 

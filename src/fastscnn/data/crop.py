@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import albumentations as A
@@ -12,6 +12,8 @@ import numpy.typing as npt
 from albumentations.core.type_definitions import Targets
 
 Pixels = npt.NDArray[np.uint8]
+LoadRows = Callable[[int, int], None]
+"""Brings rows of a frame into its memory, from a first one to the one after the last."""
 
 
 class Span(NamedTuple):
@@ -38,6 +40,9 @@ class RandomScaledCrop(A.DualTransform):  # type: ignore[misc]
         fill: RGB around a frame that is smaller than the crop.
         fill_mask: Label there.
         p: Probability of the transform; without it the frame stays whole.
+
+    Attributes:
+        load: Called with the rows of the window, before they are looked at; None where the frame is in memory.
     """
 
     _targets = (Targets.IMAGE, Targets.MASK)
@@ -57,6 +62,7 @@ class RandomScaledCrop(A.DualTransform):  # type: ignore[misc]
         self.scale_range = tuple(scale_range)
         self.fill = tuple(fill)
         self.fill_mask = fill_mask
+        self.load: LoadRows | None = None
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         """Draw the scale, and where the crop lies."""
@@ -65,6 +71,8 @@ class RandomScaledCrop(A.DualTransform):  # type: ignore[misc]
             span(side, crop, scale, self.py_random)
             for side, crop in zip(params["shape"][:2], (self.height, self.width), strict=True)
         )
+        if self.load is not None:
+            self.load(rows.start, rows.start + rows.length)
         return {"rows": rows, "columns": columns}
 
     def apply(self, img: Pixels, rows: Span, columns: Span, **params: Any) -> Pixels:

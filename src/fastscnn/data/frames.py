@@ -20,7 +20,8 @@ from fastscnn.utils import images
 from fastscnn.utils.images import MAX_PIXELS, ImageFileError, check_image_file
 
 Image = npt.NDArray[np.uint8]
-Augment = Callable[[Image, Image, int], tuple[Image, Image]]
+Augment = Callable[..., tuple[Image, Image]]
+"""From an image, its label and a seed to a training frame; see `augment.Augmentation`."""
 EXIF = ("refuse", "apply", "ignore")
 Read = Callable[["Frame"], tuple[Image, Image | None]]
 """Gives a frame's image, uint8 [H, W, 3], RGB, and its train ids, uint8 [H, W], or None without a label."""
@@ -214,9 +215,15 @@ class FrameDataset(Dataset[dict[str, Any]]):
         """Image, label and the rest of a sample."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         frame = self.frames[index]
-        image, label = self.read(frame)
-        if label is not None and self.augment is not None:
-            image, label = self.augment(image, label, frame_seed(self.seed, epoch, index))
+        seed = frame_seed(self.seed, epoch, index)
+        by_rows = getattr(self.read, "by_rows", None)
+        if frame.label and by_rows and self.augment and getattr(self.augment, "reads_rows", False):
+            image, label, load = by_rows(frame)
+            image, label = self.augment(image, label, seed, load)
+        else:
+            image, label = self.read(frame)
+            if label is not None and self.augment is not None:
+                image, label = self.augment(image, label, seed)
         return image, label, {"index": index, "name": frame.name, "source": frame.source}
 
 

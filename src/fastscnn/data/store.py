@@ -1,4 +1,4 @@
-"""The decoded store: every frame of a data set decoded once, and mapped from the disk ever after."""
+"""The decoded store: every frame of a data set decoded once, and read by rows ever after."""
 
 import contextlib
 import hashlib
@@ -7,15 +7,26 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import cv2
+import numpy as np
 from filelock import FileLock, Timeout
 
 from fastscnn.data.classes import ClassTable
+from fastscnn.data.crop import LoadRows
 from fastscnn.data.frames import STRICT, Frame, Image, Reading
-from fastscnn.data.store_files import Names, Stored, intact_stamp, map_frame, source_stamp, stored_stamp, write_frame
+from fastscnn.data.store_files import (
+    Names,
+    Stored,
+    arrays_of,
+    intact_stamp,
+    read_rows,
+    source_stamp,
+    stored_stamp,
+    write_frame,
+)
 from fastscnn.data.store_index import Index
 from fastscnn.utils.files import remove_leftovers
 from fastscnn.utils.images import check_image_file
@@ -36,20 +47,34 @@ class StoreUnusable(Exception):
 
 
 class StoredFrames:
-    """Reads frames from the store, each a view of its file; goes to any worker process.
+    """Reads frames from the store, whole or some of their rows; goes to any worker process.
 
     Raises:
-        DataError: When called, the file of the frame is not what was stored.
+        DataError: When a frame is read, its file is not what was stored.
     """
 
     def __init__(self, folder: Path, stored: Mapping[Frame, Stored]) -> None:
         self.folder = folder
         self.stored = stored
+        self._memory = np.empty(0, np.uint8)
 
     def __call__(self, frame: Frame) -> tuple[Image, Image | None]:
         """Image, uint8 [H, W, 3], RGB, and train ids, uint8 [H, W], or None without a label."""
         stored = self.stored[frame]
-        return map_frame(self.folder / stored.file, stored)
+        pixels = np.empty(stored.bytes, np.uint8)
+        read_rows(self.folder / stored.file, stored, pixels, 0, stored.height)
+        return arrays_of(stored, pixels)
+
+    def by_rows(self, frame: Frame) -> tuple[Image, Image | None, LoadRows]:
+        """Image and train ids as `__call__` gives them, but in memory without content, and what reads rows into it.
+
+        The memory is that of the next frame too, which spares the pages of a fresh one.
+        """
+        stored = self.stored[frame]
+        if self._memory.size < stored.bytes:
+            self._memory = np.empty(stored.bytes, np.uint8)
+        image, label = arrays_of(stored, self._memory)
+        return image, label, partial(read_rows, self.folder / stored.file, stored, self._memory)
 
 
 class DecodedStore:

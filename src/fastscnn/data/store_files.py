@@ -1,6 +1,6 @@
-"""One file of the decoded store: a frame's pixels as they lie in memory, written once and mapped ever after."""
+"""One file of the decoded store: a frame's pixels as they lie in memory, written once and read by rows ever after."""
 
-import mmap
+import io
 import os
 import zlib
 from pathlib import Path
@@ -104,42 +104,71 @@ def write_frame(folder: Path, frame: Frame, names: Names, classes: ClassTable, r
 def intact_stamp(path: Path, stored: Stored) -> Stamp | None:
     """Stamp of a file that holds what was stored, whatever its times say; None of any other."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             stamp = stored_stamp(os.fstat(file.fileno()))
-            if stamp[0] != stored.bytes:
-                return None
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pixels:
-                return stamp if zlib.crc32(pixels) == stored.checksum else None
+            return stamp if stamp[0] == stored.bytes and _checksum(file) == stored.checksum else None
     except OSError:
         return None
 
 
-def map_frame(path: Path, stored: Stored) -> tuple[Image, Image | None]:
-    """The pixels of a frame without reading them: only what is looked at comes from the disk.
+def arrays_of(stored: Stored, pixels: Image) -> tuple[Image, Image | None]:
+    """Image, uint8 [H, W, 3], RGB, and train ids, uint8 [H, W], or None, as views of a frame's bytes."""
+    height, width = stored.height, stored.width
+    image = pixels[: 3 * height * width].reshape(height, width, 3)
+    return image, None if stored.label is None else pixels[3 * height * width : stored.bytes].reshape(height, width)
 
-    Returns:
-        Image, uint8 [H, W, 3], RGB, and train ids, uint8 [H, W], or None. They may be written to; the file stays as it
-        is.
+
+def read_rows(path: Path, stored: Stored, pixels: Image, start: int, stop: int) -> None:
+    """Read rows of a frame, and of its train ids, to their places in memory; no other row comes from the disk.
+
+    They are read, not mapped: a mapped file that becomes shorter ends the process that looks at it (SIGBUS).
+
+    Args:
+        path: The file.
+        stored: What it should hold.
+        pixels: Memory of the whole frame, uint8, of at least `stored.bytes`.
+        start: First row.
+        stop: Row after the last.
 
     Raises:
         DataError: The file is gone, or is not what was stored.
     """
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             stamp = stored_stamp(os.fstat(file.fileno()))
-            if stamp[0] != stored.bytes:
-                raise DataError(f"{path} holds {stamp[0]:,} bytes instead of {stored.bytes:,}. {_FIX}")
-            # A private map is writable, as torch wants its arrays, and nothing of it reaches the file.
-            pixels = mmap.mmap(file.fileno(), stored.bytes, access=mmap.ACCESS_COPY)
+            _check_size(path, stored, stamp[0])
+            if stamp != stored.stamp and _checksum(file) != stored.checksum:
+                raise DataError(f"{path} holds other pixels than were decoded. {_FIX}")
+            for array in arrays_of(stored, pixels):
+                if array is not None:
+                    begin, rows = (array.ctypes.data - pixels.ctypes.data), array[start:stop].reshape(-1).data
+                    _read_at(path, stored, file, begin + start * array[0].size, rows)
     except OSError as error:
         raise DataError(f"{path} of the decoded store cannot be read: {error.strerror}. {_FIX}") from None
-    if stamp != stored.stamp and zlib.crc32(pixels) != stored.checksum:
-        raise DataError(f"{path} holds other pixels than were decoded. {_FIX}")
-    height, width = stored.height, stored.width
-    image = np.frombuffer(pixels, np.uint8, 3 * height * width).reshape(height, width, 3)
-    if stored.label is None:
-        return image, None
-    return image, np.frombuffer(pixels, np.uint8, offset=3 * height * width).reshape(height, width)
+
+
+def _read_at(path: Path, stored: Stored, file: io.FileIO, place: int, target: memoryview) -> None:
+    file.seek(place)
+    while len(target):
+        count = file.readinto(target)
+        if not count:
+            _check_size(path, stored, os.fstat(file.fileno()).st_size)
+            raise DataError(f"{path} became shorter while it was read. {_FIX}")
+        target = target[count:]
+
+
+def _check_size(path: Path, stored: Stored, size: int) -> None:
+    if size != stored.bytes:
+        raise DataError(f"{path} holds {size:,} bytes instead of {stored.bytes:,}. {_FIX}")
+
+
+def _checksum(file: io.FileIO) -> int:
+    """CRC-32 of all bytes of a file."""
+    file.seek(0)
+    checksum, part = 0, bytearray(2**20)
+    while count := file.readinto(part):
+        checksum = zlib.crc32(memoryview(part)[:count], checksum)
+    return checksum
 
 
 _FIX = "Start again, which checks the store first, or set data.store=off."
