@@ -14,7 +14,17 @@ import numpy as np
 import pytest
 
 from fastscnn.errors import RequestError
-from fastscnn.utils.files import check_writable, remove_leftovers, replaced, write_bytes, write_json, write_png
+from fastscnn.utils.files import (
+    WriteError,
+    append_text,
+    check_writable,
+    remove_leftovers,
+    replaced,
+    utf8,
+    write_bytes,
+    write_json,
+    write_png,
+)
 
 LONGEST = "a" * 250
 SOURCES = str(Path(__file__).parents[2] / "src")
@@ -59,6 +69,22 @@ def test_full_disk_names_the_file_and_leaves_the_one_before(tmp_path, small_file
     assert caught.value.errno == errno.EFBIG
     assert path.read_bytes() == b"whole"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_full_disk_adds_nothing_to_a_file_rather_than_half_a_line(tmp_path, small_files):
+    path = tmp_path / "metrics.csv"
+    append_text(path, "größe\n")
+    append_text(path, "x" * (2**16 - 50) + "\n")
+    before = path.read_bytes()
+    with pytest.raises(WriteError, match=r"metrics\.csv cannot be written \(File too large\)"):
+        append_text(path, "y" * 200 + "\n")
+    assert path.read_bytes() == before
+
+
+def test_text_holds_names_that_are_no_text(tmp_path):
+    name = "größe"
+    assert utf8(name) == utf8(name.encode().decode("ascii", "surrogateescape")) == name.encode()
+    assert utf8(os.fsdecode(b"l\xe4uft")) == rb"l\udce4uft"
 
 
 def test_a_folder_takes_the_place_of_the_one_before(tmp_path):

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from fastscnn.runs.metrics_csv import MetricsCSV, cut_back
+from fastscnn.runs.metrics_csv import MetricsCSV, cut_back, read_rows
 
 
 def rows(path):
@@ -32,6 +32,12 @@ def test_nan_is_an_empty_cell(tmp_path):
     logger = MetricsCSV(tmp_path / "metrics.csv")
     logger.log_metrics({"a": float("nan"), "b": 1.0}, step=0)
     assert rows(tmp_path / "metrics.csv")[0]["a"] == ""
+
+
+def test_row_that_a_kill_cut_within_its_last_cell_is_no_row(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("trainer/global_step,loss\n1,0.25\n2,0.2")
+    assert read_rows(path) == (["trainer/global_step", "loss"], [{"trainer/global_step": "1", "loss": "0.25"}])
 
 
 @pytest.mark.parametrize("finished", [True, False])

@@ -1,6 +1,7 @@
 """`metrics.csv`: one row for each moment that something was logged, one column for each metric."""
 
 import csv
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from fastscnn.runs.record import STEP
-from fastscnn.utils.files import replaced
+from fastscnn.utils.files import append_text, replaced
 
 
 class MetricsCSV(Logger):
@@ -45,13 +46,18 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Append one row; NaN stays an empty cell."""
+        """Append one row; NaN stays an empty cell.
+
+        Raises:
+            WriteError: It cannot be written; the rows before are as they were.
+        """
         row = {STEP: step, **{name: value for name, value in metrics.items() if value == value}}
         new = [name for name in (STEP, *metrics) if name not in self.columns]
         if new:
             self._add_columns(new)
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
+        text = io.StringIO()
+        csv.DictWriter(text, self.columns, lineterminator="\n").writerow(row)
+        append_text(self.path, text.getvalue())
         self.rows += 1
 
     def sync(self) -> None:
@@ -94,9 +100,9 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Columns and whole rows of a `metrics.csv`; none where there is no file. What a kill cut short is left out."""
     if not path.exists():
         return [], []
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        return list(reader.fieldnames or []), [row for row in reader if None not in row.values()]
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    reader = csv.DictReader(io.StringIO(whole))
+    return list(reader.fieldnames or []), [row for row in reader if None not in row.values()]
 
 
 def _write(path: Path, columns: list[str], rows: list[dict[str, str]]) -> None:

@@ -83,6 +83,22 @@ def write_text(path: Path, text: str, *, durable: bool = False) -> None:
     write_bytes(path, utf8(text), durable=durable)
 
 
+def append_text(path: Path, text: str) -> None:
+    """Add UTF-8 text to the end of a file: all of it or, where that fails, nothing.
+
+    Raises:
+        WriteError: It cannot be written; names `path` and the reason, such as a full disk.
+    """
+    with _named(path), path.open("ab", buffering=0) as file:
+        before, data = file.tell(), memoryview(utf8(text))
+        try:
+            while data:
+                data = data[file.write(data) :]
+        except OSError:
+            file.truncate(before)
+            raise
+
+
 def utf8(text: str) -> bytes:
     """Text as UTF-8, also where it holds a file's name whose bytes are no letters in this locale.
 
