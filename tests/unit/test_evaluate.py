@@ -21,7 +21,7 @@ from fastscnn.runs.launch import report
 from fastscnn.training import evaluate as evaluation
 from fastscnn.training.evaluate import evaluate
 from fastscnn.training.segmentation import Segmentation
-from fastscnn.utils.files import WriteError
+from fastscnn.utils.files import UNFINISHED, WriteError
 from helpers import write_cityscapes
 
 
@@ -110,6 +110,14 @@ def test_disk_that_is_full_for_the_predictions_leaves_no_empty_files_and_keeps_t
     said = capsys.readouterr().err
     assert said.startswith("failed: predictions/") and said.endswith("(No space left on device)\n")
     assert len(said.splitlines()) == 1
+
+
+def test_what_a_killed_evaluation_left_half_written_is_removed_by_the_next(settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions" / f"{UNFINISHED}0123456789ab.png").touch()
+    evaluated(settings, save_predictions="predictions", paths={"run_dir": "evaluation", "output_dir": "outputs"})
+    assert len(files(tmp_path / "predictions")) == 3
 
 
 def test_disk_that_is_full_for_the_pictures_keeps_the_scores(settings, tmp_path, monkeypatch, fill, capsys):

@@ -18,6 +18,7 @@ from fastscnn.inference.predict import load_segmenter, made_by
 from fastscnn.utils.files import check_writable, remove, replaced, write_png
 from fastscnn.utils.images import check_image_file
 from fastscnn.utils.progress import Progress
+from fastscnn.utils.shared_folder import writing_in
 
 OFFICIAL = {"train": 2975, "val": 500, "test": 1525}
 """Frames of each split of the whole data set."""
@@ -63,6 +64,7 @@ def predict_archive(settings: Mapping[str, Any]) -> tuple[Outcome, Path | None]:
     if left:
         remove(archive)  # it may hold older predictions
     with (
+        writing_in(output),
         told_when_stopped(outcome, len(left), overwrite=overwrite),
         Progress("predicting", len(left), "frame") as progress,
     ):

@@ -22,6 +22,7 @@ from fastscnn.utils.files import check_writable, replaced, write_png
 from fastscnn.utils.images import read_rgb
 from fastscnn.utils.names import file_name, portable
 from fastscnn.utils.progress import Progress
+from fastscnn.utils.shared_folder import writing_in
 
 Picture = npt.NDArray[np.uint8]
 KINDS = ("labels", "color", "overlay", "side_by_side")
@@ -94,7 +95,7 @@ def predict(settings: Mapping[str, Any]) -> Outcome:
     outcome = Outcome(there=len(sources) - len(left))
     if outcome.there:
         print(f"{outcome.there} of {len(sources)} were there already.")
-    with told_when_stopped(outcome, len(left), overwrite=settings["overwrite"]):
+    with writing_in(output), told_when_stopped(outcome, len(left), overwrite=settings["overwrite"]):
         _predict(segmenter, left, request, note, outcome)
     return outcome
 

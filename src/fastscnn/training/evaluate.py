@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from fastscnn.training.segmentation import Segmentation
 from fastscnn.training.task import Result, Task, dataset_of
 from fastscnn.utils.files import WriteError, check_writable, write_json, write_png
 from fastscnn.utils.names import native
+from fastscnn.utils.shared_folder import writing_in
 
 
 def evaluate(config: DictConfig) -> Result:
@@ -73,7 +75,8 @@ def _evaluate_frames(plain: Mapping[str, Any]) -> Scores:
     drawn = DrawFrames(plain["pictures"], module.classes)
     callbacks: list[pl.Callback] = [drawn, *([saving] if saving else [])]
     trainer = _trainer(plain["trainer"], module, folder, callbacks)
-    trainer.test(module, dataloaders=data.whole_frames(split), verbose=False)
+    with writing_in(saving.folder) if saving and saving.folder.is_dir() else nullcontext():
+        trainer.test(module, dataloaders=data.whole_frames(split), verbose=False)
     scores = module.scores["test"]
     if scores.pixels:
         how = f"{_network(module)}, resolution {_resolution(module)}"
