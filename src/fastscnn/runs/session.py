@@ -22,7 +22,7 @@ from fastscnn.runs.process import RUN_DIR_VARIABLE
 from fastscnn.runs.record import METRICS, RunRecord, recorded
 from fastscnn.runs.resume import Resumed, write_config
 from fastscnn.runs.resume_point import resume_command, start_again
-from fastscnn.runs.tracking import finish_seconds, wandb_tracker
+from fastscnn.runs.wandb_tracker import finish_seconds, wandb_tracker
 from fastscnn.utils.files import check_writable, remove_leftovers, replaced
 from fastscnn.utils.signals import Interrupted
 

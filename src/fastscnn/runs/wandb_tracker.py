@@ -1,0 +1,86 @@
+"""W&B as the tracker of a run: whatever happens to it, the run goes on."""
+
+import contextlib
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers.logger import Logger
+
+from fastscnn.runs.identity import Identity
+from fastscnn.runs.offline import set_aside_empty
+from fastscnn.runs.record import METRICS, RunRecord
+from fastscnn.runs.tracker import Tracker
+from fastscnn.runs.tracking import ENVIRONMENT, tracked, wandb_config
+
+
+def wandb_tracker(config: DictConfig, record: RunRecord, identity: Identity) -> Tracker:
+    """W&B's logger for a run, contained; its id goes into the record when it is open."""
+    resolved: Any = OmegaConf.to_container(config, resolve=True)
+    run_id, known = record.data["id"], record.data["wandb_id"]
+
+    @contextlib.contextmanager
+    def logger() -> Iterator[Logger]:
+        with tracked(
+            record.folder,
+            run_id=known or run_id,
+            name=f"{identity.name}-{run_id}",
+            group=identity.group or identity.name,
+            tags=identity.tags,
+            config=wandb_config(resolved, identity.flat(config.seed)),
+            project=config.logger.project,
+            entity=config.logger.entity,
+            resume=known is not None,
+        ) as run:
+            record.update(wandb_id=None if run.disabled else run.id)
+            yield WandbLogger(experiment=run)
+
+    return Tracker(
+        "W&B",
+        WandbLogger,
+        logger,
+        abandon=abandon,
+        advice=lambda: how_to_send(record.folder),
+        ping=lambda logger: logger.experiment.status(),  # type: ignore[attr-defined]
+    )
+
+
+def finish_seconds() -> float:
+    """How long the end of a run is to wait for W&B: `WANDB_FINISH_TIMEOUT`, and a little more to hear of it."""
+    try:
+        return float(os.environ["WANDB_FINISH_TIMEOUT"]) + 2
+    except (KeyError, ValueError):
+        return float(ENVIRONMENT["WANDB_FINISH_TIMEOUT"]) + 2
+
+
+def how_to_send(folder: Path) -> str:
+    """What to type to send what W&B has on disk of the run of a folder."""
+    set_aside_empty(folder)
+    places = sorted(file.parent for kind in ("run", "offline-run") for file in folder.glob(f"wandb/{kind}-*/*.wandb"))
+    if not places:
+        return f"{folder / METRICS} holds all of it."
+    wanted = " ".join(shlex.quote(str(place)) for place in places)
+    return f"{folder / METRICS} holds all of it. Send what is on disk: wandb sync --include-online {wanted}"
+
+
+def abandon() -> None:
+    """Do without W&B's service process, which is dead or does not answer, so that nothing waits for it again.
+
+    W&B would wait for it without a limit when this process ends. The next run starts another.
+    """
+    import wandb
+    from wandb.sdk import wandb_setup
+    from wandb.sdk.lib import module
+
+    with contextlib.suppress(AttributeError):  # it was not started, or by another process, whose it is
+        wandb_setup._singleton._connection._proc._process.kill()  # type: ignore[union-attr]
+    if wandb.run is not None:  # its `finish` stopped half-way
+        with contextlib.suppress(Exception):
+            wandb.run._console_stop()
+        module.unset_globals()  # type: ignore[no-untyped-call]
+    with contextlib.suppress(Exception):  # it says that the service is gone
+        wandb.teardown()
