@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import signal
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from omegaconf import OmegaConf
 from test_identity import job
 
 from fastscnn.errors import RequestError
+from fastscnn.runs import session
 from fastscnn.runs.again import earlier_run
 from fastscnn.runs.identity import recorded_identity
 from fastscnn.runs.multirun import Multirun
@@ -18,6 +20,7 @@ from fastscnn.runs.record import read_record
 from fastscnn.runs.resume import resumed_run, write_config
 from fastscnn.runs.resume_point import resume_command, start_again
 from fastscnn.runs.session import open_run
+from fastscnn.utils.signals import Interrupted, watched
 from fastscnn.utils.locks import take
 
 
@@ -169,6 +172,22 @@ def test_broken_checkpoint_stops_no_run_that_another_one_lets_go_on(stopped):
     assert any(f"{best} is broken" in line for line in resumed.told())
     best.unlink()
     assert any(f"{best} is gone" in line for line in resume(stopped).told())
+
+
+def test_signal_while_a_run_opens_is_recorded_and_the_command_that_starts_it_anew_is_printed(tmp_path, monkeypatch):
+    """Between the record's first state and the moment from which somebody closes it."""
+    folder = tmp_path / "run"
+    monkeypatch.setattr(session, "keep_folder", lambda folder: os.kill(os.getpid(), signal.SIGTERM))
+    with (
+        pytest.raises(Interrupted) as stop,
+        watched(),
+        job("logger=csv", "seed=5", f"paths.run_dir={folder}") as config,
+        open_run(config),
+    ):
+        pytest.fail("it went on")
+    assert (read_record(folder)["status"], read_record(folder)["error"]) == ("interrupted", "stopped by SIGTERM")
+    assert stop.value.__notes__[-1].endswith("Start again: python src/train.py logger=csv seed=5")
+    assert resume_command(folder) is None
 
 
 def test_command_that_starts_a_run_anew_names_its_settings_but_not_its_folder(tmp_path):

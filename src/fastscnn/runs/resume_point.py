@@ -1,5 +1,6 @@
 """Which checkpoint a stopped run goes on from, and what is left out where one of them is broken."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from omegaconf import OmegaConf
 from fastscnn.errors import RequestError
 from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.runs.command_line import override, train_command
-from fastscnn.runs.record import BEST, LAST
+from fastscnn.runs.record import BEST, LAST, read_record
 
 OF_ONE_CALL = ("resume", "rerun", "paths.run_dir")
 """Settings that a run which is started anew does not take over: its folder is there already."""
@@ -76,7 +77,15 @@ def resume_command(folder: Path) -> str | None:
 def start_again(folder: Path) -> str:
     """What to type to start a run anew, in a folder of its own."""
     file = folder / ".hydra" / "overrides.yaml"
-    overrides: Any = OmegaConf.to_container(OmegaConf.load(file)) if file.is_file() else []
+    if not file.is_file():  # it was stopped before that was written
+        command: str = read_record(folder)["command"]
+        return command
+    overrides: Any = OmegaConf.to_container(OmegaConf.load(file))
+    return anew(overrides)
+
+
+def anew(overrides: Sequence[str]) -> str:
+    """What to type to start a run with these overrides, in a folder of its own."""
     return train_command([text for text in overrides if text.lstrip("+").partition("=")[0] not in OF_ONE_CALL])
 
 

@@ -21,10 +21,10 @@ from fastscnn.runs.offline import set_aside_dead, set_aside_empty
 from fastscnn.runs.process import RUN_DIR_VARIABLE
 from fastscnn.runs.record import METRICS, RunRecord, recorded
 from fastscnn.runs.resume import Resumed, write_config
-from fastscnn.runs.resume_point import resume_command, start_again
+from fastscnn.runs.resume_point import anew, resume_command
 from fastscnn.runs.wandb_tracker import finish_seconds, wandb_tracker
 from fastscnn.utils.files import check_writable, remove_leftovers, replaced
-from fastscnn.utils.signals import Interrupted
+from fastscnn.utils.signals import Interrupted, waiting
 
 
 @dataclass
@@ -76,12 +76,16 @@ def open_run(config: DictConfig, resumed: Resumed | None = None) -> Iterator[Ses
         return
     _refuse_multirun(config)
     identity = recorded_identity(resumed.record) if resumed else chosen_identity(config)
-    record = _reopened(resumed) if resumed else _created(config, identity)
-    folder = record.folder
-    os.environ[RUN_DIR_VARIABLE] = str(folder.resolve())
-    keep_folder(folder)
+    with contextlib.ExitStack() as opening:
+        opening.enter_context(waiting())  # a signal in here would leave a record that nobody closes
+        record = _reopened(resumed) if resumed else _created(config, identity)
+        folder = record.folder
+        os.environ[RUN_DIR_VARIABLE] = str(folder.resolve())
+        keep_folder(folder)
+        opened = opening.pop_all()
     try:
         with recorded(record), contextlib.ExitStack() as stack:
+            opened.close()
             if resumed:
                 _clean(folder)
                 set_aside_empty(folder)
@@ -101,7 +105,7 @@ def open_run(config: DictConfig, resumed: Resumed | None = None) -> Iterator[Ses
         if command := resume_command(folder):
             error.add_note(f"Continue it: {command}")
         elif isinstance(error, Interrupted):
-            error.add_note(f"It kept nothing to go on from. Start again: {start_again(folder)}")
+            error.add_note(f"It kept nothing to go on from. Start again: {anew(HydraConfig.get().overrides.task)}")
         raise
     finally:
         os.environ.pop(RUN_DIR_VARIABLE, None)

@@ -166,6 +166,7 @@ def _trainer(
     files: CheckpointFiles,
 ) -> pl.Trainer:
     settings = {name: value for name, value in plain["trainer"].items() if name not in OURS}
+    plugins = settings.pop("plugins", None) or []
     if settings["sync_batchnorm"] == "auto":
         settings["sync_batchnorm"] = settings["devices"] > 1 and settings["accelerator"] in ("gpu", "cuda")
     settings["precision"] = choose_precision(settings["precision"], settings["accelerator"])
@@ -194,7 +195,7 @@ def _trainer(
         default_root_dir=session.folder,
         logger=session.loggers or False,
         callbacks=callbacks,
-        plugins=[files],
+        plugins=[files, *plugins],
         use_distributed_sampler=False,
         enable_progress_bar=False,
         enable_model_summary=False,

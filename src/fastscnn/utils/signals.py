@@ -90,7 +90,7 @@ class Watch:
         if not self.waits:
             raise Interrupted(number)
         with contextlib.suppress(OSError):  # print may be in the middle of a line
-            os.write(2, f"\n{signal.Signals(number).name}: the run saves a checkpoint and ends\n".encode())
+            os.write(2, f"\n{signal.Signals(number).name}: the run ends in order\n".encode())
 
 
 _watch: Watch | None = None

@@ -1,0 +1,182 @@
+"""Signals to the real command: what it saves, says and returns, and what goes on afterwards."""
+
+import csv
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+import torch
+from conftest import command
+
+from fastscnn.runs.record import read_record
+from helpers import write_cityscapes
+
+LONG = "trainer.max_epochs=500"
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """Four steps an epoch, each logged, with the number of workers that users have."""
+    root = write_cityscapes(tmp_path_factory.mktemp("cityscapes"), train=17, val=3)
+    return [
+        "data=fine",
+        f"data.root={root}",
+        "data.store=off",
+        "data.batch_size=4",
+        "trainer.log_every_n_steps=1",
+        "trainer.accelerator=cpu",
+        "logger=csv",
+        "pictures=0",
+    ]
+
+
+def start(*arguments, cwd, **environment):
+    """The command in a process group of its own, as a terminal starts it."""
+    called = command("train.py", *arguments, cwd=cwd, **environment)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(**called, **streams, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+def wait_for(condition, process):
+    started = time.monotonic()
+    while not (found := condition()):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() - started < 200
+        time.sleep(0.02)
+    return found
+
+
+def rows(folder):
+    if not (folder / "metrics.csv").exists():
+        return []
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def run_of(cwd, steps=3):
+    """The folder of the only run in `outputs/`, once it has logged so many rows."""
+    folders = [path.parent for path in cwd.glob("outputs/*/*/run.json")]
+    return folders[0] if folders and len(rows(folders[0])) >= steps else None
+
+
+def ended(process):
+    """What it printed; it ends within a minute."""
+    return process.communicate(timeout=60)
+
+
+def printed_command(error, prefix="Continue it: "):
+    (line,) = [line for line in error.splitlines() if prefix in line]
+    return line.partition(prefix)[2]
+
+
+def in_shell(line, cwd, *more):
+    environment = command("train.py", cwd=cwd)["env"]
+    line = " ".join([line, *more])
+    return subprocess.run(
+        line,
+        shell=True,
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=250,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def last(folder):
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def test_ctrl_c_ends_a_multirun_with_its_run_saved_and_its_summary(settings, tmp_path):
+    """It goes to the processes that read the frames too, as in a terminal."""
+    process = start("-m", "seed=1,2", LONG, *settings, cwd=tmp_path)
+    folder = wait_for(lambda: run_of(tmp_path), process)
+    os.killpg(process.pid, signal.SIGINT)
+    output, error = ended(process)
+    assert process.returncode == 128 + signal.SIGINT
+    record = read_record(folder)
+    assert (record["status"], record["error"]) == (
+        "interrupted",
+        f"stopped by SIGINT at step {last(folder)['global_step']}",
+    )
+    assert "Traceback" not in error
+    assert "1 job, group seed-" in output and "0  seed=1  interrupted" in output
+    assert f"job 0 (seed=1) interrupted: {record['error']}" in error
+    assert len(list(tmp_path.glob("outputs/*/*/run.json"))) == 1
+
+
+def test_signal_before_the_first_step_ends_in_order_and_the_printed_command_works(settings, tmp_path):
+    folder = tmp_path / "it's [the] run"
+    own = ["trainer.max_epochs=1", "data.crop_size=[64,128]", "++trainer.plugins=null"]
+    process = start(*own, *settings, r"paths.run_dir='it\'s [the] run'", cwd=tmp_path)
+    wait_for((folder / "run.json").exists, process)
+    process.send_signal(signal.SIGHUP)
+    _, error = ended(process)
+    assert process.returncode == 128 + signal.SIGHUP
+    assert read_record(folder)["status"] == "interrupted"
+    saved = (folder / "checkpoints" / "last.ckpt").exists()
+    done = in_shell(printed_command(error, "Continue it: " if saved else "Start again: "), tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_requeued_slurm_job_goes_on_in_its_own_folder(settings, tmp_path):
+    program = tmp_path / "bin" / "scontrol"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/called\n')
+    program.chmod(0o755)
+    cluster = {
+        "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+        "SLURM_JOB_ID": "123",
+        "SLURM_JOB_NAME": "train",
+        "SLURM_NTASKS": "1",
+        "SLURM_PROCID": "0",
+        "SLURM_LOCALID": "0",
+        "SLURM_NODEID": "0",
+    }
+    process = start(*settings, "trainer.max_epochs=40", cwd=tmp_path, **cluster)
+    folder = wait_for(lambda: run_of(tmp_path), process)
+    os.killpg(process.pid, signal.SIGUSR1)
+    _, error = ended(process)
+    assert process.returncode == 128 + signal.SIGUSR1
+    assert (tmp_path / "called").read_text() == "requeue 123\n"
+    assert "SIGUSR1: SLURM job 123 is requeued" in error
+    assert read_record(folder)["status"] == "interrupted"
+    step = last(folder)["global_step"]
+
+    process = start(*settings, "trainer.max_epochs=40", cwd=tmp_path, **cluster, SLURM_RESTART_COUNT="1")
+    wait_for(lambda: len(read_record(folder).get("resumed", [])) == 1 and len(rows(folder)) > step + 3, process)
+    os.killpg(process.pid, signal.SIGUSR2)
+    output, _ = ended(process)
+    assert process.returncode == 128 + signal.SIGUSR2
+    assert f"SLURM job 123 was started before: the run goes on in {folder.relative_to(tmp_path)}" in output
+    assert (tmp_path / "called").read_text() == "requeue 123\nrequeue 123\n"
+    assert last(folder)["global_step"] > step
+    assert len(list(tmp_path.glob("outputs/*/*/run.json"))) == 1
+
+
+def test_two_devices_stop_together_and_go_on_to_the_bit(run, settings, tmp_path):
+    """The signal goes to the second process alone."""
+    two = [*settings, "trainer.max_epochs=3", "trainer.devices=2", "trainer.strategy=ddp"]
+    whole = run("train.py", *two, "paths.run_dir=whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    process = start(*two, "paths.run_dir=run", cwd=tmp_path)
+    folder = tmp_path / "run"
+    wait_for(lambda: len(rows(folder)) >= 6, process)
+    children = subprocess.run(
+        ["pgrep", "-P", str(process.pid), "-f", "train_ddp_process_1"], capture_output=True, text=True
+    )
+    os.kill(int(children.stdout.split()[0]), signal.SIGTERM)
+    _, error = ended(process)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert read_record(folder)["status"] == "interrupted"
+    assert last(folder)["global_step"] < 12
+    done = in_shell(printed_command(error), tmp_path)
+    assert done.returncode == 0, done.stderr
+    expected, found = last(tmp_path / "whole"), last(folder)
+    assert [name for name, t in expected["state_dict"].items() if not torch.equal(t, found["state_dict"][name])] == []
+    assert rows(folder) == rows(tmp_path / "whole")
+    names = ("status", "error", "metrics")
+    assert [read_record(folder)[name] for name in names] == [read_record(tmp_path / "whole")[name] for name in names]
