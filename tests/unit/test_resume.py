@@ -20,8 +20,8 @@ from fastscnn.runs.record import read_record
 from fastscnn.runs.resume import resumed_run, write_config
 from fastscnn.runs.resume_point import resume_command, start_again
 from fastscnn.runs.session import open_run
-from fastscnn.utils.signals import Interrupted, watched
 from fastscnn.utils.locks import take
+from fastscnn.utils.signals import Interrupted, watched
 
 
 def make(folder, *overrides, epochs=2, status="failed"):
