@@ -100,7 +100,7 @@ def test_stopped_by_hand_everything_is_whole_and_the_same_command_goes_on(run, f
         time.sleep(0.01)
     going.send_signal(signal.SIGINT)
     _, told = going.communicate(timeout=60)
-    assert going.returncode == 1, told
+    assert going.returncode == 128 + signal.SIGINT, told
     assert "the same command goes on with the other" in told
     assert "Traceback" not in told
     written = files(tmp_path / "out")

@@ -108,6 +108,8 @@ class LastCheckpoint(pl.Callback):
         """Say where in the epoch the run is; a best checkpoint is at the end of a validation, as Lightning has it."""
         if self._place:
             settle(checkpoint["loops"]["fit_loop"], self._place)
+        if self._place == "epoch":
+            checkpoint["epoch"] -= 1  # the one that is done, as Lightning has it; it is for people alone
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
