@@ -4,6 +4,7 @@ import csv
 import gc
 import itertools
 import json
+import multiprocessing
 import signal
 
 import pytest
@@ -77,6 +78,9 @@ def trained_in_pieces(folder, overrides, stops):
 def no_processes_of_stopped_runs():
     """What a stopped run leaves ends with its process, which here goes on."""
     yield
+    for worker in multiprocessing.active_children():
+        worker.terminate()
+        worker.join()
     gc.collect()
 
 
