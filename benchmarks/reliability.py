@@ -6,7 +6,7 @@
 
 Kills: a run on small synthetic streets gets SIGKILL, goes on with `resume=`, gets SIGKILL, and so on, until it is left
 to finish. Every second kill falls within the write of a checkpoint, the others at a moment drawn evenly from the time
-that a whole run takes; TMPDIR lies on another file system than the run. The weights, the momentum, `metrics.csv` and the
+that a whole run takes; TMPDIR lies on another file system than the run. Weights, momentum, `metrics.csv` and the
 record of the end are compared with those of a run that nothing stopped, to the bit.
 
 Disk: each command writes to a file system that has room for a part of what it writes.
