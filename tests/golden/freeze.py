@@ -50,7 +50,7 @@ def samples(state: dict[str, np.ndarray]) -> np.ndarray:
 
 def write() -> None:
     """Write the golden files of this checkout."""
-    from compose import configs
+    from golden.compose import configs
 
     (GOLDEN / "configs.json").write_text(json.dumps(configs(ROOT), indent=1) + "\n", encoding="utf-8")
     with tempfile.TemporaryDirectory() as name:
@@ -86,7 +86,7 @@ def against(commit: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(ROOT / "src")]
+    sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
     if sys.argv[1:] == ["write"]:
         write()
     elif sys.argv[1:2] == ["against"] and len(sys.argv) == 3:

@@ -1,8 +1,8 @@
 """What the commands of a checkout do: `python tests/golden/observe.py ROOT FOLDER` writes it into FOLDER.
 
-Two-epoch trainings in which one setting each differs, an evaluation, an exported ONNX file's labels at three sizes: real
-commands, run one after the other in this process, on data that is the same on any machine. ROOT is the checkout whose
-`src/*.py` are called; it may be another commit than this file's. FOLDER receives `weights.pt` (name of the training to
+Two-epoch trainings in which one setting each differs, an evaluation, an exported ONNX file's labels at three sizes:
+real commands, run one after the other in this process, on data that is the same on any machine. ROOT is the checkout
+whose `src/*.py` are called; it may be another commit than this file's. FOLDER receives `weights.pt` (name of the training to
 its tensors), `labels.npz` and `keys.json`.
 """
 
@@ -28,8 +28,8 @@ TRAININGS = {
     "half resolution": ["resolution=half"],
     "coarse labels": ["data=fine_coarse"],
 }
-"""What each training sets beside the shared settings. The learning rate is small: from a large one, the last bits of two
-processors grow apart within four steps."""
+"""What each training sets beside the shared settings. The learning rate is small: from a large one, the last bits of
+two processors grow apart within four steps."""
 LONGER = ["trainer.max_epochs=30", "trainer.check_val_every_n_epoch=30"]
 """For the exported network, whose batch statistics must be those of the data, or it gives one class everywhere."""
 SIZES = ((64, 128), (48, 80), (33, 65))

@@ -7,7 +7,6 @@
 import json
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +14,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
+from golden.compose import configs
+from golden.freeze import observed, samples, tensors
+from golden.observe import SIZES, TRAININGS
+
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
-sys.path.append(str(GOLDEN))
-
-from compose import configs  # noqa: E402
-from freeze import observed, samples, tensors  # noqa: E402
-from observe import SIZES, TRAININGS  # noqa: E402
 
 TOLERANCE = 0.25
 """Distance of a training's weights from those that were written, as a share of what its setting changes in them."""
