@@ -2,8 +2,8 @@
 
 Two-epoch trainings in which one setting each differs, an evaluation, an exported ONNX file's labels at three sizes:
 real commands, run one after the other in this process, on data that is the same on any machine. ROOT is the checkout
-whose `src/*.py` are called; it may be another commit than this file's. FOLDER receives `weights.pt` (name of the training to
-its tensors), `labels.npz` and `keys.json`.
+whose `src/*.py` are called; it may be another commit than this file's. FOLDER receives `weights.pt` (name of the
+training to its tensors), `labels.npz` and `keys.json`.
 """
 
 import csv
