@@ -3,7 +3,7 @@
     python tests/golden/freeze.py write              write what this checkout does into tests/golden/
     python tests/golden/freeze.py against COMMIT     compare this checkout with another commit, to the bit
 
-`tests/integration/test_golden.py` holds what was written on any processor, to a tolerance; `against` runs both commits
+`tests/integration/test_frozen.py` holds what was written on any processor, to a tolerance; `against` runs both commits
 on this machine, where nothing may differ. Names that changed on purpose stand in `renamed.json`, old to new.
 """
 
