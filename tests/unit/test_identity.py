@@ -10,8 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
 from fastscnn.runs.identity import GROUPS, chosen_identity, recorded_identity
+from fastscnn.runs.jobs import VARIABLE
 from fastscnn.runs.launch import CONF
-from fastscnn.runs.multirun import VARIABLE
 
 
 @contextlib.contextmanager

@@ -10,7 +10,8 @@ from test_identity import job
 from test_resume import change, make
 
 from fastscnn.runs.again import claim_file, left_to_do
-from fastscnn.runs.multirun import VARIABLE, AnnounceMultirun, Job, close_multirun
+from fastscnn.runs.jobs import VARIABLE, Job
+from fastscnn.runs.multirun import AnnounceMultirun, close_multirun
 from fastscnn.runs.session import open_run
 from fastscnn.utils.locks import is_held, take
 from helpers import full_disk

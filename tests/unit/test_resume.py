@@ -15,7 +15,7 @@ from fastscnn.errors import RequestError
 from fastscnn.runs import session
 from fastscnn.runs.again import earlier_run
 from fastscnn.runs.identity import recorded_identity
-from fastscnn.runs.multirun import Multirun
+from fastscnn.runs.jobs import Multirun
 from fastscnn.runs.record import read_record
 from fastscnn.runs.resume import resumed_run, write_config
 from fastscnn.runs.resume_point import resume_command, start_again

@@ -10,7 +10,7 @@ from scipy import stats
 
 from fastscnn.reports.records import Run
 from fastscnn.runs.identity import GROUPS
-from fastscnn.runs.multirun import CARRYING_OUT, within
+from fastscnn.runs.jobs import CARRYING_OUT, within
 
 KEY_CHOICES = (*GROUPS, "experiment", "loss", "optimizer", "debug")
 PLAIN_EXPERIMENTS = frozenset(

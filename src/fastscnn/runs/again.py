@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from fastscnn.errors import RequestError
 from fastscnn.runs import slurm
 from fastscnn.runs.identity import chosen_identity
-from fastscnn.runs.multirun import CARRYING_OUT, DONE, RUNNING, Job, current_multirun, within
+from fastscnn.runs.jobs import CARRYING_OUT, DONE, RUNNING, Job, current_multirun, within
 from fastscnn.runs.record import RECORD, observed_record, read_record, running_as
 from fastscnn.runs.resume import resolved, run_config
 from fastscnn.runs.resume_point import can_go_on

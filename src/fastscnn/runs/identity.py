@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from fastscnn.runs.multirun import current_multirun
+from fastscnn.runs.jobs import current_multirun
 
 GROUPS = {
     "data": "streets",

@@ -17,7 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 from fastscnn.errors import Crash, RequestError
 from fastscnn.runs import slurm
 from fastscnn.runs.config import check_config, explain
-from fastscnn.runs.multirun import DONE, FAILED, WRONG_REQUEST, Job, close_multirun, current_job, current_multirun
+from fastscnn.runs.jobs import DONE, FAILED, WRONG_REQUEST, Job, current_job, current_multirun
+from fastscnn.runs.multirun import close_multirun
 from fastscnn.runs.process import RUN_DIR_VARIABLE
 from fastscnn.utils.files import not_written, why_not_written
 from fastscnn.utils.progress import Progress

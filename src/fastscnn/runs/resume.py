@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fastscnn.errors import RequestError
 from fastscnn.runs.config import check_config
-from fastscnn.runs.multirun import within
+from fastscnn.runs.jobs import within
 from fastscnn.runs.record import LAST, RECORD, read_record, refuse_running
 from fastscnn.runs.resume_point import ResumePoint, resume_point
 from fastscnn.utils.files import replaced, write_bytes

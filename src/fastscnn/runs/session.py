@@ -15,8 +15,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from fastscnn.errors import RequestError
 from fastscnn.runs.folders import new_run_id, refuse_existing, run_folder
 from fastscnn.runs.identity import Identity, chosen_identity, recorded_identity
+from fastscnn.runs.jobs import keep_folder, release_claim
 from fastscnn.runs.metrics_csv import MetricsCSV, cut_back
-from fastscnn.runs.multirun import keep_folder, release_claim
 from fastscnn.runs.offline import set_aside_dead, set_aside_empty
 from fastscnn.runs.process import RUN_DIR_VARIABLE
 from fastscnn.runs.record import METRICS, RunRecord, recorded

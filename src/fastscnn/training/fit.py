@@ -19,7 +19,7 @@ from fastscnn.memory import keep_freed_memory
 from fastscnn.network.cost import network_cost
 from fastscnn.runs.checkpoint import is_checkpoint
 from fastscnn.runs.checkpoint_files import CheckpointFiles
-from fastscnn.runs.multirun import keep_folder
+from fastscnn.runs.jobs import keep_folder
 from fastscnn.runs.record import BEST, LAST
 from fastscnn.runs.resume import resumed_run
 from fastscnn.runs.session import Session, check_place, open_run
