@@ -25,15 +25,15 @@ from machine import measured
 from omegaconf import OmegaConf
 from peak import peak_of
 
-from fastscnn.data.classes import CITYSCAPES
-from fastscnn.data.normalize import MEAN, STD
-from fastscnn.memory import keep_freed_memory
-from fastscnn.network.blocks import AuxiliaryHead
-from fastscnn.network.fast_scnn import FastSCNN
-from fastscnn.runs.launch import CONF
+from fastscnn.cli.launch import CONF
+from fastscnn.data.datasets.classes import CITYSCAPES
+from fastscnn.data.transforms.normalize import MEAN, STD
+from fastscnn.models.blocks import AuxiliaryHead
+from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.training.optim import choose_fused, decay_groups, sgd
 from fastscnn.training.recompute import choose_keep_memory
 from fastscnn.training.segmentation import Segmentation
+from fastscnn.utils.memory import keep_freed_memory
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 CASES = {"2 of 512x1024": (2, 512, 1024), "6 of 256x512": (6, 256, 512)}

@@ -33,10 +33,10 @@ from albumentations.pytorch import ToTensorV2
 from machine import measured
 from torch.utils.data import DataLoader, Dataset
 
-from fastscnn.data.build import build_data
-from fastscnn.data.classes import CITYSCAPES
-from fastscnn.data.normalize import MEAN, STD
-from fastscnn.data.streets_draw.scene import draw_street
+from fastscnn.data.datamodules.build import build_data
+from fastscnn.data.datasets.classes import CITYSCAPES
+from fastscnn.data.transforms.normalize import MEAN, STD
+from fastscnn.streets.draw.scene import draw_street
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 FRAME = (1024, 2048)

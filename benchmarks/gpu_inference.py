@@ -21,11 +21,12 @@ import torch
 from machine import measured
 from torch import Tensor, nn
 
-from fastscnn.data.normalize import MEAN, STD
-from fastscnn.inference.cuda_graph import GraphRunner
-from fastscnn.kernels import cuda, reference, upsample_labels, upsample_probabilities
-from fastscnn.network.fast_scnn import FastSCNN
-from fastscnn.network.folding import folded
+from fastscnn.data.transforms.normalize import MEAN, STD
+from fastscnn.inference.backends.cuda_graph import GraphRunner
+from fastscnn.kernels import reference, upsample_labels, upsample_probabilities
+from fastscnn.kernels.cuda import labels as cuda
+from fastscnn.models.fast_scnn import FastSCNN
+from fastscnn.models.folding import folded
 from fastscnn.utils.files import write_json
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "gpu_inference.json"
@@ -75,7 +76,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Frames to labels on a GPU, side by side.")
     parser.add_argument("--checkpoint", type=Path, help="a trained Fast-SCNN; random weights without")
     parser.add_argument("--sizes", nargs="+", default=None, help="HEIGHTxWIDTH")
-    parser.add_argument("--peers", nargs="*", default=None, help="names in fastscnn.network.peers; all without")
+    parser.add_argument("--peers", nargs="*", default=None, help="names in fastscnn.models.peers; all without")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=540, help="build nothing more when these are over")
     parser.add_argument("--output", type=Path, default=RESULTS)
@@ -91,7 +92,7 @@ def parsed() -> argparse.Namespace:
 
 def load(checkpoint: Path | None) -> FastSCNN:
     if checkpoint is not None:
-        from fastscnn.inference.trained import load_trained
+        from fastscnn.inference.loader import load_trained
 
         network = load_trained(checkpoint).network
         assert isinstance(network, FastSCNN)
@@ -153,7 +154,7 @@ def differing(labels: Tensor, others: Tensor) -> int:
 
 
 def normalized(frame: Tensor, dtype: torch.dtype) -> Tensor:
-    """As `fastscnn.data.normalize`, with constants that a CUDA graph can capture."""
+    """As `fastscnn.data.transforms.normalize`, with constants that a CUDA graph can capture."""
     mean, deviation = (
         torch.tensor(values, device="cpu").view(1, 3, 1, 1).mul(255).to(frame.device) for values in (MEAN, STD)
     )
@@ -200,14 +201,14 @@ def known_peers() -> list[str]:
     try:
         import pytorchcv  # noqa: F401
 
-        from fastscnn.network.peers import PEERS
+        from fastscnn.models.peers import PEERS
     except ImportError:
         return []
     return list(PEERS)
 
 
 def build_peer(name: str, dtype: torch.dtype, device: torch.device, mode: str | None) -> Callable[..., Any]:
-    from fastscnn.network.peers import Peer
+    from fastscnn.models.peers import Peer
 
     return as_users_run(Peer(name, 19).eval().requires_grad_(False), dtype, device, mode)
 

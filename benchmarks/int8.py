@@ -11,14 +11,14 @@ from pathlib import Path
 
 from machine import measured
 
-from fastscnn.data.build import build_data
-from fastscnn.inference.export import export
+from fastscnn.data.datamodules.build import build_data
+from fastscnn.export.export import export
+from fastscnn.export.quantize import Calibration
+from fastscnn.inference.export_graph import ExportGraph
 from fastscnn.inference.external import ExternalRun
-from fastscnn.inference.graph import ExportGraph
-from fastscnn.inference.quantize import Calibration
-from fastscnn.inference.trained import load_trained
+from fastscnn.inference.loader import load_trained
 from fastscnn.inference.verify import Interface, labels_by
-from fastscnn.training.judge import judge, some_images
+from fastscnn.training.evaluate_labels import judge, some_images
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml"}

@@ -22,12 +22,12 @@ import torch.nn.functional as F
 from machine import measured
 from peak import peak_of
 
-from fastscnn.data.classes import CITYSCAPES
-from fastscnn.data.normalize import normalize
-from fastscnn.data.streets_draw.scene import draw_street
-from fastscnn.inference.trained import load_trained
+from fastscnn.data.datasets.classes import CITYSCAPES
+from fastscnn.data.transforms.normalize import normalize
+from fastscnn.inference.loader import load_trained
 from fastscnn.kernels import HardPixels, reference, upsample_cross_entropy
-from fastscnn.memory import keep_freed_memory
+from fastscnn.streets.draw.scene import draw_street
+from fastscnn.utils.memory import keep_freed_memory
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 SIZE, CLASSES = (1024, 2048), 19

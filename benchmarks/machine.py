@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from fastscnn.runs.machine import describe_machine
 from fastscnn.runs.process import describe_process
+from fastscnn.utils.machine import describe_machine
 
 
 def measured() -> dict[str, Any]:

@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from machine import measured
 
-from fastscnn.data.classes import CITYSCAPES
-from fastscnn.data.streets_draw.scene import draw_street
-from fastscnn.inference.backends import TorchBackend
-from fastscnn.inference.media import Source
-from fastscnn.inference.predict import Request, predict_images, predict_video
+from fastscnn.data.datasets.classes import CITYSCAPES
+from fastscnn.inference.backends.backends import TorchBackend
 from fastscnn.inference.segmenter import Segmenter
-from fastscnn.memory import keep_freed_memory
-from fastscnn.network.fast_scnn import FastSCNN
+from fastscnn.models.fast_scnn import FastSCNN
+from fastscnn.predict.inputs import Source
+from fastscnn.predict.predict import Request, predict_images, predict_video
+from fastscnn.streets.draw.scene import draw_street
+from fastscnn.utils.memory import keep_freed_memory
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 SIZE = (128, 256)

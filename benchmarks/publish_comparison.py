@@ -14,11 +14,11 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from playwright.sync_api import sync_playwright
 
-from fastscnn.reports.compare import compare
-from fastscnn.reports.groups import group_runs
-from fastscnn.reports.records import Run, read_all
-from fastscnn.runs.launch import CONF
-from fastscnn.runs.machine import describe_machine
+from fastscnn.cli.launch import CONF
+from fastscnn.reports.comparison.compare import compare
+from fastscnn.reports.comparison.groups import group_runs
+from fastscnn.reports.comparison.records import Run, read_all
+from fastscnn.utils.machine import describe_machine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -18,7 +18,7 @@ from fastscnn.runs.record import read_record
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-from fastscnn.runs.machine import describe_machine
+from fastscnn.utils.machine import describe_machine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 

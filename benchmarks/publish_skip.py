@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fastscnn.runs.machine import describe_machine
+from fastscnn.utils.machine import describe_machine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 PANEL_WIDTH = 240  # pixels in the gallery

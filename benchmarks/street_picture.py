@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 
-from fastscnn.data.build import build_data
+from fastscnn.data.datamodules.build import build_data
 from fastscnn.training.pictures import side_by_side
 from fastscnn.training.segmentation import Segmentation
 

@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from machine import measured
 
-from fastscnn.data.streets_draw.scene import draw_street
-from fastscnn.inference.trained import load_trained
+from fastscnn.inference.loader import load_trained
 from fastscnn.kernels import upsample_labels, upsample_probabilities
-from fastscnn.memory import keep_freed_memory
+from fastscnn.streets.draw.scene import draw_street
+from fastscnn.utils.memory import keep_freed_memory
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 SIZE, CLASSES = (1024, 2048), 19
@@ -51,7 +51,7 @@ WAYS = {
 def make_logits(checkpoint):
     kinds = {"random": torch.randn(1, CLASSES, SIZE[0] // 8, SIZE[1] // 8, generator=torch.manual_seed(0)) * 3}
     if checkpoint:
-        from fastscnn.data.normalize import normalize
+        from fastscnn.data.transforms.normalize import normalize
 
         frame = torch.from_numpy(np.ascontiguousarray(draw_street([0, 0, 0], SIZE).image.transpose(2, 0, 1)))
         with torch.inference_mode():

@@ -5,16 +5,16 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fastscnn.runs.launch import launch
+from fastscnn.cli.launch import launch
 
 
 def benchmark(config: DictConfig) -> None:
     """Measure, and write the numbers, the tables and the plot."""
-    from fastscnn.inference.benchmark import measure
+    from fastscnn.benchmark.benchmark import measure
     from fastscnn.reports.speed import markdown, plot
-    from fastscnn.runs.machine import describe_machine
     from fastscnn.runs.process import describe_process
     from fastscnn.utils.files import check_writable_file, replaced, write_json, write_text
+    from fastscnn.utils.machine import describe_machine
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
     output = Path(settings["output"]).expanduser()

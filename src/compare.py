@@ -2,12 +2,12 @@
 
 from omegaconf import DictConfig
 
-from fastscnn.runs.launch import launch
+from fastscnn.cli.launch import launch
 
 
 def compare(config: DictConfig) -> None:
     """Write one comparison."""
-    from fastscnn.reports.compare import compare
+    from fastscnn.reports.comparison.compare import compare
 
     compare(config)
 

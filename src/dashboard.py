@@ -2,17 +2,17 @@
 
 from omegaconf import DictConfig
 
-from fastscnn.runs.launch import launch
+from fastscnn.cli.launch import launch
 
 
 def dashboard(config: DictConfig) -> None:
     """Show or save the dashboard."""
-    from fastscnn.reports.dashboard import outline, sections
+    from fastscnn.reports.wandb.dashboard import outline, sections
 
     if config.dry_run:
         print("\n".join(outline(sections())))
         return
-    from fastscnn.reports.dashboard_wandb import save
+    from fastscnn.reports.wandb.wandb_objects import save
 
     workspace, report = save(config.entity, config.project)
     print(f"Workspace: {workspace}")

@@ -4,13 +4,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fastscnn.runs.launch import launch
+from fastscnn.cli.launch import launch
 
 
 def export(config: DictConfig) -> None:
     """Write one file, try it in its runtime, and say what it is."""
-    from fastscnn.inference.export import check_request, export, recorded_metrics, usage
-    from fastscnn.inference.trained import load_trained
+    from fastscnn.export.export import check_request, export, recorded_metrics, usage
+    from fastscnn.inference.loader import load_trained
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
     names = ("format", "output", "input", "ends_with", "overwrite")
@@ -35,11 +35,11 @@ def export(config: DictConfig) -> None:
 
 def calibration(settings: Any, trained: Any) -> Any:
     """What int8 is calibrated on, and judged by."""
-    from fastscnn.data.build import build_data
-    from fastscnn.errors import RequestError
-    from fastscnn.inference.quantize import Calibration
+    from fastscnn.data.datamodules.build import build_data
+    from fastscnn.export.quantize import Calibration
     from fastscnn.training.evaluate import data_config
-    from fastscnn.training.judge import judge, some_images
+    from fastscnn.training.evaluate_labels import judge, some_images
+    from fastscnn.utils.errors import RequestError
 
     data = build_data(data_config(settings["data"], trained.config["data"]))
     if data.classes.names != trained.classes.names:

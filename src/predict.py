@@ -5,16 +5,16 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fastscnn.runs.launch import launch
+from fastscnn.cli.launch import launch
 
 
 def predict(config: DictConfig) -> None:
     """Carry out one prediction; exits with 1 where an input could not be predicted."""
-    from fastscnn.errors import RequestError
+    from fastscnn.utils.errors import RequestError
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
     if settings["format"] == "cityscapes":
-        from fastscnn.inference.cityscapes_archive import predict_archive
+        from fastscnn.predict.cityscapes_archive import predict_archive
 
         outcome, archive = predict_archive(settings)
         if archive is not None:
@@ -24,7 +24,7 @@ def predict(config: DictConfig) -> None:
     elif settings["input"] is None:
         raise RequestError("input is not set: set input=PATH, an image, a folder, a pattern in quotes or a video.")
     else:
-        from fastscnn.inference.predict import predict
+        from fastscnn.predict.predict import predict
 
         outcome = predict(settings)
         print(f"The predictions: {settings['output']}")

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from fastscnn.runs.launch import launch
+from fastscnn.cli.launch import launch
 
 
 def train(config: DictConfig) -> None:

@@ -9,8 +9,8 @@ import pytest
 from test_compare import column, drawn, opened, settle
 from test_page import HOSTILE, comparison, view
 
-from fastscnn.reports.content import Curve, GalleryRow
-from fastscnn.reports.page import write_page
+from fastscnn.reports.comparison.content import Curve, GalleryRow
+from fastscnn.reports.comparison.page import write_page
 
 LABELS = [f"group_{place // 3} · seed {place % 3}" for place in range(12)]
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from fastscnn.reports.dashboard import sections
+from fastscnn.reports.wandb.dashboard import sections
 
 
 def test_dry_run_shows_the_dashboard_without_key_network_or_package(run, tmp_path):

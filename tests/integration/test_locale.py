@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from test_checkpoint import CONFIG
 from test_predict import files, picture, write_checkpoint, write_image
 
-from fastscnn.data.classes import CITYSCAPES
+from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.training.segmentation import Segmentation
 from helpers import write_cityscapes
 

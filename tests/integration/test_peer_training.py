@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from conftest import FAST
 
-from fastscnn.data.classes import CITYSCAPES
-from fastscnn.errors import RequestError
-from fastscnn.network.peers import PEERS
+from fastscnn.data.datasets.classes import CITYSCAPES
+from fastscnn.models.peers import PEERS
 from fastscnn.training.segmentation import Segmentation
+from fastscnn.utils.errors import RequestError
 
 pytest.importorskip("pytorchcv", reason="the peers come from the library pytorchcv, which is not installed")
 EVAL = ["trainer.accelerator=cpu", "data.num_workers=0"]

@@ -7,7 +7,7 @@ import torch
 from conftest import FAST
 from test_imagenet import write_class_folders
 
-from fastscnn.network.image_classifier import SHARED
+from fastscnn.models.image_classifier import SHARED
 
 SEGMENT = ["data=fine", "data.batch_size=2", "trainer.max_epochs=1", "logger=csv", *FAST]
 

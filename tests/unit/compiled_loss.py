@@ -6,7 +6,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from fastscnn.kernels import cuda_loss, cuda_loss_programs
+from fastscnn.kernels.cuda import loss as cuda_loss
+from fastscnn.kernels.cuda import loss_kernels as cuda_loss_programs
 
 TYPES = {
     **dict.fromkeys(("weight", "difficulty", "threshold", "gradient", "sums"), "*fp32"),

@@ -6,7 +6,9 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from fastscnn.kernels import cuda, cuda_layer_programs, cuda_programs
+from fastscnn.kernels.cuda import labels as cuda
+from fastscnn.kernels.cuda import labels_kernels as cuda_programs
+from fastscnn.kernels.cuda import layers_kernels as cuda_layer_programs
 
 POINTERS = {
     "logits": "*fp16",

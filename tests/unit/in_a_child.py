@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 
-from fastscnn.errors import RequestError
+from fastscnn.utils.errors import RequestError
 
 
 class Odd(Exception):

@@ -6,7 +6,7 @@ import sys
 import torch
 import torch.nn.functional as F
 
-from fastscnn.kernels import cuda_loss
+from fastscnn.kernels.cuda import loss as cuda_loss
 from fastscnn.kernels.reference import HardPixels
 
 LAST = torch.channels_last

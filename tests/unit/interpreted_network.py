@@ -8,10 +8,10 @@ import sys
 import torch
 from torch import nn
 
-from fastscnn.data.normalize import normalize
-from fastscnn.inference.gpu_network import GPUFastSCNN
-from fastscnn.network.blocks import downscale
-from fastscnn.network.fast_scnn import FastSCNN
+from fastscnn.data.transforms.normalize import normalize
+from fastscnn.inference.backends.triton import GPUFastSCNN
+from fastscnn.models.blocks import downscale
+from fastscnn.models.fast_scnn import FastSCNN
 
 
 def trained(**settings):

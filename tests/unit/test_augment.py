@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fastscnn.data.augment import Augmentation, build_augment, no_augment
-from fastscnn.data.frames import DataError
+from fastscnn.data.datasets.frames import DataError
+from fastscnn.data.transforms.augment import Augmentation, build_augment, no_augment
 from helpers import block_labels, paint
 
 MEAN_COLOUR = (124, 116, 104)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from fastscnn.data.augment import build_augment
-from fastscnn.data.classes import CITYSCAPES
-from fastscnn.data.frames import DataError, Frame, FrameDataset
-from fastscnn.data.module import SegmentationData
+from fastscnn.data.datamodules.segmentation import SegmentationData
+from fastscnn.data.datasets.classes import CITYSCAPES
+from fastscnn.data.datasets.frames import DataError, Frame, FrameDataset
+from fastscnn.data.transforms.augment import build_augment
 from helpers import write_cityscapes
 
 SIZE = (32, 64)

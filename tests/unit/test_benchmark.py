@@ -7,11 +7,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from fastscnn.errors import RequestError
-from fastscnn.inference import timing
-from fastscnn.inference.benchmark import measure
-from fastscnn.inference.timing import Contender, interleave
+from fastscnn.benchmark import timing
+from fastscnn.benchmark.benchmark import measure
+from fastscnn.benchmark.timing import Contender, interleave
 from fastscnn.reports import speed
+from fastscnn.utils.errors import RequestError
 
 SETTINGS = {
     "checkpoint": None,

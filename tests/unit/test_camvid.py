@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fastscnn.data.camvid import camvid_frames
-from fastscnn.data.classes import CAMVID
-from fastscnn.data.frames import DataError, FrameDataset
+from fastscnn.data.datasets.camvid import camvid_frames
+from fastscnn.data.datasets.classes import CAMVID
+from fastscnn.data.datasets.frames import DataError, FrameDataset
 from helpers import write_png
 
 CAMVID_ROOT = Path(__file__).parents[2].parent / "shared/data/camvid"

@@ -6,10 +6,10 @@ import pickle
 import pytest
 import torch
 
-from fastscnn.data.classes import CAMVID
-from fastscnn.errors import RequestError
+from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.training.segmentation import Segmentation
+from fastscnn.utils.errors import RequestError
 
 CONFIG = {
     "model": {"name": "fast_scnn", "in_channels": 3, "activation": "relu", "skip": "keep", "dropout": 0.1},

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fastscnn.data.module import SegmentationData
-from fastscnn.errors import RequestError
+from fastscnn.data.datamodules.segmentation import SegmentationData
 from fastscnn.training.checks import check_data
+from fastscnn.utils.errors import RequestError
 
 
 def camvid(root, **counts):

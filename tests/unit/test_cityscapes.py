@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from cityscapesscripts.helpers.labels import id2label
 
-from fastscnn.data.cityscapes import fine_coarse_frames, fine_frames
-from fastscnn.data.classes import CITYSCAPES
-from fastscnn.data.frames import DataError, FrameDataset, read_image, read_label
+from fastscnn.data.datasets.cityscapes import fine_coarse_frames, fine_frames
+from fastscnn.data.datasets.classes import CITYSCAPES
+from fastscnn.data.datasets.frames import DataError, FrameDataset, read_image, read_label
 from helpers import block_labels, paint, write_cityscapes, write_png
 
 

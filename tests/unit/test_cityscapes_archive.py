@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from test_predict import picture, settings, write_checkpoint, write_image
 
-from fastscnn.data.cityscapes import fine_frames
-from fastscnn.data.classes import CAMVID, CITYSCAPES
-from fastscnn.errors import RequestError
-from fastscnn.inference.cityscapes_archive import check_archive, predict_archive
+from fastscnn.data.datasets.cityscapes import fine_frames
+from fastscnn.data.datasets.classes import CAMVID, CITYSCAPES
 from fastscnn.inference.segmenter import Segmenter
+from fastscnn.predict.cityscapes_archive import check_archive, predict_archive
+from fastscnn.utils.errors import RequestError
 
 
 @pytest.fixture(scope="module")

@@ -9,16 +9,16 @@ from omegaconf import OmegaConf
 from sklearn.metrics import top_k_accuracy_score
 from test_imagenet import AUGMENT, build, write_class_folders
 
-from fastscnn.data.images import ImageClasses
-from fastscnn.errors import RequestError
-from fastscnn.network.build import build_classifier
-from fastscnn.network.fast_scnn import FastSCNN
-from fastscnn.network.image_classifier import SHARED, ImageClassifier
+from fastscnn.cli.launch import CONF
+from fastscnn.data.datasets.images import ImageClasses
+from fastscnn.models.build import build_classifier
+from fastscnn.models.fast_scnn import FastSCNN
+from fastscnn.models.image_classifier import SHARED, ImageClassifier
 from fastscnn.runs.config import check_config
-from fastscnn.runs.launch import CONF
 from fastscnn.training.checks import check_settings
 from fastscnn.training.classification import Classification
 from fastscnn.training.segmentation import Segmentation
+from fastscnn.utils.errors import RequestError
 
 CONFIG = {
     "seed": 0,

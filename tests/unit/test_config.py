@@ -5,12 +5,12 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import OmegaConf
 
-from fastscnn.errors import RequestError
-from fastscnn.network.build import MODELS
+from fastscnn.cli.launch import CONF
+from fastscnn.models.build import MODELS
 from fastscnn.runs.config import REQUIREMENTS, check_config, explain
-from fastscnn.runs.launch import CONF
 from fastscnn.training.checks import check_settings
 from fastscnn.training.fit import validation_interval
+from fastscnn.utils.errors import RequestError
 
 GROUPS = {folder.name: sorted(f.stem for f in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()}
 

@@ -5,13 +5,13 @@ import pytest
 from test_export import trained
 from test_quantize import IMAGES, copying
 
-from fastscnn.errors import Crash
+from fastscnn.export.export import export
+from fastscnn.export.quantize import Calibration
+from fastscnn.export.quantizers import QUANTIZERS
 from fastscnn.inference import external
-from fastscnn.inference.export import export
-from fastscnn.inference.quantize import Calibration
-from fastscnn.inference.quantizers import QUANTIZERS
 from fastscnn.inference.runtimes import NAMES, SUFFIXES, read_description
-from fastscnn.runs.machine import processor
+from fastscnn.utils.errors import Crash
+from fastscnn.utils.machine import processor
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 CALIBRATION = Calibration(IMAGES, lambda labels: float(labels(IMAGES[0]).shape == (1, 64, 96)))

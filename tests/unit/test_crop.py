@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from fastscnn.data.augment import PADDING, Augmentation, build_augment
-from fastscnn.data.crop import RandomScaledCrop, Span, add_colors
+from fastscnn.data.transforms.augment import PADDING, Augmentation, build_augment
+from fastscnn.data.transforms.crop import RandomScaledCrop, Span, add_colors
 from helpers import block_labels
 
 FRAME = (90, 170)

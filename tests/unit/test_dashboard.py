@@ -10,14 +10,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from test_tracking import offline, track  # noqa: F401  (a fixture that every test here uses)
 
-from fastscnn.data.classes import CITYSCAPES
-from fastscnn.errors import RequestError
-from fastscnn.reports.dashboard import outline, sections
-from fastscnn.reports.dashboard_wandb import TITLE, report, save, workspace
+from fastscnn.cli.launch import CONF
+from fastscnn.data.datasets.classes import CITYSCAPES
+from fastscnn.reports.wandb.dashboard import outline, sections
+from fastscnn.reports.wandb.wandb_objects import TITLE, report, save, workspace
 from fastscnn.runs.identity import GROUPS, Identity
-from fastscnn.runs.launch import CONF
 from fastscnn.runs.tracking import wandb_config
 from fastscnn.training.metrics import score
+from fastscnn.utils.errors import RequestError
 
 PICTURES = ["val/pictures/bochum_000000_000019", "val/pictures/ulm_000001_000019"]
 

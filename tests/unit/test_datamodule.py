@@ -11,14 +11,14 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from fastscnn.data import sources
-from fastscnn.data.augment import build_augment
-from fastscnn.data.classes import CAMVID, CITYSCAPES
-from fastscnn.data.frames import DataError, FrameDataset
-from fastscnn.data.loading import per_device_batch
-from fastscnn.data.module import SegmentationData
-from fastscnn.data.sampler import EpochSampler
-from fastscnn.data.sources import frames_for
+from fastscnn.data.datamodules.loading import per_device_batch
+from fastscnn.data.datamodules.sampler import EpochSampler
+from fastscnn.data.datamodules.segmentation import SegmentationData
+from fastscnn.data.datasets import sources
+from fastscnn.data.datasets.classes import CAMVID, CITYSCAPES
+from fastscnn.data.datasets.frames import DataError, FrameDataset
+from fastscnn.data.datasets.sources import frames_for
+from fastscnn.data.transforms.augment import build_augment
 from fastscnn.training.optim import poly, total_steps
 from helpers import block_labels, write_cityscapes, write_png
 
@@ -329,7 +329,7 @@ def test_reading_frames_leaves_the_network_alone():
         "import socket\n"
         "def refuse(*args, **kwargs): raise SystemExit('connected')\n"
         "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
-        "import fastscnn.data.augment, sys\n"
+        "import fastscnn.data.transforms.augment, sys\n"
         "assert 'fastscnn.training' not in sys.modules\n"
     )
     environment = {key: value for key, value in os.environ.items() if key != "NO_ALBUMENTATIONS_UPDATE"}

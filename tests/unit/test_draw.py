@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from fastscnn.data.classes import CITYSCAPES
-from fastscnn.inference.draw import drawn, legend, occurring, overlay
+from fastscnn.data.datasets.classes import CITYSCAPES
+from fastscnn.predict.draw import drawn, legend, occurring, overlay
 
 
 def test_overlay_blends_and_the_legend_names_what_occurs():

@@ -12,15 +12,15 @@ from omegaconf import OmegaConf
 from test_checkpoint import CONFIG
 from test_predict import files
 
-from fastscnn.data.cityscapes import fine_frames
-from fastscnn.data.classes import CITYSCAPES
-from fastscnn.data.module import SegmentationData
-from fastscnn.data.sources import DATASETS, Source
-from fastscnn.errors import RequestError
-from fastscnn.runs.launch import report
+from fastscnn.cli.launch import report
+from fastscnn.data.datamodules.segmentation import SegmentationData
+from fastscnn.data.datasets.cityscapes import fine_frames
+from fastscnn.data.datasets.classes import CITYSCAPES
+from fastscnn.data.datasets.sources import DATASETS, Source
 from fastscnn.training import evaluate as evaluation
 from fastscnn.training.evaluate import evaluate
 from fastscnn.training.segmentation import Segmentation
+from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import UNFINISHED, WriteError
 from helpers import write_cityscapes
 

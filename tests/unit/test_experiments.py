@@ -9,8 +9,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from test_identity import job
 
+from fastscnn.cli.launch import CONF
 from fastscnn.runs.identity import chosen_identity
-from fastscnn.runs.launch import CONF
 
 FILES = {path.stem: path for path in sorted((CONF / "experiment").glob("*.yaml"))}
 CHOICES = {

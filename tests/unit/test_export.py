@@ -11,16 +11,16 @@ import torch
 import torch.nn.functional as F
 from test_fusing import used
 
-from fastscnn.data.classes import CAMVID
-from fastscnn.data.normalize import normalize
-from fastscnn.errors import RequestError
-from fastscnn.inference.export import check_request, export
-from fastscnn.inference.graph import BinAverages, ExportGraph, shrink, write_onnx
+from fastscnn.data.datasets.classes import CAMVID
+from fastscnn.data.transforms.normalize import normalize
+from fastscnn.export.export import check_request, export
+from fastscnn.inference.export_graph import BinAverages, ExportGraph, shrink, write_onnx
+from fastscnn.inference.loader import Trained
 from fastscnn.inference.runtimes import SUFFIXES, load
-from fastscnn.inference.trained import Trained
 from fastscnn.inference.verify import SIZES, compare
-from fastscnn.network.blocks import downscale
-from fastscnn.network.fast_scnn import FastSCNN
+from fastscnn.models.blocks import downscale
+from fastscnn.models.fast_scnn import FastSCNN
+from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import WriteError
 
 MODEL = {"name": "fast_scnn", "in_channels": 3, "activation": "relu", "skip": "keep", "dropout": 0.1}

@@ -9,15 +9,15 @@ from test_crashes import CALIBRATION, as_int8
 from test_export import trained
 from test_predict import settings
 
-from fastscnn.errors import Crash, RequestError
+from fastscnn.benchmark.benchmark import measure
+from fastscnn.export.export import export
 from fastscnn.inference import external
-from fastscnn.inference.backends import OnnxBackend, OpenVinoBackend, TorchBackend
-from fastscnn.inference.benchmark import measure
-from fastscnn.inference.export import export
-from fastscnn.inference.note import digest
-from fastscnn.inference.predict import predict
+from fastscnn.inference.backends.backends import OnnxBackend, OpenVinoBackend, TorchBackend
 from fastscnn.inference.runtimes import SUFFIXES, describe
 from fastscnn.inference.segmenter import Segmenter
+from fastscnn.predict.manifest import digest
+from fastscnn.predict.predict import predict
+from fastscnn.utils.errors import Crash, RequestError
 
 SMALL = (2, 16, 8)
 

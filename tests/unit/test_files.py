@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fastscnn.errors import RequestError
+from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import (
     WriteError,
     append_text,

@@ -10,17 +10,17 @@ from test_predict import write_checkpoint
 from test_reports import write_run
 from test_segmentation import build
 
-from fastscnn.data.build import build_data
-from fastscnn.data.camvid import camvid_frames
-from fastscnn.data.cityscapes import fine_coarse_frames, fine_frames, prediction_name
-from fastscnn.data.classes import CITYSCAPES
-from fastscnn.data.frames import DataError, FrameDataset
-from fastscnn.errors import RequestError
-from fastscnn.inference.cityscapes_archive import predict_archive
-from fastscnn.reports import gallery
-from fastscnn.reports.records import read_all
+from fastscnn.data.datamodules.build import build_data
+from fastscnn.data.datasets.camvid import camvid_frames
+from fastscnn.data.datasets.cityscapes import fine_coarse_frames, fine_frames, prediction_name
+from fastscnn.data.datasets.classes import CITYSCAPES
+from fastscnn.data.datasets.frames import DataError, FrameDataset
+from fastscnn.predict.cityscapes_archive import predict_archive
+from fastscnn.reports.comparison import gallery
+from fastscnn.reports.comparison.records import read_all
 from fastscnn.training.evaluate import SavePredictions
 from fastscnn.training.pictures import DrawFrames
+from fastscnn.utils.errors import RequestError
 from fastscnn.utils.names import file_name, shortest_names
 from helpers import block_labels, paint, write_png
 

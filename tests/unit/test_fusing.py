@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from fastscnn.inference.fusing import fused
-from fastscnn.network.fast_scnn import FastSCNN
-from fastscnn.network.folding import folded
+from fastscnn.inference.backends.torch_fused import fused
+from fastscnn.models.fast_scnn import FastSCNN
+from fastscnn.models.folding import folded
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ def test_no_batch_norm_is_left_and_the_network_stays_as_it_was(copied):
 
 
 def test_without_the_operators_the_plain_layers_stay(monkeypatch):
-    monkeypatch.setattr("fastscnn.inference.fusing.available", lambda: False)
+    monkeypatch.setattr("fastscnn.inference.backends.torch_fused.available", lambda: False)
     network = used(FastSCNN(3))
     images = torch.randn(1, 3, 40, 48)
     with torch.inference_mode():

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 from trained_in_parts import LOSSES, Frames, Images, build, build_classifier, frames, loader, train
 
-from fastscnn.data.classes import CAMVID
+from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.kernels import HardPixels, reference
-from fastscnn.training.losses_seen import NonFiniteLoss, SeenLosses
+from fastscnn.training.loss_monitor import NonFiniteLoss, SeenLosses
 
 HERE = Path(__file__).parent
 ROUNDING = 5e-6

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fastscnn.data.classes import CITYSCAPES
-from fastscnn.data.frames import Frame
-from fastscnn.data.store import VERSION, DecodedStore
-from fastscnn.data.streets import GENERATOR_VERSION, StreetsSpec, write_streets
+from fastscnn.data.datasets.classes import CITYSCAPES
+from fastscnn.data.datasets.frames import Frame
+from fastscnn.data.store.store import VERSION, DecodedStore
+from fastscnn.streets.writer import GENERATOR_VERSION, StreetsSpec, write_streets
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 STREETS = GOLDEN / f"streets_v{GENERATOR_VERSION}"

@@ -9,9 +9,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
+from fastscnn.cli.launch import CONF
 from fastscnn.runs.identity import GROUPS, chosen_identity, recorded_identity
 from fastscnn.runs.jobs import VARIABLE
-from fastscnn.runs.launch import CONF
 
 
 @contextlib.contextmanager

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from fastscnn.data.build import build_image_data
-from fastscnn.data.frames import DataError
-from fastscnn.data.imagenet import ImageNetData
-from fastscnn.data.images import read_rgb, seeded, train_transform
+from fastscnn.data.datamodules.build import build_image_data
+from fastscnn.data.datamodules.imagenet import ImageNetData
+from fastscnn.data.datasets.frames import DataError
+from fastscnn.data.datasets.images import read_rgb, seeded, train_transform
 
 AUGMENT = {
     "name": "imagenet",

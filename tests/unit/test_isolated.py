@@ -10,7 +10,7 @@ from pathlib import Path
 import in_a_child
 import pytest
 
-from fastscnn.errors import Crash, RequestError
+from fastscnn.utils.errors import Crash, RequestError
 from fastscnn.utils.isolated import Hosted, run
 
 

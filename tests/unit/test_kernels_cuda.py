@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fastscnn.data.normalize import normalize
-from fastscnn.inference.cuda_graph import GraphRunner
-from fastscnn.kernels import cuda, reference, upsample_labels, upsample_probabilities
-from fastscnn.kernels.cpu_labels import source_positions
-from fastscnn.network.fast_scnn import FastSCNN
+from fastscnn.data.transforms.normalize import normalize
+from fastscnn.inference.backends.cuda_graph import GraphRunner
+from fastscnn.kernels import reference, upsample_labels, upsample_probabilities
+from fastscnn.kernels.cpu.labels import source_positions
+from fastscnn.kernels.cuda import labels as cuda
+from fastscnn.models.fast_scnn import FastSCNN
 
 HERE = Path(__file__).parent
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
@@ -71,7 +72,7 @@ def test_tensors_on_the_cpu_are_not_for_the_gpu_and_triton_stays_unimported():
         "k.upsample_labels(torch.zeros(1, 2, 3, 4), (6, 8))\n"
         "from fastscnn.kernels import cuda\n"
         "assert not cuda.applies(torch.zeros(1, 2, 3, 4))\n"
-        "assert 'fastscnn.kernels.cuda_programs' not in sys.modules"
+        "assert 'fastscnn.kernels.cuda.labels_kernels' not in sys.modules"
     )
     path = os.pathsep.join([str(HERE.parents[1] / "src"), *sys.path])
     subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, check=True, timeout=300)

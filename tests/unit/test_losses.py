@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from fastscnn.errors import RequestError
-from fastscnn.runs.launch import CONF
+from fastscnn.cli.launch import CONF
 from fastscnn.training.losses import SegmentationLoss
+from fastscnn.utils.errors import RequestError
 
 
 def test_auxiliary_heads_count_four_tenths_each():

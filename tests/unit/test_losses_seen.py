@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
-from fastscnn.data.classes import CAMVID
+from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.runs.metrics_csv import MetricsCSV
-from fastscnn.training.callbacks import FiniteWeights, FramesSeen, StepSeed
+from fastscnn.training.callbacks.record import FiniteWeights, FramesSeen, StepSeed
 from fastscnn.training.global_batch import Part
-from fastscnn.training.losses_seen import NonFiniteLoss, SeenLosses
+from fastscnn.training.loss_monitor import NonFiniteLoss, SeenLosses
 from fastscnn.training.progress import ProgressLine
 from fastscnn.training.segmentation import Segmentation
 

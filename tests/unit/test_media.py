@@ -7,8 +7,8 @@ import cv2
 import pytest
 from test_predict import picture, write_image
 
-from fastscnn.errors import RequestError
-from fastscnn.inference.media import find_sources
+from fastscnn.predict.inputs import find_sources
+from fastscnn.utils.errors import RequestError
 
 
 @pytest.fixture

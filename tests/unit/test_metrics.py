@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 
-from fastscnn.data.classes import CAMVID, CITYSCAPES
+from fastscnn.data.datasets.classes import CAMVID, CITYSCAPES
 from fastscnn.training.metrics import ConfusionMatrix, score
 
 

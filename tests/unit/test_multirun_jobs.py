@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 from test_identity import job
 from test_resume import change, make
 
-from fastscnn.runs.again import claim_file, left_to_do
+from fastscnn.cli.multirun import AnnounceMultirun, close_multirun
+from fastscnn.cli.skip_finished import claim_file, left_to_do
 from fastscnn.runs.jobs import VARIABLE, Job
-from fastscnn.runs.multirun import AnnounceMultirun, close_multirun
 from fastscnn.runs.session import open_run
 from fastscnn.utils.locks import is_held, take
 from helpers import full_disk

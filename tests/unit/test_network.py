@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastscnn.errors import RequestError
-from fastscnn.network.blocks import AuxiliaryHead
-from fastscnn.network.build import build_network
-from fastscnn.network.cost import count_parameters, network_cost
-from fastscnn.network.fast_scnn import FastSCNN
+from fastscnn.models.blocks import AuxiliaryHead
+from fastscnn.models.build import build_network
+from fastscnn.models.fast_scnn import FastSCNN
+from fastscnn.models.flops import count_parameters, network_cost
+from fastscnn.utils.errors import RequestError
 
 
 class Restated:

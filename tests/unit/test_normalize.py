@@ -4,7 +4,7 @@ import pytest
 import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from fastscnn.data.normalize import normalize
+from fastscnn.data.transforms.normalize import normalize
 
 IMAGES = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 

@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
-from fastscnn.network.blocks import AuxiliaryHead
-from fastscnn.network.fast_scnn import FastSCNN
+from fastscnn.models.blocks import AuxiliaryHead
+from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.training.optim import choose_fused, decay_groups, poly, same_layout, sgd
 
 

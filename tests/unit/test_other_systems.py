@@ -28,7 +28,7 @@ for name in names:
         importlib.import_module(name)
 print(len(names))
 
-from fastscnn.runs.machine import describe_machine
+from fastscnn.utils.machine import describe_machine
 from fastscnn.utils.files import check_writable, write_bytes
 
 describe_machine()

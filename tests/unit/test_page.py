@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from fastscnn.reports.content import Comparison, Curve, RunView, Table
-from fastscnn.reports.page import page, write_page
+from fastscnn.reports.comparison.content import Comparison, Curve, RunView, Table
+from fastscnn.reports.comparison.page import page, write_page
 
 HOSTILE = '</script><script>alert("1")</script>\'\u2028&'
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastscnn.errors import RequestError
-from fastscnn.network.build import MODELS, build_network
-from fastscnn.network.cost import network_cost
-from fastscnn.network.peers import PEERS, Peer, library_network
+from fastscnn.models.build import MODELS, build_network
+from fastscnn.models.flops import network_cost
+from fastscnn.models.peers import PEERS, Peer, library_network
 from fastscnn.reports.paper import TABLE_4, TABLE_6
+from fastscnn.utils.errors import RequestError
 
 pytest.importorskip("pytorchcv", reason="the peers come from the library pytorchcv, which is not installed")
 

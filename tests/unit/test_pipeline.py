@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastscnn.inference.pipeline import ahead, overlapped
+from fastscnn.predict.pipeline import ahead, overlapped
 
 
 def test_stages_overlap_in_order_with_few_items_under_way():

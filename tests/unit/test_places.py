@@ -5,9 +5,9 @@ from omegaconf import OmegaConf
 from test_identity import job
 from test_resume import make
 
-from fastscnn.errors import RequestError
-from fastscnn.reports import compare as comparing
+from fastscnn.reports.comparison import compare as comparing
 from fastscnn.training import fit as training
+from fastscnn.utils.errors import RequestError
 from helpers import full_disk
 
 

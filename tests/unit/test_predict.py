@@ -12,13 +12,13 @@ import pytest
 import torch
 from test_fusing import used
 
-from fastscnn.data.classes import CITYSCAPES
-from fastscnn.errors import RequestError
-from fastscnn.inference import predict as prediction
-from fastscnn.inference.predict import predict
+from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.inference.segmenter import Segmenter
-from fastscnn.network.fast_scnn import FastSCNN
+from fastscnn.models.fast_scnn import FastSCNN
+from fastscnn.predict import predict as prediction
+from fastscnn.predict.predict import predict
 from fastscnn.runs.checkpoint import META
+from fastscnn.utils.errors import RequestError
 
 
 def write_checkpoint(path, classes=CITYSCAPES, seed=0):

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import save_file
 from test_classification import CONFIG, classes
 
-from fastscnn.errors import RequestError
-from fastscnn.network.fast_scnn import FastSCNN
-from fastscnn.network.image_classifier import SHARED, ImageClassifier
+from fastscnn.models.fast_scnn import FastSCNN
+from fastscnn.models.image_classifier import SHARED, ImageClassifier
 from fastscnn.training.classification import Classification
-from fastscnn.training.pretrained import Weights, find_weights, load_pretrained, newest_pretraining, read_tensors
+from fastscnn.training.transfer import Weights, find_weights, load_pretrained, newest_pretraining, read_tensors
+from fastscnn.utils.errors import RequestError
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from torch.utils.data import DataLoader, Dataset
 
-from fastscnn.data.classes import CAMVID
+from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.training.profile import PARTS, Profile, StepProfiler
 from fastscnn.training.segmentation import Segmentation
 

@@ -14,11 +14,11 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from fastscnn.data.classes import CAMVID
-from fastscnn.errors import RequestError
+from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.training.progress import ProgressLine
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils import progress as module
+from fastscnn.utils.errors import RequestError
 from fastscnn.utils.progress import VARIABLE, Progress, duration, say, seconds_between_lines
 
 CONFIG = {

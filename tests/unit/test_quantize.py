@@ -4,15 +4,15 @@ import pytest
 import torch
 from test_export import trained
 
-from fastscnn.errors import RequestError
+from fastscnn.export import quantize as room
+from fastscnn.export.export import export
+from fastscnn.export.quantize import KEPT, Calibration, Quantized
+from fastscnn.export.quantizers import QUANTIZERS
 from fastscnn.inference import external
-from fastscnn.inference import quantize as room
-from fastscnn.inference.export import export
 from fastscnn.inference.external import ExternalRun
-from fastscnn.inference.quantize import KEPT, Calibration, Quantized
-from fastscnn.inference.quantizers import QUANTIZERS
 from fastscnn.inference.runtimes import SUFFIXES
 from fastscnn.inference.verify import test_images as smooth_images
+from fastscnn.utils.errors import RequestError
 
 NEEDED = {"onnx": ("onnx", "onnxruntime"), "openvino": ("openvino", "nncf")}
 IMAGES = smooth_images([(1, 64, 96)] * 4)
@@ -26,7 +26,7 @@ def network():
 def agreement(network):
     """A judge whose truth is the float32 network's own labels: 1 for the same labels everywhere."""
     with torch.inference_mode():
-        from fastscnn.data.normalize import normalize
+        from fastscnn.data.transforms.normalize import normalize
 
         truth = [network.network(normalize(image)).argmax(1) for image in IMAGES]
 

@@ -6,9 +6,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from fastscnn.data.build import build_data, build_image_data
-from fastscnn.data.classes import CITYSCAPES
-from fastscnn.data.frames import DataError
+from fastscnn.data.datamodules.build import build_data, build_image_data
+from fastscnn.data.datasets.classes import CITYSCAPES
+from fastscnn.data.datasets.frames import DataError
 from helpers import block_labels, paint, write_cityscapes, write_png
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from fastscnn.network.blocks import AuxiliaryHead, ConvBN
-from fastscnn.network.fast_scnn import FastSCNN
+from fastscnn.models.blocks import AuxiliaryHead, ConvBN
+from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.training.recompute import Recomputed, choose_keep_memory, choose_recompute
 
 

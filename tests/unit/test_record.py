@@ -13,13 +13,13 @@ import time
 import pytest
 import torch
 
-from fastscnn.errors import RequestError
 from fastscnn.runs import alive
 from fastscnn.runs import record as module
 from fastscnn.runs.alive import DEAD_AFTER_SECONDS, is_local
 from fastscnn.runs.folders import new_run_id, run_folder
 from fastscnn.runs.process import version_of
 from fastscnn.runs.record import RunRecord, observed_record, read_record, recorded
+from fastscnn.utils.errors import RequestError
 from helpers import full_disk
 
 KEYS = ["id", "name", "status", "error", "command", "choices", "seed", "started", "finished", "versions", "git"]

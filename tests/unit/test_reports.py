@@ -9,16 +9,17 @@ import pytest
 import yaml
 from scipy import stats
 
-from fastscnn.data.classes import CITYSCAPES
-from fastscnn.errors import RequestError
-from fastscnn.network.peers import PEERS
-from fastscnn.reports import paper, tables
-from fastscnn.reports.compare import build, choose_baselines, filtered
-from fastscnn.reports.groups import PLAIN_EXPERIMENTS, default_baselines, difference, group_runs
-from fastscnn.reports.records import read_all
-from fastscnn.reports.write import markdown, run_csv
+from fastscnn.cli.launch import CONF
+from fastscnn.data.datasets.classes import CITYSCAPES
+from fastscnn.models.peers import PEERS
+from fastscnn.reports import paper
+from fastscnn.reports.comparison import tables
+from fastscnn.reports.comparison.compare import build, choose_baselines, filtered
+from fastscnn.reports.comparison.groups import PLAIN_EXPERIMENTS, default_baselines, difference, group_runs
+from fastscnn.reports.comparison.records import read_all
+from fastscnn.reports.comparison.write import markdown, run_csv
 from fastscnn.runs.identity import GROUPS
-from fastscnn.runs.launch import CONF
+from fastscnn.utils.errors import RequestError
 
 DEFAULTS = {"data": "fine", "model": "fast_scnn", "skip": "keep", "activation": "relu", "pretrain": "none"}
 DEFAULTS |= {"resolution": "full", "augment": "paper"}

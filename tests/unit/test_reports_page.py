@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from test_reports import SETTINGS, write_evaluation, write_run
 
-from fastscnn.reports.compare import build
-from fastscnn.reports.page import page
-from fastscnn.reports.panels import split_panels
-from fastscnn.reports.records import read_all
+from fastscnn.reports.comparison.compare import build
+from fastscnn.reports.comparison.page import page
+from fastscnn.reports.comparison.panels import split_panels
+from fastscnn.reports.comparison.records import read_all
 
 ROWS = ["9,0.5,,", "10,,0,0.25", "20,,1,0.5"]
 
@@ -123,7 +123,6 @@ def test_layout_of_cityscapes_without_a_recorded_dataset_is_not_called_cityscape
 
 
 def test_reports_do_without_torch():
-    code = (
-        "import sys, fastscnn.reports.compare; sys.exit('torch' in sys.modules or 'pytorch_lightning' in sys.modules)"
-    )
+    heavy = "any(name in sys.modules for name in ('torch', 'pytorch_lightning'))"
+    code = f"import sys, fastscnn.reports.comparison.compare; sys.exit({heavy})"
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": "src"}, timeout=300).returncode == 0

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fastscnn.data.classes import CITYSCAPES
-from fastscnn.data.normalize import normalize
-from fastscnn.network.blocks import downscale
+from fastscnn.data.datasets.classes import CITYSCAPES
+from fastscnn.data.transforms.normalize import normalize
+from fastscnn.models.blocks import downscale
 from fastscnn.training.segmentation import Segmentation
 
 MODEL = {"name": "fast_scnn", "in_channels": 3, "activation": "relu", "skip": "keep", "dropout": 0.0}

@@ -11,15 +11,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from test_identity import job
 
-from fastscnn.errors import RequestError
+from fastscnn.cli.skip_finished import earlier_run
 from fastscnn.runs import session
-from fastscnn.runs.again import earlier_run
 from fastscnn.runs.identity import recorded_identity
 from fastscnn.runs.jobs import Multirun
 from fastscnn.runs.record import read_record
 from fastscnn.runs.resume import resumed_run, write_config
 from fastscnn.runs.resume_point import resume_command, start_again
 from fastscnn.runs.session import open_run
+from fastscnn.utils.errors import RequestError
 from fastscnn.utils.locks import take
 from fastscnn.utils.signals import Interrupted, watched
 

@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import load_file
 from test_export import trained
 
-from fastscnn.data.classes import CAMVID
-from fastscnn.errors import RequestError
+from fastscnn.data.datasets.classes import CAMVID
+from fastscnn.export.export import export
 from fastscnn.inference import pretrained
-from fastscnn.inference.export import export
-from fastscnn.inference.pretrained import from_pretrained, push_to_hub, save_pretrained
-from fastscnn.inference.trained import load_trained
+from fastscnn.inference.hub import from_pretrained, push_to_hub, save_pretrained
+from fastscnn.inference.loader import load_trained
+from fastscnn.utils.errors import RequestError
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastscnn.data.sampler import EpochSampler
+from fastscnn.data.datamodules.sampler import EpochSampler
 
 
 def indices(sampler: EpochSampler) -> list[int]:

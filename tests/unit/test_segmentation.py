@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastscnn.data.classes import CAMVID
+from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.training.segmentation import Segmentation
 
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 from test_fusing import used
 
-from fastscnn.data.classes import CITYSCAPES
-from fastscnn.data.normalize import normalize
-from fastscnn.errors import RequestError
-from fastscnn.inference.backends import TorchBackend, build_backend
-from fastscnn.inference.cuda_graph import GraphRunner
-from fastscnn.inference.pixels import normalized
+from fastscnn.data.datasets.classes import CITYSCAPES
+from fastscnn.data.transforms.normalize import normalize
+from fastscnn.inference.backends.backends import TorchBackend, build_backend
+from fastscnn.inference.backends.cuda_graph import GraphRunner
+from fastscnn.inference.loader import Trained
+from fastscnn.inference.preprocess import normalized
 from fastscnn.inference.segmenter import Segmenter, choose_device
-from fastscnn.inference.trained import Trained
-from fastscnn.network.fast_scnn import FastSCNN
+from fastscnn.models.fast_scnn import FastSCNN
+from fastscnn.utils.errors import RequestError
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,15 @@ import torch
 from cityscapesscripts.helpers.labels import id2label
 from torch.utils.data import DataLoader
 
-from fastscnn.data import store as store_module
-from fastscnn.data import store_files
-from fastscnn.data.augment import build_augment
-from fastscnn.data.build import build_data
-from fastscnn.data.classes import CAMVID, CITYSCAPES
-from fastscnn.data.frames import DataError, Frame, FrameDataset
-from fastscnn.data.sources import frames_for
-from fastscnn.data.store import DecodedStore, StoreUnusable
-from fastscnn.data.store_index import NAME
+from fastscnn.data.datamodules.build import build_data
+from fastscnn.data.datasets.classes import CAMVID, CITYSCAPES
+from fastscnn.data.datasets.frames import DataError, Frame, FrameDataset
+from fastscnn.data.datasets.sources import frames_for
+from fastscnn.data.store import files as store_files
+from fastscnn.data.store import store as store_module
+from fastscnn.data.store.index import NAME
+from fastscnn.data.store.store import DecodedStore, StoreUnusable
+from fastscnn.data.transforms.augment import build_augment
 from fastscnn.utils import progress
 from helpers import block_labels, paint, write_cityscapes, write_png
 
@@ -516,7 +516,7 @@ def test_long_build_tells_how_far_it_is_in_lines(root, store, monkeypatch, capsy
             seen.append(capsys.readouterr().out)
         return store_files.write_frame(*arguments)
 
-    monkeypatch.setattr("fastscnn.data.store.write_frame", decode)
+    monkeypatch.setattr("fastscnn.data.store.store.write_frame", decode)
     monkeypatch.setattr(progress, "SOON", 0.0)
     monkeypatch.setenv(progress.VARIABLE, "0.02")
     store.build(frames_of(root))

@@ -14,13 +14,13 @@ import pytest
 from cityscapesscripts.helpers.csHelpers import getCsFileInfo
 from cityscapesscripts.helpers.labels import id2label, name2label
 
-from fastscnn.data import streets
-from fastscnn.data.classes import CITYSCAPES
-from fastscnn.data.frames import DataError
-from fastscnn.data.sources import generate_streets
-from fastscnn.data.streets import CITIES, MANIFEST, StreetsSpec, coarse, draw_street, write_streets
-from fastscnn.errors import RequestError
+from fastscnn.data.datasets.classes import CITYSCAPES
+from fastscnn.data.datasets.frames import DataError
+from fastscnn.data.datasets.sources import generate_streets
+from fastscnn.streets import writer as streets
+from fastscnn.streets.writer import CITIES, MANIFEST, StreetsSpec, coarse, draw_street, write_streets
 from fastscnn.utils import files, progress
+from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import WriteError
 
 SMALL = (64, 128)

@@ -14,9 +14,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from test_identity import job
 
+from fastscnn.cli.launch import CONF
 from fastscnn.runs.config import check_config
 from fastscnn.runs.identity import chosen_identity
-from fastscnn.runs.launch import CONF
 from fastscnn.training.fit import validation_interval
 
 SWEEPS = CONF.parent / "sweeps"

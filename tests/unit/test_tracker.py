@@ -6,9 +6,9 @@ import threading
 import pytest
 from pytorch_lightning.loggers.logger import Logger
 
-from fastscnn.errors import RequestError
 from fastscnn.runs import tracker as module
 from fastscnn.runs.tracker import Tracker
+from fastscnn.utils.errors import RequestError
 
 MOMENTS = ["open", "log_hyperparams", "log_metrics", "log_image", "save", "finalize", "close"]
 

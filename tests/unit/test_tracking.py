@@ -19,10 +19,10 @@ from wandb.proto import wandb_internal_pb2
 from wandb.sdk import wandb_setup
 from wandb.sdk.lib.service import service_process
 
-from fastscnn.errors import RequestError
 from fastscnn.runs.offline import holds_run, set_aside_dead, set_aside_empty
 from fastscnn.runs.session import open_run
 from fastscnn.runs.tracking import ENVIRONMENT, tracked, wandb_config
+from fastscnn.utils.errors import RequestError
 from fastscnn.utils.locks import take
 
 KEY = "0123456789" * 4

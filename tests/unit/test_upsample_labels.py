@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastscnn.kernels import cpu_labels, reference, upsample_labels, upsample_probabilities
+from fastscnn.kernels import reference, upsample_labels, upsample_probabilities
+from fastscnn.kernels.cpu import labels as cpu_labels
 
 SHAPES = [
     # batch, classes, rows, columns, size

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from test_predict import picture, settings, write_checkpoint
 
-from fastscnn.errors import RequestError
-from fastscnn.inference.media import find_sources
-from fastscnn.inference.predict import predict
+from fastscnn.predict.inputs import find_sources
+from fastscnn.predict.predict import predict
+from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import WriteError
 
 av = pytest.importorskip("av", reason="reads and writes videos")
-from fastscnn.inference import video, video_reading  # noqa: E402
+from fastscnn.predict import video, video_reading  # noqa: E402
 
 
 def write_video(path, *, size=(48, 64), frames=12, rotation=0, sound=True, times=None):

@@ -7,12 +7,12 @@ from collections import namedtuple
 import numpy as np
 import pytest
 
-from fastscnn.data import shared_memory
-from fastscnn.data.build import build_data, build_image_data
-from fastscnn.data.frames import DataError
-from fastscnn.errors import RequestError
+from fastscnn.data.datamodules import shared_memory
+from fastscnn.data.datamodules.build import build_data, build_image_data
+from fastscnn.data.datasets.frames import DataError
 from fastscnn.runs.record import RunRecord, recorded
 from fastscnn.training.checks import check_data
+from fastscnn.utils.errors import RequestError
 from helpers import write_cityscapes, write_png
 
 Usage = namedtuple("Usage", "total used free")

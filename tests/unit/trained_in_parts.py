@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from fastscnn.data.classes import CAMVID
-from fastscnn.data.images import ImageClasses
+from fastscnn.data.datasets.classes import CAMVID
+from fastscnn.data.datasets.images import ImageClasses
 from fastscnn.training.classification import Classification
 from fastscnn.training.segmentation import Segmentation
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fastscnn.data.classes import ClassTable
-from fastscnn.errors import RequestError
-from fastscnn.inference.backends import OnnxBackend, OpenVinoBackend
+from fastscnn.data.datasets.classes import ClassTable
+from fastscnn.inference.backends.backends import OnnxBackend, OpenVinoBackend
 from fastscnn.inference.runtimes import NAMES, read_description, value
 from fastscnn.inference.verify import Interface, network_input
 from fastscnn.kernels import upsample_labels, upsample_probabilities
-from fastscnn.runs.saved_network import tuples
+from fastscnn.runs.safetensors import tuples
+from fastscnn.utils.errors import RequestError
 
 FORMATS = {".onnx": "onnx", ".xml": "openvino"}
 """The format of a file, by what its name ends with."""

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy.typing as npt
 
-from fastscnn.errors import Crash
 from fastscnn.inference.runtimes import NAMES, load
-from fastscnn.runs.machine import processor
 from fastscnn.utils import isolated
+from fastscnn.utils.errors import Crash
+from fastscnn.utils.machine import processor
 
 
 class ExternalRun:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fastscnn.errors import RequestError
+from fastscnn.utils.errors import RequestError
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 """The package that runs a format."""

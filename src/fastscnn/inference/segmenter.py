@@ -11,17 +11,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fastscnn.data.classes import ClassTable
-from fastscnn.errors import RequestError
-from fastscnn.inference.backends import Backend, build_backend, torch_threads
-from fastscnn.inference.cuda_graph import GraphRunner
+from fastscnn.data.datasets.classes import ClassTable
+from fastscnn.inference.backends.backends import Backend, build_backend, torch_threads
+from fastscnn.inference.backends.cuda_graph import GraphRunner
 from fastscnn.inference.exported import ExportedFile, is_exported
-from fastscnn.inference.pixels import normalized
-from fastscnn.inference.trained import load_trained
+from fastscnn.inference.loader import load_trained
+from fastscnn.inference.preprocess import normalized
 from fastscnn.kernels import upsample_labels, upsample_probabilities
-from fastscnn.memory import keep_freed_memory
-from fastscnn.network.blocks import downscale
+from fastscnn.models.blocks import downscale
+from fastscnn.utils.errors import RequestError
 from fastscnn.utils.images import MAX_PIXELS, ImageFileError, read_rgb
+from fastscnn.utils.memory import keep_freed_memory
 
 Array = npt.NDArray[Any]
 FROM_PIXELS = (GraphRunner, ExportedFile)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fastscnn.errors import Crash, RequestError
 from fastscnn.inference.external import ExternalRun
 from fastscnn.inference.verify import SIZES, Interface, Run, Shape, attempt, prepared, test_images
-from fastscnn.runs.machine import processor
+from fastscnn.utils.errors import Crash, RequestError
+from fastscnn.utils.machine import processor
 from fastscnn.utils.progress import Progress
 
 SIDES = (256, 128, 64, 32, 16, 8, 4, 2)

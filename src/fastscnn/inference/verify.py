@@ -9,14 +9,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fastscnn.data.normalize import normalize
-from fastscnn.errors import Crash, RequestError
+from fastscnn.data.transforms.normalize import normalize
+from fastscnn.inference.export_graph import ExportGraph
 from fastscnn.inference.external import named
-from fastscnn.inference.graph import ExportGraph
+from fastscnn.inference.loader import Trained
 from fastscnn.inference.runtimes import value
-from fastscnn.inference.trained import Trained
 from fastscnn.kernels import upsample_labels
-from fastscnn.network.blocks import downscale, resize
+from fastscnn.models.blocks import downscale, resize
+from fastscnn.utils.errors import Crash, RequestError
 
 Run = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 """An exported file that is ready to run: images, as the file takes them, to its answer."""
@@ -51,7 +51,7 @@ class Interface:
 
     @classmethod
     def described(cls, described: Mapping[str, str]) -> "Interface":
-        """That of a file, by its description; see `fastscnn.inference.formats.description`."""
+        """That of a file, by its description; see `fastscnn.export.formats.description`."""
         input = "uint8" if described["normalization"] == "inside" else "normalized"
         output = described["output"].partition(":")[0]
         return cls(input, output, len(value(described, "classes")), float(described["resolution"]))

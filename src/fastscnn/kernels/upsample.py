@@ -3,7 +3,11 @@
 import torch
 from torch import Tensor
 
-from fastscnn.kernels import cpu_labels, cpu_loss, cuda, cuda_loss, reference
+from fastscnn.kernels import reference
+from fastscnn.kernels.cpu import labels as cpu_labels
+from fastscnn.kernels.cpu import loss as cpu_loss
+from fastscnn.kernels.cuda import labels as cuda
+from fastscnn.kernels.cuda import loss as cuda_loss
 from fastscnn.kernels.reference import HardPixels
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastscnn.reports.comparison.write import markdown_table
 from fastscnn.reports.paper import TABLE_4, TABLE_6
-from fastscnn.reports.write import markdown_table
 
 Row = Mapping[str, Any]
 """A measurement: `model`, `runtime`, `precision`, `step` (`none`, `own`, `ours`), `answer` (`logits`, `cls`, `prob`,

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from fastscnn.errors import RequestError
-from fastscnn.runs.saved_network import is_saved, read_saved, saved_files
+from fastscnn.runs.safetensors import is_saved, read_saved, saved_files
+from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_file
 
 META = "fastscnn"

@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
-from fastscnn.errors import RequestError
+from fastscnn.utils.errors import RequestError
 
 
 def _whole(minimum: int, *words: str) -> tuple[Callable[[Any], bool], str]:

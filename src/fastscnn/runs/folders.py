@@ -4,7 +4,7 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fastscnn.errors import RequestError
+from fastscnn.utils.errors import RequestError
 
 
 def new_run_id() -> str:

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fastscnn.errors import RequestError
 from fastscnn.runs import slurm
 from fastscnn.runs.alive import DEAD_AFTER_SECONDS, LOCK, is_alive
 from fastscnn.runs.folders import make_folder, unwritable
 from fastscnn.runs.process import describe_process, process_place
+from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import not_written, plain_json, remove, remove_leftovers, why_not_written
 from fastscnn.utils.locks import Lock, NoLocks, is_held, take
 from fastscnn.utils.reserve import ReservedFile

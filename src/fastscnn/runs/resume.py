@@ -11,11 +11,11 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from fastscnn.errors import RequestError
 from fastscnn.runs.config import check_config
 from fastscnn.runs.jobs import within
 from fastscnn.runs.record import LAST, RECORD, read_record, refuse_running
 from fastscnn.runs.resume_point import ResumePoint, resume_point
+from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import replaced, write_bytes
 
 CONFIG = Path(".hydra/config.yaml")

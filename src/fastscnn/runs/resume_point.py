@@ -7,10 +7,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from fastscnn.errors import RequestError
 from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.runs.command_line import override, train_command
 from fastscnn.runs.record import BEST, LAST, read_record
+from fastscnn.utils.errors import RequestError
 
 OF_ONE_CALL = ("resume", "rerun", "paths.run_dir")
 """Settings that a run which is started anew does not take over: its folder is there already."""

@@ -12,7 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from fastscnn.errors import RequestError
 from fastscnn.runs.folders import new_run_id, refuse_existing, run_folder
 from fastscnn.runs.identity import Identity, chosen_identity, recorded_identity
 from fastscnn.runs.jobs import keep_folder, release_claim
@@ -23,6 +22,7 @@ from fastscnn.runs.record import METRICS, RunRecord, recorded
 from fastscnn.runs.resume import Resumed, write_config
 from fastscnn.runs.resume_point import anew, resume_command
 from fastscnn.runs.wandb_tracker import finish_seconds, wandb_tracker
+from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_writable, remove_leftovers, replaced
 from fastscnn.utils.signals import Interrupted, waiting
 

@@ -11,7 +11,7 @@ from typing import Any
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from fastscnn.errors import RequestError
+from fastscnn.utils.errors import RequestError
 
 Call = Callable[[Logger], Any]
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastscnn.errors import RequestError
 from fastscnn.runs.record import STEP
+from fastscnn.utils.errors import RequestError
 
 if TYPE_CHECKING:
     from wandb import Run

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from fastscnn.data.build import TrainingData
-from fastscnn.data.imagenet import NAME
-from fastscnn.data.module import SegmentationData
-from fastscnn.errors import RequestError
-from fastscnn.network.build import FAST_SCNN, check_model
-from fastscnn.training.hardware import choose_precision
+from fastscnn.data.datamodules.build import TrainingData
+from fastscnn.data.datamodules.imagenet import NAME
+from fastscnn.data.datamodules.segmentation import SegmentationData
+from fastscnn.models.build import FAST_SCNN, check_model
+from fastscnn.training.accelerator import choose_precision
+from fastscnn.utils.errors import RequestError
 
 OURS = {"compile", "channels_last", "keep_memory", "profile_steps", "recompute", "save_every_minutes"}
 """Settings of the `trainer` group that are not Lightning's."""

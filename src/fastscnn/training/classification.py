@@ -10,17 +10,17 @@ from timm.data.mixup import Mixup
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
-from fastscnn.data.frames import frame_seed
-from fastscnn.data.imagenet import NAME
-from fastscnn.data.images import ImageClasses, seeded
-from fastscnn.errors import RequestError
-from fastscnn.network.build import build_classifier
-from fastscnn.network.image_classifier import ImageClassifier
+from fastscnn.data.datamodules.imagenet import NAME
+from fastscnn.data.datasets.frames import frame_seed
+from fastscnn.data.datasets.images import ImageClasses, seeded
+from fastscnn.models.build import build_classifier
+from fastscnn.models.image_classifier import ImageClassifier
 from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.training.global_batch import Part
 from fastscnn.training.metrics import percent
 from fastscnn.training.tally import Tally
 from fastscnn.training.task import Task, dataset_of
+from fastscnn.utils.errors import RequestError
 
 
 @dataclass(frozen=True)

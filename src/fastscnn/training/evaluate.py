@@ -13,23 +13,23 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from fastscnn.data.build import TrainingData, build_data, build_image_data, title
-from fastscnn.data.imagenet import NAME as IMAGENET
-from fastscnn.data.normalize import check_normalization
-from fastscnn.errors import RequestError
-from fastscnn.memory import keep_freed_memory
+from fastscnn.data.datamodules.build import TrainingData, build_data, build_image_data, title
+from fastscnn.data.datamodules.imagenet import NAME as IMAGENET
+from fastscnn.data.transforms.normalize import check_normalization
 from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.runs.folders import new_run_id, refuse_existing, run_folder
 from fastscnn.runs.process import describe_process
 from fastscnn.runs.record import read_record
+from fastscnn.training.accelerator import choose_accelerator, choose_precision, quiet
 from fastscnn.training.checks import check_labelled
-from fastscnn.training.hardware import choose_accelerator, choose_precision, quiet
 from fastscnn.training.metrics import Scores
 from fastscnn.training.pictures import DrawFrames
 from fastscnn.training.progress import ProgressLine
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.training.task import Result, Task, dataset_of
+from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import WriteError, check_writable, write_json, write_png
+from fastscnn.utils.memory import keep_freed_memory
 from fastscnn.utils.names import native
 from fastscnn.utils.shared_folder import writing_in
 

@@ -11,19 +11,18 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
-from fastscnn.data.build import TrainingData, build_data, build_image_data, title
-from fastscnn.data.imagenet import NAME as IMAGENET
-from fastscnn.data.imagenet import ImageNetData
-from fastscnn.errors import RequestError
-from fastscnn.memory import keep_freed_memory
-from fastscnn.network.cost import network_cost
+from fastscnn.data.datamodules.build import TrainingData, build_data, build_image_data, title
+from fastscnn.data.datamodules.imagenet import NAME as IMAGENET
+from fastscnn.data.datamodules.imagenet import ImageNetData
+from fastscnn.models.flops import network_cost
 from fastscnn.runs.checkpoint import is_checkpoint
 from fastscnn.runs.checkpoint_files import CheckpointFiles
 from fastscnn.runs.jobs import keep_folder
 from fastscnn.runs.record import BEST, LAST
 from fastscnn.runs.resume import resumed_run
 from fastscnn.runs.session import Session, check_place, open_run
-from fastscnn.training.callbacks import (
+from fastscnn.training.accelerator import choose_accelerator, choose_precision, quiet
+from fastscnn.training.callbacks.record import (
     FiniteWeights,
     FramesSeen,
     KeepRecord,
@@ -32,15 +31,16 @@ from fastscnn.training.callbacks import (
     best_checkpoints,
 )
 from fastscnn.training.checks import OURS, check_data, check_settings
-from fastscnn.training.hardware import choose_accelerator, choose_precision, quiet
 from fastscnn.training.pictures import Pictures
-from fastscnn.training.pretrained import find_weights, load_pretrained
 from fastscnn.training.profile import Profile, StepProfiler
 from fastscnn.training.progress import ProgressLine
 from fastscnn.training.recompute import choose_keep_memory
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.training.stopping import LastCheckpoint, NoSignals, ended_together
 from fastscnn.training.task import Task
+from fastscnn.training.transfer import find_weights, load_pretrained
+from fastscnn.utils.errors import RequestError
+from fastscnn.utils.memory import keep_freed_memory
 from fastscnn.utils.signals import waiting
 
 PAPER_SIZE = (1024, 2048)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from fastscnn.errors import RequestError
 from fastscnn.kernels import HardPixels, reference, upsample_cross_entropy_and_weight
 from fastscnn.training.global_batch import Part
+from fastscnn.utils.errors import RequestError
 
 
 class SegmentationLoss(nn.Module):

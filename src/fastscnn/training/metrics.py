@@ -8,7 +8,7 @@ from rich.table import Table
 from torch import Tensor
 from torchmetrics import Metric
 
-from fastscnn.data.classes import ClassTable
+from fastscnn.data.datasets.classes import ClassTable
 
 
 @dataclass(frozen=True)

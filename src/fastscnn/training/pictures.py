@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
-from fastscnn.data.classes import ClassTable
+from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.runs.record import RunRecord
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils.files import write_png

@@ -7,18 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastscnn.data.classes import ClassTable
-from fastscnn.data.imagenet import NAME
-from fastscnn.errors import RequestError
+from fastscnn.data.datamodules.imagenet import NAME
+from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.kernels import upsample_labels
-from fastscnn.network.blocks import AuxiliaryHead, downscale, resize
-from fastscnn.network.build import build_network
-from fastscnn.network.contract import SegmentationNetwork
-from fastscnn.network.folding import folded
+from fastscnn.models.base import SegmentationNetwork
+from fastscnn.models.blocks import AuxiliaryHead, downscale, resize
+from fastscnn.models.build import build_network
+from fastscnn.models.folding import folded
 from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.training.losses import SegmentationLoss
 from fastscnn.training.metrics import ConfusionMatrix, Scores, score
 from fastscnn.training.task import Task, dataset_of
+from fastscnn.utils.errors import RequestError
 
 
 class Segmentation(Task):

@@ -15,7 +15,7 @@ from fastscnn.runs.checkpoint import META
 from fastscnn.runs.metrics_csv import MetricsCSV
 from fastscnn.runs.record import LAST, RunRecord
 from fastscnn.training.agreement import Agreement
-from fastscnn.training.callbacks import FiniteWeights, record_checkpoints
+from fastscnn.training.callbacks.record import FiniteWeights, record_checkpoints
 from fastscnn.training.position import Place, rescale, settle
 from fastscnn.utils.signals import Interrupted, received
 

@@ -13,16 +13,16 @@ from pytorch_lightning.trainer.states import TrainerFn
 from rich.table import Table
 from torch import Tensor, nn
 
-from fastscnn.data.classes import ClassTable
-from fastscnn.data.images import ImageClasses
-from fastscnn.data.normalize import normalize
-from fastscnn.errors import RequestError
+from fastscnn.data.datasets.classes import ClassTable
+from fastscnn.data.datasets.images import ImageClasses
+from fastscnn.data.transforms.normalize import normalize
 from fastscnn.runs.checkpoint import META
 from fastscnn.runs.metrics_csv import MetricsCSV
 from fastscnn.training.global_batch import GlobalBatch, Part
-from fastscnn.training.losses_seen import SeenLosses
+from fastscnn.training.loss_monitor import SeenLosses
 from fastscnn.training.optim import choose_fused, poly, same_layout, sgd, total_steps
 from fastscnn.training.recompute import Recomputed, choose_recompute
+from fastscnn.utils.errors import RequestError
 
 
 class Result(Protocol):

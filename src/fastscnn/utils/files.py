@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastscnn.errors import RequestError
+from fastscnn.utils.errors import RequestError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple
 
-from fastscnn.errors import Crash
+from fastscnn.utils.errors import Crash
 
 SPAWN = multiprocessing.get_context("spawn")
 PATIENCE = 30.0

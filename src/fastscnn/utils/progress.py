@@ -7,8 +7,8 @@ import threading
 import time
 from typing import Any
 
-from fastscnn.errors import RequestError
 from fastscnn.utils.bars import Bars
+from fastscnn.utils.errors import RequestError
 
 VARIABLE = "FASTSCNN_PROGRESS_SECONDS"
 """Environment variable with the seconds between two lines."""

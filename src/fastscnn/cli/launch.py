@@ -1,0 +1,184 @@
+"""From a command line to a call: composing the config, reporting what went wrong, and the exit code."""
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from fastscnn.cli.multirun import close_multirun
+from fastscnn.runs import slurm
+from fastscnn.runs.config import check_config, explain
+from fastscnn.runs.jobs import DONE, FAILED, WRONG_REQUEST, Job, current_job, current_multirun
+from fastscnn.runs.process import RUN_DIR_VARIABLE
+from fastscnn.utils.errors import Crash, RequestError
+from fastscnn.utils.files import not_written, why_not_written
+from fastscnn.utils.progress import Progress
+from fastscnn.utils.signals import Interrupted, watched
+from fastscnn.utils.utf8 import print_anything, use_utf8
+
+CONF = Path(__file__).resolve().parents[3] / "conf"
+
+
+class JobFailed(Exception):
+    """A job of a multirun went wrong and has said so; carries the exit code.
+
+    Raised in place of the job's own error, so that nothing is printed twice and Hydra's launchers know of it.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
+    """Compose `conf/CONFIG_NAME.yaml` with the command line, call the command with it, and exit.
+
+    The command imports what is slow (torch) inside itself: help, `--cfg` and wrong overrides answer without it.
+
+    Exit codes: 0 done, 1 failed, 2 the request was wrong (one sentence on stderr, no traceback), 128 + signal where a
+    signal ended it.
+    """
+    use_utf8(CONF.parent / "src")
+    print_anything()
+    logging.raiseExceptions = False  # a log of W&B or Lightning on a full disk: no tracebacks between our lines
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, instead of Hydra's print and exit
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network
+
+    def task(config: DictConfig) -> None:
+        # The processes of a distributed run stop where all of them do.
+        with watched(slurm.signals(), waits=RUN_DIR_VARIABLE in os.environ) as watch:
+            try:
+                call(config, command, config_name)
+            except Interrupted as stop:
+                print_stop(stop)
+                asked = watch.cluster or (stop.signum if signal.Signals(stop.signum).name in slurm.signals() else 0)
+                if asked and RUN_DIR_VARIABLE not in os.environ:
+                    slurm.requeue(asked, watch.handler)
+                if current_job() is not None and not in_this_process():
+                    raise JobFailed(stop.code) from None
+                raise
+
+    code = DONE
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
+    except JobFailed as failed:
+        code = failed.code
+    except (HydraException, OmegaConfBaseException) as error:
+        print(explain(error, CONF, config_name), file=sys.stderr)
+        code = WRONG_REQUEST
+    except BrokenPipeError:  # the reader of our output, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # of a file that Hydra itself writes: those of a command have been reported
+        print(f"{why_not_written(error)}: set hydra.sweep.dir to a folder that can be written.", file=sys.stderr)
+        code = WRONG_REQUEST
+    except Interrupted as stop:
+        # Where Lightning started this process, its exit code would have the first one killed, which tells its own.
+        code = DONE if stop.together and RUN_DIR_VARIABLE in os.environ else stop.code
+    except KeyboardInterrupt:
+        print("stopped by SIGINT", file=sys.stderr)
+        code = 128 + signal.SIGINT
+    summary = close_multirun()
+    if code := code if code > 128 else summary or code:
+        sys.exit(code)
+
+
+def call(config: DictConfig, command: Callable[[DictConfig], None], name: str) -> None:
+    """Call a command with what was composed: a job of a multirun, or on its own, where it ends on an error."""
+    if (job := current_job()) is not None:
+        with job.running():
+            run_job(config, job, command)
+        return
+    try:
+        check_config(config)
+        if slurm.restarted() and "rerun" in config:
+            from fastscnn.cli.skip_finished import done_before_restart
+
+            if done_before_restart(config):
+                return
+        with Progress(f"{name}: working", bar=False):
+            command(config)
+    except Exception as error:
+        sys.exit(report(error))
+
+
+def run_job(config: DictConfig, job: Job, command: Callable[[DictConfig], None]) -> None:
+    """Run one job of a multirun, and keep what became of it.
+
+    An error is told at once and goes no further where Hydra's own launcher runs the jobs one after the other: the
+    others go on, and the exit code is told at the end.
+
+    Raises:
+        JobFailed: The job went wrong in a process that another launcher started.
+    """
+    try:
+        check_config(config)
+        if "rerun" in config:
+            from fastscnn.cli.skip_finished import left_to_do
+
+            if not left_to_do(config, job):
+                return
+        with Progress(f"{job.label}: working", bar=False):
+            command(config)
+    except Exception as error:
+        code = report(error)
+        text = str(error).partition("\n")[0]
+        reason = text if isinstance(error, RequestError) else f"{type(error).__name__}: {text}"
+        job.keep(status="failed", code=code, reason=reason)
+        if not in_this_process():
+            raise JobFailed(code) from None
+    except Interrupted as stop:
+        job.keep(status="interrupted", code=stop.code, reason=str(stop))
+        raise
+    except BaseException as stop:
+        job.keep(status="stopped", reason=str(stop) or type(stop).__name__)
+        raise
+    else:
+        job.keep(status=job.status if job.status == "continued" else "finished", code=DONE)
+
+
+def in_this_process() -> bool:
+    """Whether Hydra's own launcher runs the jobs of the multirun here, one after the other."""
+    return current_multirun() is not None and HydraConfig.get().launcher._target_.endswith(".BasicLauncher")
+
+
+def print_stop(stop: Interrupted) -> None:
+    """Say which signal ended a command, and how to go on; once for all processes of a distributed run."""
+    if RUN_DIR_VARIABLE not in os.environ:
+        for line in (f"{_job_label()}{stop}", *getattr(stop, "__notes__", ())):
+            print(line, file=sys.stderr, flush=True)
+
+
+def report(error: Exception) -> int:
+    """Print an error as soon as it happens, and return the exit code it stands for."""
+    wrong_request = isinstance(error, RequestError | OmegaConfBaseException)
+    notes = getattr(error, "__notes__", [])
+    error.__notes__ = []  # they come last, not inside the traceback
+    if wrong_request:
+        sentence = str(error).splitlines()[0]
+        print(f"{_job_label()}{sentence}", file=sys.stderr)
+    elif (unwritten := not_written(error)) is not None:
+        # No fault of the program: a traceback would tell nothing.
+        print(f"{_job_label()}failed: {why_not_written(unwritten)}", file=sys.stderr)
+    elif isinstance(error, Crash):
+        print(f"{_job_label()}failed: {error}", file=sys.stderr)
+    else:
+        traceback.print_exception(error)
+        print(f"{_job_label()}failed: {type(error).__name__}: {error}", file=sys.stderr)
+    for note in notes:
+        print(note, file=sys.stderr)
+    sys.stderr.flush()
+    return WRONG_REQUEST if wrong_request else FAILED
+
+
+def _job_label() -> str:
+    job = current_job()
+    return f"{job.label}: " if job else ""

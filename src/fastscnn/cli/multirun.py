@@ -1,0 +1,96 @@
+"""A multirun from its first line to its last: announcing it to the jobs, and the summary at the end."""
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from fastscnn.runs.jobs import (
+    DONE,
+    FAILED,
+    RUNNING,
+    VARIABLE,
+    WRONG_REQUEST,
+    Job,
+    Multirun,
+    current_multirun,
+    unwritten,
+)
+from fastscnn.runs.record import RECORD, observed_record
+from fastscnn.utils.errors import RequestError
+from fastscnn.utils.files import check_writable
+
+SHOWN = ("val/miou", "val/top1")
+"""What the summary shows of a run, the first of them that it has."""
+
+
+class AnnounceMultirun(Callback):
+    """Hydra callback: tells the jobs of their multirun before they start."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Set the environment variable; ends the command where the folders of the jobs cannot be written."""
+        try:
+            check_writable(Path(config.paths.output_dir), "paths.output_dir")
+            check_writable(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+        except RequestError as error:  # of which Hydra would make a warning
+            print(error, file=sys.stderr)
+            sys.exit(WRONG_REQUEST)
+        multirun = Multirun.of(config.hydra.overrides.task, Path(config.hydra.sweep.dir).resolve())
+        os.environ[VARIABLE] = json.dumps(asdict(multirun) | {"folder": str(multirun.folder)})
+
+
+def close_multirun() -> int | None:
+    """Print what became of each job, the failed ones last; returns the exit code, or None without a multirun."""
+    multirun = current_multirun()
+    if multirun is None:
+        return None
+    del os.environ[VARIABLE]
+    found = [Job(**json.loads(path.read_text(encoding="utf-8"))) for path in multirun.folder.glob("job-*.json")]
+    by_number = {job.number: job for job in found} | unwritten
+    jobs = [by_number[number] for number in sorted(by_number)]
+    unwritten.clear()
+    for job in jobs:
+        if job.status == "running":
+            job.status, job.reason = "failed", "its process was killed"
+        elif job.reason == RUNNING:
+            _look_again(job)
+    if not jobs:
+        return None
+    print(f"\n{len(jobs)} job{'s' if len(jobs) > 1 else ''}, group {multirun.group}:")
+    width = max(len(" ".join(job.overrides)) for job in jobs)
+    for job in jobs:
+        best = _best(job)
+        print(f"{job.number:>3}  {' '.join(job.overrides):<{width}}  {job.status:<11}  {best:<15}  {job.folder or '-'}")
+    sys.stdout.flush()
+    wrong = [job for job in jobs if job.code != DONE]
+    for job in wrong:
+        print(f"{job.label} {job.status}: {job.reason}", file=sys.stderr)
+    if wrong:
+        print("Call the multirun again: it runs only what is not finished.", file=sys.stderr)
+    codes = {job.code for job in wrong}
+    return FAILED if FAILED in codes else WRONG_REQUEST if WRONG_REQUEST in codes else max(codes, default=DONE)
+
+
+def _look_again(job: Job) -> None:
+    """What became of a job that another call was running when it was this one's turn: it may have failed there."""
+    try:
+        record = observed_record(Path(job.folder or ""))
+    except (OSError, ValueError, KeyError) as error:
+        job.status, job.code, job.reason = "failed", FAILED, f"its run in another call is gone ({error})"
+        return
+    if record["status"] not in ("running", "finished"):
+        job.status, job.code = "failed", FAILED
+        job.reason = f"its run in another call {record['status']}: {record['error']}"
+
+
+def _best(job: Job) -> str:
+    try:
+        metrics = json.loads((Path(job.folder or "") / RECORD).read_text(encoding="utf-8"))["metrics"]["best"]
+    except (OSError, ValueError, KeyError):
+        return "-"
+    return next((f"{name} {metrics[name]:.4f}" for name in SHOWN if metrics.get(name) is not None), "-")

@@ -1,0 +1,160 @@
+"""A multirun that is called again: which of its jobs are done, run now, or can go on."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from fastscnn.runs import slurm
+from fastscnn.runs.identity import chosen_identity
+from fastscnn.runs.jobs import CARRYING_OUT, DONE, RUNNING, Job, current_multirun, within
+from fastscnn.runs.record import RECORD, observed_record, read_record, running_as
+from fastscnn.runs.resume import resolved, run_config
+from fastscnn.runs.resume_point import can_go_on
+from fastscnn.utils.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A run that was made from a job's own config.
+
+    Attributes:
+        folder: Its folder.
+        record: Its record.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def rank(self) -> tuple[int, str]:
+        """The run to take is the highest: finished, running, one that can go on, and the latest of these."""
+        place = {"finished": 3, "running": 2}.get(self.record["status"], 1 if can_go_on(self.folder) else 0)
+        return place, self.record["started"]
+
+
+def left_to_do(config: DictConfig, job: Job) -> bool:
+    """Whether a job of a multirun has something to do; says what, where it is not a new run.
+
+    The job of a run that stopped goes on with it: `resume` of its config is set.
+    """
+    if config.rerun or config.resume:
+        return True
+    if first_process():
+        job.claim(claim_file(config))
+    earlier = earlier_run(config)
+    if earlier and earlier.record["status"] == "running" and observed_record(earlier.folder)["status"] != "running":
+        earlier = earlier_run(config)
+    if earlier is None:
+        return True
+    folder, record = earlier.folder, earlier.record
+    if record["status"] == "finished":
+        print(f"{job.label}: finished already in {folder}; rerun=true trains it again", flush=True)
+        job.keep(status="skipped", code=DONE, reason="finished already", folder=str(folder))
+        job.release()
+        return False
+    if record["status"] == "running":
+        print(f"{job.label}: running now in {folder} ({running_as(record)}), so it is left alone", flush=True)
+        job.keep(status="skipped", code=DONE, reason=RUNNING, folder=str(folder))
+        job.release()
+        return False
+    print(f"{job.label}: goes on in {folder}", flush=True)
+    job.keep(status="continued", folder=str(folder))
+    config.resume = str(folder)
+    return True
+
+
+def claim_file(config: DictConfig) -> Path:
+    """What a job claims while it starts: a file that is the same for all that ask for the same."""
+    wanted = json.dumps(_comparable(config, _ignored()), sort_keys=True, default=str)
+    place = config.paths.run_dir or chosen_identity(config).name
+    digest = hashlib.sha256(f"{place}\n{wanted}".encode()).hexdigest()[:16]
+    return Path(config.paths.output_dir) / ".starting" / digest
+
+
+def first_process() -> bool:
+    """Whether this is not one of the others of a distributed run, whose first process does what one alone must do."""
+    return all(os.environ.get(rank, "0") == "0" for rank in ("SLURM_PROCID", "LOCAL_RANK"))
+
+
+def done_before_restart(config: DictConfig) -> bool:
+    """Whether a job that SLURM started before has finished this run; one that it has begun goes on in its folder.
+
+    `resume` of the config is then set. A job's script may hold several commands: each finds its own run.
+    """
+    if config.rerun or config.resume:
+        return False
+    job = slurm.job_id()
+    found = [earlier for earlier in _same(config) if earlier.record.get("slurm_job") == job and earlier.rank[0] > 0]
+    best = max(found, key=lambda earlier: earlier.rank, default=None)
+    if best is None:
+        return False
+    if best.record["status"] == "finished":
+        print(f"SLURM job {job} was started before and finished this run: {best.folder}", flush=True)
+        return True
+    print(f"SLURM job {job} was started before: the run goes on in {best.folder}", flush=True)
+    config.resume = str(best.folder)
+    return False
+
+
+def earlier_run(config: DictConfig) -> Earlier | None:
+    """The run that asks for the same as this config, if there is one that need not be started anew.
+
+    Two configs ask for the same where they differ in `CARRYING_OUT` alone. In a job of several cluster tasks only
+    finished runs count, and the one that the same job began before it was requeued: each task looks for itself, and
+    only of these can they not see different things.
+    """
+    found = _same(config)
+    if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+        job = slurm.job_id() if slurm.restarted() else None
+        found = [
+            earlier
+            for earlier in found
+            if earlier.record["status"] == "finished" or (job and earlier.record.get("slurm_job") == job)
+        ]
+    best = max(found, key=lambda earlier: earlier.rank, default=None)
+    return best if best and best.rank[0] > 0 else None
+
+
+def _same(config: DictConfig) -> list[Earlier]:
+    """The runs where this one would be that ask for the same."""
+    ignored = _ignored()
+    wanted = _comparable(config, ignored)
+    return [earlier for earlier in _runs(config) if _asks_for(earlier.folder, wanted, ignored)]
+
+
+def _ignored() -> list[str]:
+    """Settings in which two configs that ask for the same may differ."""
+    multirun = current_multirun()
+    swept = multirun.swept if multirun else ()
+    return [key for key in CARRYING_OUT if key not in swept]
+
+
+def _runs(config: DictConfig) -> Iterator[Earlier]:
+    """The runs where this one would be."""
+    if config.paths.run_dir:
+        folders = [Path(config.paths.run_dir)]
+    else:
+        named = Path(config.paths.output_dir) / chosen_identity(config).name
+        folders = [path.parent for path in named.glob(f"*/{RECORD}")]
+    for folder in folders:
+        try:
+            yield Earlier(folder, read_record(folder))
+        except (OSError, ValueError, KeyError):
+            continue
+
+
+def _asks_for(folder: Path, wanted: dict[str, Any], ignored: list[str]) -> bool:
+    try:
+        return _comparable(run_config(folder), ignored) == wanted
+    except RequestError:
+        return False
+
+
+def _comparable(config: DictConfig, ignored: list[str]) -> dict[str, Any]:
+    return {key: value for key, value in resolved(config).items() if not within(key, ignored)}

@@ -1,0 +1,115 @@
+"""From plain configs to the batches of a task."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastscnn.data.datamodules.imagenet import ImageNetData
+from fastscnn.data.datamodules.segmentation import SegmentationData
+from fastscnn.data.datasets.frames import DataError, Reading
+from fastscnn.data.datasets.images import train_transform
+from fastscnn.data.transforms.augment import build_augment, no_augment
+from fastscnn.utils.images import MAX_PIXELS
+
+TrainingData = SegmentationData | ImageNetData
+
+
+def build_data(
+    data: Mapping[str, Any],
+    augment: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    devices: int = 1,
+    accumulate: int = 1,
+) -> SegmentationData:
+    """Build the data module of a `data` and an `augment` config.
+
+    Args:
+        data: `dataset`, `root`, `crop_size` (`[H, W]`, or `full` for the size of the first training frame),
+            `batch_size`, `num_workers`, `store`, `exif`, `max_pixels` and, for the streets, `streets`. Training decodes
+            train and val into the store, with `evaluate_test` the test frames too; where nothing is trained, only what
+            is there is used.
+        augment: `name` (`paper` or `none`) and the settings of `build_augment`; None where nothing is trained.
+        seed: Of the order and the augmentation.
+        devices: Number of devices that share a batch.
+        accumulate: Forward passes of one optimizer step.
+
+    Raises:
+        DataError: A setting is wrong; with `crop_size="full"` also where the training frames are missing.
+    """
+    splits = ("train", "val", "test") if data.get("evaluate_test") else ("train", "val")
+    module = SegmentationData(
+        **{key: data[key] for key in ("dataset", "batch_size", "num_workers")},
+        root=None if data["root"] is None else os.path.expanduser(data["root"]),
+        crop_size=(1, 1),
+        seed=seed,
+        streets=data.get("streets"),
+        devices=devices,
+        accumulate=accumulate,
+        store=data.get("store", "auto"),  # runs of before the store have no such setting
+        decode=() if augment is None else splits,
+        reading=Reading(data.get("exif") or "refuse", data.get("max_pixels") or MAX_PIXELS),
+    )
+    if augment is None:
+        return module
+    crop = data["crop_size"]
+    if crop == "full":
+        crop = module.reading.size(module.frames("train")[0].image)
+    module.crop_size = (int(crop[0]), int(crop[1]))
+    module.augment = _build_augment(augment, module.crop_size)
+    return module
+
+
+def build_image_data(
+    data: Mapping[str, Any],
+    augment: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    devices: int = 1,
+    accumulate: int = 1,
+) -> ImageNetData:
+    """Build the data module of images with one class each.
+
+    Args:
+        data: `root`, `crop_size` (`[H, W]`), `crop_pct`, `batch_size`, `num_workers` and `max_pixels`.
+        augment: `name` (`imagenet` or `none`) and the settings of `train_transform`, beside those of the mixing; None
+            where nothing is trained.
+        seed: Of the order and the augmentation.
+        devices: Number of devices that share a batch.
+        accumulate: Forward passes of one optimizer step.
+
+    Raises:
+        DataError: A setting is wrong.
+    """
+    if data["crop_size"] == "full":
+        raise DataError("data.crop_size=full: these images are of many sizes. Set data.crop_size=[224,224] or another.")
+    transform = None
+    if augment is not None and augment["name"] == "imagenet":
+        settings = {key: augment[key] for key in ("scale", "flip", "color_jitter", "auto_augment")}
+        transform = train_transform(data["crop_size"], **settings)
+    elif augment is not None and augment["name"] != "none":
+        raise DataError(f"augment.name={augment['name']} is for segmentation: use augment=imagenet or none.")
+    return ImageNetData(
+        root=None if data["root"] is None else os.path.expanduser(data["root"]),
+        **{key: data[key] for key in ("crop_size", "crop_pct", "batch_size", "num_workers")},
+        transform=transform,
+        seed=seed,
+        devices=devices,
+        accumulate=accumulate,
+        max_pixels=data.get("max_pixels") or MAX_PIXELS,
+    )
+
+
+def title(data: TrainingData) -> str:
+    """What scores are of, as a person is told: drawn streets are not taken for the data set whose layout they have."""
+    return "Synthetic streets" if data.synthetic else data.classes.name
+
+
+def _build_augment(augment: Mapping[str, Any], crop_size: Sequence[int]) -> Any:
+    settings = dict(augment)
+    name = settings.pop("name")
+    if name == "none":
+        return no_augment(crop_size)
+    if name == "paper":
+        return build_augment(crop_size, **settings)
+    raise DataError(f"augment.name={name} is not for segmentation: use paper or none.")

@@ -1,0 +1,201 @@
+"""How batches reach a device, whatever is in them: which samples, in which order, read by how many processes."""
+
+import os
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from fastscnn.data.datamodules.sampler import EpochSampler
+from fastscnn.data.datamodules.shared_memory import check_shared_memory
+from fastscnn.data.datamodules.worker_errors import Loader
+from fastscnn.data.datasets.frames import DataError, FrameDataset
+from fastscnn.utils.signals import ignore_in_worker
+
+MOST_WORKERS = 8
+
+
+class EpochData(pl.LightningDataModule):
+    """Loaders whose order and randomness come from (seed, epoch, index) alone.
+
+    Attributes:
+        dataset: Name of the data set.
+        root: The folder that holds it.
+
+    Args:
+        batch_size: Samples of one optimizer step, over all devices and accumulation steps.
+        num_workers: Processes that read, for each loader; `auto` takes the usable cores, shared among the devices of
+            this machine, at most 8.
+        seed: Of the order and the augmentation.
+        devices: Number of devices, as long as no trainer is attached.
+        accumulate: Forward passes of one optimizer step, as long as no trainer is attached.
+
+    Raises:
+        DataError: A setting is wrong.
+    """
+
+    dataset: str
+    root: str | Path | None
+
+    def __init__(self, batch_size: int, num_workers: int | str, seed: int, devices: int, accumulate: int) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.devices = devices
+        self.accumulate = accumulate
+        per_device_batch(batch_size, devices, accumulate)
+        _worker_count(num_workers, 1)
+
+    def described(self, *splits: str) -> dict[str, Any]:
+        """What a record says of the data: whose frames, from where, and how many of each source in these splits."""
+        return {
+            "name": self.dataset,
+            "root": None if self.root is None else str(self.root),
+            "synthetic": self.synthetic,
+            "frames": {split: self.source_counts(split) for split in splits},
+        }
+
+    @property
+    @abstractmethod
+    def synthetic(self) -> bool:
+        """Whether the samples are drawn, not photographed."""
+
+    @abstractmethod
+    def source_counts(self, split: str) -> dict[str, int]:
+        """How many samples of a split come from each source."""
+
+    def shuffled(self, dataset: Dataset[dict[str, Any]], count: int) -> DataLoader[dict[str, Any]]:
+        """All samples in a new order each epoch; the tail that fills no global batch is left out."""
+        rank, world_size, _ = self._place()
+        if count < world_size:
+            raise DataError(
+                f"the train split has {count} frame(s) for {world_size} devices: each needs one."
+                f" Set trainer.devices={count}."
+            )
+        sampler = EpochSampler(count, self.seed, True, rank, world_size, self.batch_size)
+        own_batch = self._own_batch()
+        if self.trainer is not None:
+            # Lightning starts the workers of a resumed run before it tells the sampler the epoch.
+            loop: Any = self.trainer.fit_loop
+            epoch = loop.epoch_progress.current.processed
+            sampler.set_epoch(epoch)
+            if loop.restarting:  # within that epoch
+                sampler.skip(epoch, loop.epoch_loop.batch_progress.current.processed * own_batch)
+        return self._loader(dataset, sampler, own_batch)
+
+    def in_order(
+        self, dataset: Dataset[dict[str, Any]], count: int, batch_size: int | None = None
+    ) -> DataLoader[dict[str, Any]]:
+        """All samples in their order, each once over all ranks; in training's batches, or of the size that is given."""
+        rank, world_size, _ = self._place()
+        sampler = EpochSampler(count, self.seed, False, rank, world_size)
+        return self._loader(dataset, sampler, batch_size or self._own_batch())
+
+    def _own_batch(self) -> int:
+        _, world_size, accumulate = self._place()
+        return per_device_batch(self.batch_size, world_size, accumulate)
+
+    def _planned_batch(self) -> int:
+        """As `_own_batch`, before a trainer is attached."""
+        return per_device_batch(self.batch_size, self.devices, self.accumulate)
+
+    def _place(self) -> tuple[int, int, int]:
+        """Rank, world size and accumulation steps."""
+        if self.trainer is None:
+            return 0, 1, self.accumulate
+        return self.trainer.global_rank, self.trainer.world_size, self.trainer.accumulate_grad_batches
+
+    def check_shared_memory(self, *splits: str, training: bool = False) -> None:
+        """Check that the batches under way fit into the shared memory that is free; lists the files for this.
+
+        Args:
+            splits: What is read, one after the other.
+            training: Whether `train` is read to train on it, not to evaluate it.
+
+        Raises:
+            DataError: They do not fit, or files are missing.
+        """
+        workers = _worker_count(self.num_workers, self.devices)
+        for split in splits if workers else ():
+            samples, size = self.batch_of(split, training=training and split == "train")
+            count = sum(self.source_counts(split).values())
+            check_shared_memory(samples * size, -(-count // (samples * self.devices)), workers, self.devices)
+
+    @abstractmethod
+    def batch_of(self, split: str, *, training: bool) -> tuple[int, int]:
+        """Samples of one device's batch, and bytes of a sample."""
+
+    def _loader(
+        self, dataset: Dataset[dict[str, Any]], sampler: EpochSampler, batch_size: int
+    ) -> DataLoader[dict[str, Any]]:
+        workers = _worker_count(self.num_workers, self.trainer.num_devices if self.trainer else self.devices)
+        return Loader(
+            Batches(dataset) if isinstance(dataset, FrameDataset) else dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            collate_fn=as_it_is if isinstance(dataset, FrameDataset) else None,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_start_worker,
+        )
+
+
+class Batches(Dataset[dict[str, Any]]):
+    """A data set that makes its own batches, as a DataLoader asks for them; `as_it_is` is its collate function."""
+
+    def __init__(self, dataset: FrameDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
+        return self.dataset[key]
+
+    def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> dict[str, Any]:
+        return self.dataset.batch(keys)
+
+
+def as_it_is(batch: Any) -> Any:
+    """The batch that the data set made."""
+    return batch
+
+
+def per_device_batch(batch_size: int, devices: int, accumulate: int = 1) -> int:
+    """Frames of one device's forward pass, from the global batch of one optimizer step.
+
+    Raises:
+        DataError: The batch does not divide; names the nearest sizes that do.
+    """
+    if batch_size < 1:
+        raise DataError(f"data.batch_size={batch_size} is no batch: use 1 or more.")
+    parts = devices * accumulate
+    if batch_size % parts:
+        nearest = [size for size in (batch_size // parts * parts, -(-batch_size // parts) * parts) if size]
+        raise DataError(
+            f"data.batch_size={batch_size} is the global batch and does not divide over {devices} device(s) x"
+            f" {accumulate} accumulation step(s). Set data.batch_size={' or '.join(map(str, nearest))}."
+        )
+    return batch_size // parts
+
+
+def _worker_count(num_workers: int | str, devices: int) -> int:
+    if num_workers == "auto":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, min(MOST_WORKERS, cores // devices))
+    if not isinstance(num_workers, int) or num_workers < 0:
+        raise DataError(f"data.num_workers={num_workers} is no number of processes: use auto, 0 or more.")
+    return num_workers
+
+
+def _start_worker(worker_id: int) -> None:
+    """Keep OpenCV to the worker's own thread: the workers are the parallelism. Signals are for who started it."""
+    cv2.setNumThreads(0)
+    ignore_in_worker()

@@ -1,0 +1,173 @@
+"""The LightningDataModule: which frames, in which batches, read by how many processes."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from fastscnn.data.datamodules.loading import EpochData
+from fastscnn.data.datasets.classes import ClassTable
+from fastscnn.data.datasets.frames import STRICT, Augment, DataError, Frame, FrameDataset, Read, Reading, read_frame
+from fastscnn.data.datasets.sources import generate_streets, source_of, streets_root, streets_spec
+from fastscnn.data.store.store import AUTO, DecodedStore, StoredFrames, StoreUnusable, store_parent
+from fastscnn.data.transforms.augment import no_augment
+from fastscnn.streets.writer import MANIFEST
+
+
+class SegmentationData(EpochData):
+    """Train, val and test batches of a data set.
+
+    A batch holds `image` (uint8 [B, 3, H, W], RGB), `label` (uint8 [B, H, W], train ids, 255 ignored),
+    `index` (int64 [B]), `name` and `source` (lists of str). Val and test frames come one at a time and whole.
+
+    Args:
+        dataset: A name of `sources.DATASETS`.
+        root: The folder that holds the data set; None with `streets` generates them below `data/streets/`.
+        crop_size: Height and width of a training frame.
+        batch_size: Frames of one optimizer step, over all devices and accumulation steps.
+        num_workers: Processes that read frames, for each loader; `auto` takes the usable cores, shared among
+            the devices of this machine, at most 8.
+        augment: From (image, label, seed) to a training frame; None pads and crops at the centre.
+        seed: Of the order and the augmentation.
+        streets: Fields of `StreetsSpec` that differ from its defaults; the data set is then these streets, read as
+            `fine` or `fine_coarse` too.
+        devices: Number of devices, as long as no trainer is attached.
+        accumulate: Forward passes of one optimizer step, as long as no trainer is attached.
+        store: Where the frames are kept decoded: `auto` (`data/store/`, unless its disk is too small), `off`, or a
+            folder. A split that is there as its files are now is read from there, whoever decoded it.
+        decode: Splits that `prepare_data` decodes into the store.
+        reading: What becomes of EXIF orientations, and the largest picture that is decoded.
+
+    Raises:
+        DataError: A setting is wrong; in `setup`, files are missing; in `prepare_data`, a frame cannot be decoded, or
+            the folder of the store cannot hold it.
+    """
+
+    def __init__(
+        self,
+        *,
+        dataset: str,
+        root: str | Path | None,
+        crop_size: Sequence[int],
+        batch_size: int = 12,
+        num_workers: int | str = "auto",
+        augment: Augment | None = None,
+        seed: int = 0,
+        streets: Mapping[str, Any] | None = None,
+        devices: int = 1,
+        accumulate: int = 1,
+        store: str | Path | bool = "off",
+        decode: Sequence[str] = ("train", "val"),
+        reading: Reading = STRICT,
+    ) -> None:
+        super().__init__(batch_size, num_workers, seed, devices, accumulate)
+        self.source = source_of(dataset)
+        self.dataset = dataset
+        self.streets = streets_spec(streets or {}) if streets or dataset == "streets" else None
+        self.root = streets_root(self.streets) if self.streets and root is None else root
+        self.crop_size = (crop_size[0], crop_size[1])
+        self.augment = augment or no_augment(crop_size)
+        self.store = store
+        self.decode = decode
+        self.reading = reading
+        self._frames: dict[str, list[Frame]] = {}
+        self._readers: dict[str, StoredFrames | None] = {}
+        self._prepared = False
+
+    @property
+    def classes(self) -> ClassTable:
+        """The classes, known without touching the disk."""
+        return self.source.classes
+
+    def prepare_data(self) -> None:
+        """Generate the streets, and decode the frames, where they are not there yet."""
+        self._generate()
+        if self._prepared:
+            return
+        store = self._store
+        if store is not None and self.decode:
+            try:
+                store.build([frame for split in self.decode for frame in self.frames(split)])
+            except StoreUnusable as error:
+                if store.folder.parent != AUTO:
+                    fix = "Set data.store=DIR to a folder with room, or data.store=off to read the files themselves."
+                    raise DataError(f"data.store={self.store}: {error}. {fix}") from None
+                advice = "the files are read instead, which is slower; data.store=DIR names a folder with room"
+                print(f"{error}: {advice}", flush=True)
+        self._prepared = True
+
+    def setup(self, stage: str | None = None) -> None:
+        """Find the files of the stage's splits, so that a missing one is told before anything starts."""
+        splits = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
+        for split in splits.get(stage or "fit", ()):
+            self.frames(split)
+
+    def frames(self, split: str) -> list[Frame]:
+        """Frames of a split, sorted by name."""
+        if split not in self._frames:
+            self._generate()
+            self._frames[split] = self.source.frames(self.root, split)
+        return self._frames[split]
+
+    def described(self, *splits: str) -> dict[str, Any]:
+        """What a record says of the data; `store` is the folder that frames of these splits are read from, or null."""
+        folders = [str(reader.folder) for split in splits if (reader := self._reader(split))]
+        return {**super().described(*splits), "store": folders[0] if folders else None}
+
+    def source_counts(self, split: str) -> dict[str, int]:
+        """How many frames of a split come from each source, such as `fine` and `coarse`."""
+        return dict(Counter(frame.source for frame in self.frames(split)))
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the frames are generated streets, under whatever option they are read."""
+        return self.root is not None and (Path(self.root) / MANIFEST).exists()
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Augmented frames in a new order each epoch; the tail that fills no global batch is left out."""
+        frames = self.frames("train")
+        dataset = FrameDataset(frames, self.classes, self.augment, self.seed, read=self._read("train"))
+        return self.shuffled(dataset, len(frames))
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Whole frames of `val`, each once over all ranks."""
+        return self.whole_frames("val")
+
+    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Whole frames of `test`, each once over all ranks."""
+        return self.whole_frames("test")
+
+    def whole_frames(self, split: str) -> DataLoader[dict[str, Any]]:
+        """Frames of any split as they are, one at a time, each once over all ranks."""
+        frames = self.frames(split)
+        dataset = FrameDataset(frames, self.classes, read=self._read(split))
+        return self.in_order(dataset, len(frames), batch_size=1)
+
+    def batch_of(self, split: str, *, training: bool) -> tuple[int, int]:
+        """Samples of one device's batch, and bytes of a sample: a training crop, or a frame as large as the first."""
+        height, width = self.crop_size if training else self.reading.size(self.frames(split)[0].image)
+        return self._planned_batch() if training else 1, 4 * height * width
+
+    def _generate(self) -> None:
+        if self.streets is not None and self.root is not None:
+            generate_streets(Path(self.root), self.streets)
+
+    @cached_property
+    def _store(self) -> DecodedStore | None:
+        parent = store_parent(self.store)
+        if parent is None or self.root is None:
+            return None
+        return DecodedStore(parent, self.root, self.classes, self.reading)
+
+    def _read(self, split: str) -> Read:
+        """Reads the frames of a split, from the store or from their files."""
+        return self._reader(split) or partial(read_frame, classes=self.classes, reading=self.reading)
+
+    def _reader(self, split: str) -> StoredFrames | None:
+        """What reads a split from the store, and None where the files are read."""
+        if split not in self._readers:
+            self._readers[split] = self._store.reader(self.frames(split)) if self._store else None
+        return self._readers[split]

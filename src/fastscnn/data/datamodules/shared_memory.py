@@ -1,0 +1,46 @@
+"""Room in `/dev/shm`, through which the processes that read frames pass their batches."""
+
+import math
+import shutil
+from pathlib import Path
+
+from fastscnn.data.datasets.frames import DataError
+
+FOLDER = Path("/dev/shm")
+PREFETCHED = 2
+"""Batches that a DataLoader has each worker read ahead."""
+HELD = 2
+"""Batches that the process that trains holds: the one at hand, and the next as it arrives."""
+
+
+def check_shared_memory(batch_bytes: int, batches: int, workers: int, devices: int = 1) -> None:
+    """Check that the batches under way fit into the shared memory that is free.
+
+    Args:
+        batch_bytes: Bytes of one batch of one device.
+        batches: Batches of an epoch; there are no more under way.
+        workers: Processes that read, for each device.
+        devices: Devices whose processes share this machine.
+
+    Raises:
+        DataError: They do not; names both fixes.
+    """
+    free = free_shared_memory()
+    under_way = devices * min(batches, workers * PREFETCHED + HELD)
+    needed = under_way * batch_bytes
+    if free is None or not workers or needed <= free:
+        return
+    size = f"--shm-size={math.ceil(needed / 2**30)}g"
+    raise DataError(
+        f"data.num_workers={workers}: up to {under_way} batches of {batch_bytes / 1e6:,.1f} MB pass through {FOLDER}, "
+        f"which has {free / 1e6:,.1f} MB free: start the container with {size}, or set data.num_workers=0 or"
+        " a smaller data.batch_size."
+    )
+
+
+def free_shared_memory() -> int | None:
+    """Bytes that are free in the shared memory; None where the system keeps it elsewhere."""
+    try:
+        return shutil.disk_usage(FOLDER).free
+    except OSError:
+        return None

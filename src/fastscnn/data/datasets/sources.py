@@ -1,0 +1,111 @@
+"""The data sets by name: their classes, their frames, and the generated streets' folder."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fastscnn.data.datasets import camvid, cityscapes
+from fastscnn.data.datasets.classes import CAMVID, CITYSCAPES, ClassTable
+from fastscnn.data.datasets.frames import DataError, Frame
+from fastscnn.streets.writer import GENERATOR_VERSION, MANIFEST, StreetsSpec, write_streets
+from fastscnn.utils.files import check_writable, why_not_written
+from fastscnn.utils.progress import Progress
+
+
+def _plain_name(frame: str) -> str:
+    return f"{frame}.png"
+
+
+class Source(NamedTuple):
+    """A data set.
+
+    Attributes:
+        classes: What its labels say.
+        frames: Its frames by root and split.
+        prediction_name: The file name of a frame's predicted labels, by the frame's name.
+    """
+
+    classes: ClassTable
+    frames: Callable[[str | Path | None, str], list[Frame]]
+    prediction_name: Callable[[str], str] = _plain_name
+
+
+def streets_frames(root: str | Path | None, split: str) -> list[Frame]:
+    """Frames of the generated streets, sorted by name."""
+    return [replace(frame, source="streets") for frame in cityscapes.fine_frames(root, split)]
+
+
+DATASETS = {
+    "streets": Source(CITYSCAPES, streets_frames, cityscapes.prediction_name),
+    "fine": Source(CITYSCAPES, cityscapes.fine_frames, cityscapes.prediction_name),
+    "fine_coarse": Source(CITYSCAPES, cityscapes.fine_coarse_frames, cityscapes.prediction_name),
+    "camvid": Source(CAMVID, camvid.camvid_frames),
+}
+
+
+def source_of(dataset: str) -> Source:
+    """The data set of that name.
+
+    Raises:
+        DataError: There is none.
+    """
+    if dataset not in DATASETS:
+        raise DataError(f"data.dataset={dataset} is unknown: use one of {', '.join(DATASETS)}.")
+    return DATASETS[dataset]
+
+
+def frames_for(dataset: str, root: str | Path | None, split: str) -> list[Frame]:
+    """Frames of a data set's `train`, `val` or `test` split, sorted by name.
+
+    Raises:
+        DataError: The data set or the split is unknown, or its files are not where they should be.
+    """
+    return source_of(dataset).frames(root, split)
+
+
+def streets_spec(settings: Mapping[str, Any]) -> StreetsSpec:
+    """Build the spec of the streets from settings that differ from its defaults.
+
+    Raises:
+        DataError: A setting does not exist.
+    """
+    known = [field.name for field in fields(StreetsSpec)]
+    for name in settings:
+        if name not in known:
+            raise DataError(f"data.streets.{name} is unknown: use one of {', '.join(known)}.")
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, Sequence) else value for name, value in settings.items()
+    }
+    try:
+        return StreetsSpec(**values)
+    except ValueError as error:
+        raise DataError(f"data.streets: {error}") from None
+
+
+def streets_root(spec: StreetsSpec) -> Path:
+    """Where the streets of a spec are generated: a folder for each spec and version, below the working directory."""
+    settings = json.dumps([GENERATOR_VERSION, asdict(spec)], sort_keys=True)
+    return Path("data/streets") / hashlib.sha256(settings.encode()).hexdigest()[:10]
+
+
+def generate_streets(root: Path, spec: StreetsSpec) -> None:
+    """Write the streets to `root` where they are not there yet.
+
+    Raises:
+        DataError: The folder holds something else, or cannot be written.
+    """
+    if not (root / MANIFEST).exists():
+        check_writable(root, "data.root")
+        print(f"Generating the synthetic streets in {root} (once)", flush=True)
+    try:
+        with Progress("drawing the synthetic streets", unit="frame", summary=True) as progress:
+            write_streets(root, spec, progress=progress.reach)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    except OSError as error:
+        if error.errno is None:  # not one of the file system
+            raise
+        raise DataError(f"{why_not_written(error)}: set data.root=DIR to a folder on a disk with room.") from None

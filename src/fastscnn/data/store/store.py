@@ -1,0 +1,298 @@
+"""The decoded store: every frame of a data set decoded once, and read by rows ever after."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from functools import cached_property, partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from filelock import FileLock, Timeout
+
+from fastscnn.data.datasets.classes import ClassTable
+from fastscnn.data.datasets.frames import STRICT, Frame, Image, Reading
+from fastscnn.data.store.files import (
+    Names,
+    Stored,
+    arrays_of,
+    intact_stamp,
+    read_rows,
+    source_stamp,
+    stored_stamp,
+    write_frame,
+)
+from fastscnn.data.store.index import Index
+from fastscnn.data.transforms.crop import LoadRows
+from fastscnn.utils.files import remove_leftovers
+from fastscnn.utils.images import check_image_file
+from fastscnn.utils.names import file_name
+from fastscnn.utils.progress import Progress
+
+VERSION = 2
+"""Raised whenever the same files give other bytes."""
+AUTO = Path("data/store")
+"""Where `data.store=auto` is, below the working directory."""
+SUFFIX = ".u8"
+SPARE = 2**30
+"""Bytes of the disk that a build leaves free for everything else."""
+
+
+class StoreUnusable(Exception):
+    """The store cannot be kept where it should be; says why, as the beginning of a sentence."""
+
+
+class StoredFrames:
+    """Reads frames from the store, whole or some of their rows; goes to any worker process.
+
+    Raises:
+        DataError: When a frame is read, its file is not what was stored.
+    """
+
+    def __init__(self, folder: Path, stored: Mapping[Frame, Stored]) -> None:
+        self.folder = folder
+        self.stored = stored
+        self._memory = np.empty(0, np.uint8)
+
+    def __call__(self, frame: Frame) -> tuple[Image, Image | None]:
+        """Image, uint8 [H, W, 3], RGB, and train ids, uint8 [H, W], or None without a label."""
+        stored = self.stored[frame]
+        pixels = np.empty(stored.bytes, np.uint8)
+        read_rows(self.folder / stored.file, stored, pixels, 0, stored.height)
+        return arrays_of(stored, pixels)
+
+    def by_rows(self, frame: Frame) -> tuple[Image, Image | None, LoadRows]:
+        """Image and train ids as `__call__` gives them, but in memory without content, and what reads rows into it.
+
+        The memory is that of the next frame too, which spares the pages of a fresh one.
+        """
+        stored = self.stored[frame]
+        if self._memory.size < stored.bytes:
+            self._memory = np.empty(stored.bytes, np.uint8)
+        image, label = arrays_of(stored, self._memory)
+        return image, label, partial(read_rows, self.folder / stored.file, stored, self._memory)
+
+
+class DecodedStore:
+    """The decoded frames of one data set, whatever splits and data options they are of.
+
+    A file for each frame, named after the files that it was decoded from, and an index with their sizes and times: a
+    frame whose files changed, or whose own file did, is decoded again.
+
+    Args:
+        parent: Folder of the stores. The data set's own is in it, named after its root and a digest of the root and the
+            label table.
+        root: The data set.
+        classes: What the labels mean.
+        reading: How the files are read; each answer to EXIF orientations has a store of its own.
+    """
+
+    def __init__(self, parent: Path, root: str | Path, classes: ClassTable, reading: Reading = STRICT) -> None:
+        self.root = Path(root)
+        self.classes = classes
+        self.reading = reading
+        place = self.root.resolve()
+        key = json.dumps([VERSION, str(place), classes.train_ids.tolist(), reading.exif])
+        self.folder = Path(parent) / file_name(place.name, f"-{hashlib.sha256(key.encode()).hexdigest()[:10]}")
+        self._named: dict[Frame, Names] = {}
+
+    def reader(self, frames: Sequence[Frame]) -> StoredFrames | None:
+        """What reads these frames from the store; None where it has not all of them as they are now.
+
+        Raises:
+            DataError: A file of a frame is missing.
+        """
+        if self._outdated(frames):
+            return None
+        return StoredFrames(self.folder, {frame: self._index.frames[self._file(frame)] for frame in frames})
+
+    def build(self, frames: Sequence[Frame]) -> None:
+        """Decode the frames that the store has not as they are now, and drop those whose files are gone.
+
+        Says how much it is and checks the disk first. Only one process builds a store; any other waits for it, and
+        takes what is there. A build that was stopped goes on with what it left.
+
+        Raises:
+            DataError: A file of a frame is missing, broken, or holds what the label table does not know.
+            StoreUnusable: The disk is too small, or cannot be written.
+        """
+        frames = list({self._file(frame): frame for frame in frames}.values())
+        if not self._outdated(frames) and not self._gone(frames):
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._alone(), self._index:
+                self._tidy(frames)
+                if outdated := self._outdated(frames):
+                    self._renew(outdated)
+        except BrokenPipeError:  # whoever read our output has enough
+            raise
+        except (OSError, NotImplementedError) as error:  # the latter where the file system has no locks
+            if self._outdated(frames):
+                reason = getattr(error, "strerror", None) or error
+                raise StoreUnusable(f"{self.folder} cannot be written ({reason})") from None
+
+    @cached_property
+    def _index(self) -> Index:
+        about = f"Frames of {self.root.resolve()}, labels of {self.classes.name}; made by data.store, may be deleted."
+        return Index(self.folder, about)
+
+    def _names(self, frame: Frame) -> Names:
+        """What the frame and its files are called in the store."""
+        if frame not in self._named:
+            image, label = self._name(frame.image), None if frame.label is None else self._name(frame.label)
+            digest = hashlib.sha256(json.dumps([image, label]).encode()).hexdigest()[:10]
+            self._named[frame] = Names(file_name(frame.image.stem, f"-{digest}{SUFFIX}"), image, label)
+        return self._named[frame]
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path.resolve())
+
+    def _file(self, frame: Frame) -> str:
+        return self._names(frame).file
+
+    def _outdated(self, frames: Sequence[Frame]) -> list[Frame]:
+        """The frames whose files, or whose place in the store, are not as the index has them."""
+        return [frame for frame in frames if not self._same_sources(frame) or not self._same_file(frame)]
+
+    def _same_sources(self, frame: Frame) -> bool:
+        stored = self._index.frames.get(self._file(frame))
+        return stored is not None and stored.sources == tuple(
+            source_stamp(path) for path in (frame.image, frame.label) if path is not None
+        )
+
+    def _same_file(self, frame: Frame) -> bool:
+        file = self._file(frame)
+        try:
+            return stored_stamp((self.folder / file).stat()) == self._index.frames[file].stamp
+        except OSError:
+            return False
+
+    def _gone(self, frames: Sequence[Frame]) -> list[str]:
+        """Files of the store whose image or label is gone."""
+        wanted = {self._file(frame) for frame in frames}
+        return [
+            file
+            for file, stored in self._index.frames.items()
+            if file not in wanted
+            and not all((self.root / path).exists() for path in (stored.image, stored.label) if path is not None)
+        ]
+
+    def _tidy(self, frames: Sequence[Frame]) -> None:
+        """Delete what is of no use: frames whose files are gone, and what a stopped build left."""
+        remove_leftovers(self.folder)
+        known = self._index.frames
+        left = [path.name for path in self.folder.glob(f"*{SUFFIX}") if path.name not in known]
+        if useless := [*self._gone(frames), *left]:
+            self._index.drop(useless)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"Waiting for another run that decodes frames into {self.folder}", flush=True)
+            with Progress("waiting for another run that decodes frames"):
+                lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _renew(self, outdated: Sequence[Frame]) -> None:
+        """Decode frames in parallel, or find that they are as they were stored."""
+        damaged = []
+        with _single_threaded_opencv(), ThreadPoolExecutor(_cores()) as pool:
+            with Progress("measuring the frames that are to be decoded"):
+                self._announce(outdated, pool)
+            jobs = {pool.submit(self._renewed, frame): self._same_sources(frame) for frame in outdated}
+            try:
+                with Progress("decoding", len(outdated), "frame", summary=True) as progress:
+                    for job in as_completed(jobs):
+                        stored, decoded = self._kept(job)
+                        damaged += [stored.file] if decoded and jobs[job] else []
+                        progress.advance()
+            except StoreUnusable:
+                pool.shutdown(cancel_futures=True)
+                self._index.drop(map(self._file, outdated))  # the run needs what is left of the disk
+                raise
+            finally:
+                pool.shutdown(cancel_futures=True)
+        if damaged:
+            others = f" and {len(damaged) - 1:,} more files were" if len(damaged) > 1 else " was"
+            print(f"{self.folder / damaged[0]}{others} not as decoded before: decoded again", flush=True)
+
+    def _kept(self, job: Future[tuple[Stored, bool]]) -> tuple[Stored, bool]:
+        """The result of a job, which the index has now."""
+        try:
+            stored, decoded = job.result()
+            self._index.add(stored)
+        except OSError as error:
+            raise StoreUnusable(f"{self.folder} cannot be written ({error.strerror})") from None
+        return stored, decoded
+
+    def _renewed(self, frame: Frame) -> tuple[Stored, bool]:
+        """The frame as it is in the store now, and whether it had to be decoded."""
+        file = self._file(frame)
+        path, stored = self.folder / file, self._index.frames.get(file)
+        if stored and self._same_sources(frame) and (stamp := intact_stamp(path, stored)):
+            return stored._replace(stamp=stamp), False
+        return write_frame(self.folder, frame, self._names(frame), self.classes, self.reading), True
+
+    def _announce(self, outdated: Sequence[Frame], pool: ThreadPoolExecutor) -> None:
+        """Say what is to be done, and check that it fits.
+
+        Raises:
+            StoreUnusable: It does not.
+        """
+        needed = sum(pool.map(self._growth, outdated))
+        free = shutil.disk_usage(self.folder).free
+        frames = f"{len(outdated):,} frame{'s'[: len(outdated) > 1]}"
+        if needed > max(free - SPARE, 0):
+            raise StoreUnusable(
+                f"{self.folder} has {free / 1e9:,.1f} GB free, and {frames} take {needed / 1e9:,.1f} GB decoded, with "
+                f"{SPARE / 1e9:.1f} GB to be left"
+            )
+        if all(map(self._same_sources, outdated)):
+            print(f"Checking {frames} of {self.folder}, whose files were touched", flush=True)
+        else:
+            size = f"{needed / 1e9:,.2f} GB of the {free / 1e9:,.1f} GB that are free"
+            print(f"Decoding {frames} into {self.folder}, once ({size})", flush=True)
+
+    def _growth(self, frame: Frame) -> int:
+        """Bytes that the frame takes more than it does now, from the image's header."""
+        try:
+            header = check_image_file(frame.image, self.reading.max_pixels)
+            pixels = header.width * header.height
+        except OSError:  # what is wrong with it is told when it is decoded
+            return 0
+        path = self.folder / self._file(frame)
+        size = pixels * (3 if frame.label is None else 4)
+        return size - path.stat().st_size if path.exists() else size
+
+
+def store_parent(setting: str | Path | bool | None) -> Path | None:
+    """The folder of the stores that `data.store` names; None with `off`, which YAML reads as false."""
+    if setting in ("off", False):
+        return None
+    return AUTO if setting in ("auto", None) else Path(os.path.expanduser(str(setting)))
+
+
+@contextlib.contextmanager
+def _single_threaded_opencv() -> Iterator[None]:
+    """Keep OpenCV to the thread that calls it: its own threads do not survive the fork of a worker."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(0)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,5 +1,0 @@
-"""Drawing of synthetic street scenes: the picture and its labels, painted together."""
-
-from fastscnn.data.streets_draw.scene import Scene, draw_street
-
-__all__ = ["Scene", "draw_street"]

@@ -1,0 +1,145 @@
+"""Augmentation of a frame and its label, drawn from one seed."""
+
+import os
+import random
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from fastscnn.data.datasets.classes import IGNORE_INDEX
+from fastscnn.data.datasets.frames import DataError, Image
+from fastscnn.data.transforms.normalize import MEAN
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # read at import, which otherwise calls the network
+import albumentations as A
+
+from fastscnn.data.transforms.crop import BrightnessAndChannelNoise, LoadRows, RandomScaledCrop
+
+# Padding is the mean colour, which is zero after normalisation; its label is ignored.
+PADDING: dict[str, Any] = {
+    "pad_if_needed": True,
+    "fill": tuple(round(255 * mean) for mean in MEAN),
+    "fill_mask": IGNORE_INDEX,
+}
+
+
+class Augmentation:
+    """Albumentations transforms whose every draw comes from the seed given with the frame.
+
+    Albumentations' own `set_random_seed` gives each transform a generator of its own with the same seed, so
+    that one transform's draws decide another's. Here all transforms draw from one stream.
+    """
+
+    def __init__(self, *transforms: Callable[[], A.BasicTransform]) -> None:
+        with warnings.catch_warnings():
+            # Argument names that do not exist only warn, and are then ignored.
+            warnings.simplefilter("error", UserWarning)
+            self.transforms = A.Compose([build() for build in transforms])
+        self._first = self.transforms.transforms[0]
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether only the rows of a window are looked at, so that the others need not be read."""
+        return isinstance(self._first, RandomScaledCrop)
+
+    def __call__(self, image: Image, label: Image, seed: int, load: LoadRows | None = None) -> tuple[Image, Image]:
+        """Augment one frame: uint8 [H, W, 3] and [H, W] to the crop's height and width.
+
+        Args:
+            image: RGB.
+            label: Train ids.
+            seed: Of all draws.
+            load: Where `reads_rows`: what brings rows of both into memory once it is known which.
+        """
+        self.transforms.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        if load is not None:
+            self._first.load = load
+        try:
+            augmented = self.transforms(image=image, mask=label)
+        finally:
+            if load is not None:
+                self._first.load = None
+        return augmented["image"], augmented["mask"]
+
+
+def build_augment(
+    crop_size: Sequence[int],
+    scale: Sequence[float] = (0.5, 2.0),
+    flip: float = 0.5,
+    channel_shift: float = 20.0,
+    brightness: float = 0.2,
+    crop_first: bool = True,
+) -> Augmentation:
+    """Build the paper's augmentation (section 3.1): resizing, translation and crop, flip, colours.
+
+    The paper gives the range of the resizing and no other number; the rest are albumentations' defaults.
+
+    Args:
+        crop_size: Height and width of the result. A frame that is smaller after resizing is placed at random
+            in a crop of the mean colour, whose label is 255.
+        scale: Smallest and largest factor of the resizing, drawn uniformly.
+        flip: Probability of a horizontal flip.
+        channel_shift: Largest value added to each colour channel, drawn for each on its own; of 255.
+        brightness: Largest value added to all channels alike, as a fraction of 255.
+        crop_first: Touch only the window of the frame that the crop shows. Else albumentations' own transforms do the
+            same to the whole frame, one after the other.
+
+    Raises:
+        DataError: A setting is out of its range.
+    """
+    height, width = _checked_crop(crop_size)
+    if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
+        raise DataError(f"augment.scale={list(scale)} is no range of factors: use two numbers with 0 < low <= high.")
+    for name, value, largest in (
+        ("flip", flip, 1),
+        ("channel_shift", channel_shift, 255),
+        ("brightness", brightness, 1),
+    ):
+        if not 0 <= value <= largest:
+            raise DataError(f"augment.{name}={value} is out of range: use 0 to {largest}.")
+    if not crop_first:
+        return _resize_first((height, width), scale, flip, channel_shift / 255, brightness)
+    return Augmentation(
+        lambda: RandomScaledCrop(height, width, tuple(scale), PADDING["fill"], PADDING["fill_mask"]),
+        lambda: A.HorizontalFlip(p=flip),
+        lambda: BrightnessAndChannelNoise(channel_shift / 255, brightness),
+    )
+
+
+def _resize_first(
+    crop_size: tuple[int, int], scale: Sequence[float], flip: float, channel_shift: float, brightness: float
+) -> Augmentation:
+    return Augmentation(
+        lambda: A.RandomScale(
+            scale_limit=(scale[0] - 1, scale[1] - 1),
+            interpolation=cv2.INTER_LINEAR,
+            # INTER_NEAREST is off by up to half a pixel from the bilinear image.
+            mask_interpolation=cv2.INTER_NEAREST_EXACT,
+            p=1.0,
+        ),
+        lambda: A.RandomCrop(*crop_size, pad_position="random", **PADDING),
+        lambda: A.HorizontalFlip(p=flip),
+        lambda: A.AdditiveNoise("uniform", "constant", {"ranges": [(-channel_shift, channel_shift)] * 3}, p=1.0),
+        lambda: A.RandomBrightnessContrast(brightness, contrast_limit=0.0, p=1.0),
+    )
+
+
+def no_augment(crop_size: Sequence[int]) -> Augmentation:
+    """Build the augmentation that only fits the crop: frames of its size stay as they are.
+
+    Any other is padded and cropped at its centre.
+
+    Raises:
+        DataError: The crop size is no height and width.
+    """
+    height, width = _checked_crop(crop_size)
+    return Augmentation(lambda: A.CenterCrop(height, width, **PADDING))
+
+
+def _checked_crop(crop_size: Sequence[int]) -> tuple[int, int]:
+    if len(crop_size) != 2 or min(crop_size) < 1:
+        raise DataError(f"data.crop_size={list(crop_size)} is no size: use [HEIGHT,WIDTH], both 1 or more.")
+    return crop_size[0], crop_size[1]

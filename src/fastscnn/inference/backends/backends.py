@@ -1,0 +1,225 @@
+"""What runs the network up to its coarse logits: torch, ONNX Runtime or OpenVINO, each behind one method."""
+
+import tempfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fastscnn.inference.backends.torch_fused import fused
+from fastscnn.inference.export_graph import ExportGraph, write_onnx
+from fastscnn.inference.loader import Trained
+from fastscnn.inference.runtimes import needed, read_description
+from fastscnn.inference.smallest import known_smallest_side
+from fastscnn.utils.errors import RequestError
+
+BACKENDS = ("torch", "onnx", "openvino")
+KEPT_SIZES = 4
+"""Image sizes for which a program of their own is kept."""
+
+Shape = tuple[int, ...]
+Program = Callable[[Tensor], Tensor]
+
+
+class Backend(Protocol):
+    """A network that is ready to run on the CPU.
+
+    Attributes:
+        memory_format: Layout in which it takes images without copying them.
+    """
+
+    memory_format: torch.memory_format
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Normalised images, float32 [B, 3, H, W], to the logits before the last upsampling, [B, C, h, w]."""
+
+
+class TorchBackend:
+    """The network in torch: BatchNorm folded, channels_last, activations fused.
+
+    Args:
+        network: The network.
+        precision: `float32`, or `bfloat16` for processors that have it.
+        compile: Compile it with `torch.compile`: the first image of each size takes about a minute.
+    """
+
+    memory_format = torch.channels_last
+
+    def __init__(self, network: nn.Module, precision: str = "float32", *, compile: bool = False) -> None:
+        self.dtype = getattr(torch, precision)
+        ready: Any = fused(network).to(self.dtype)
+        self._run = torch.compile(ready.coarse_logits, dynamic=False) if compile else ready.coarse_logits
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """See `Backend`."""
+        logits: Tensor = self._run(images.to(self.dtype))
+        return logits
+
+
+class _BySize:
+    """A program for images of any size, and one of its own for each size that keeps coming, which is faster.
+
+    Args:
+        build: Makes the program for one shape, or for all that the file takes.
+        fixed: Whether the file takes one size alone; asked after the first program is built.
+    """
+
+    def __init__(self, build: Callable[[Shape | None], Program], fixed: Callable[[], bool]) -> None:
+        self._build = build
+        self._any = build(None)
+        self._fixed = fixed()
+        self._own: OrderedDict[Shape, Program] = OrderedDict()
+        self._last: Shape = ()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        shape = tuple(images.shape)
+        if shape in self._own:
+            self._own.move_to_end(shape)
+        elif shape == self._last and not self._fixed:
+            self._own[shape] = self._build(shape)
+            if len(self._own) > KEPT_SIZES:
+                self._own.popitem(last=False)
+        self._last = shape
+        return self._own.get(shape, self._any)(images)
+
+
+class OnnxBackend:
+    """The network in ONNX Runtime, float32.
+
+    Args:
+        file: An ONNX file from normalised images, [B, 3, H, W], to coarse logits.
+        threads: Threads of a call; None for torch's own number.
+
+    Attributes:
+        smallest_side: Height and width that images must have at least, where it is an int8 file of ours.
+    """
+
+    memory_format = torch.contiguous_format
+
+    def __init__(self, file: str | Path, threads: int | None = None) -> None:
+        self._runtime = needed("onnx")
+        self._model = Path(file).read_bytes()
+        self._threads = threads or torch.get_num_threads()
+        self._dimensions: list[str | int] = []
+        self._described: dict[str, str] = {}
+        self._run = _BySize(self._program, lambda: all(isinstance(side, int) for side in self._dimensions))
+        self.smallest_side = known_smallest_side(Path(file), "onnx", self._described)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """See `Backend`."""
+        return self._run(images)
+
+    def _program(self, shape: Shape | None) -> Program:
+        options = self._runtime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.log_severity_level = 3
+        for name, length in zip(self._dimensions, shape or (), strict=False):
+            if isinstance(name, str):
+                options.add_free_dimension_override_by_name(name, length)
+        session = self._runtime.InferenceSession(self._model, options, providers=["CPUExecutionProvider"])
+        image = session.get_inputs()[0]
+        self._dimensions = image.shape
+        self._described = dict(session.get_modelmeta().custom_metadata_map)
+
+        def run(images: Tensor) -> Tensor:
+            return torch.from_numpy(session.run(None, {image.name: images.contiguous().numpy()})[0])
+
+        return run
+
+
+class OpenVinoBackend:
+    """The network in OpenVINO, on the CPU.
+
+    Args:
+        file: An ONNX file as `OnnxBackend` takes it, or OpenVINO's own `.xml`.
+        precision: `float32`, or `bfloat16` for processors that have it.
+        threads: Threads of a call; None for torch's own number.
+
+    Attributes:
+        smallest_side: As `OnnxBackend` has it.
+
+    Raises:
+        RequestError: This processor has no bfloat16.
+    """
+
+    memory_format = torch.contiguous_format
+
+    def __init__(self, file: str | Path, precision: str = "float32", threads: int | None = None) -> None:
+        openvino = needed("openvino")
+        self._core = openvino.Core()
+        if precision == "bfloat16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise RequestError("precision=bfloat16, but this processor has none that OpenVINO uses: set float32.")
+        self._file = Path(file).read_bytes() if Path(file).suffix == ".onnx" else str(file)
+        self._settings = {
+            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
+            "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        described = read_description(Path(file)) if Path(file).suffix == ".xml" else {}
+        self.smallest_side = known_smallest_side(Path(file), "openvino", described)
+        self._run = _BySize(self._program, lambda: not self._core.read_model(self._file).is_dynamic())
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """See `Backend`."""
+        return self._run(images)
+
+    def _program(self, shape: Shape | None) -> Program:
+        model = self._core.read_model(self._file)
+        if shape:
+            model.reshape(list(shape))
+        request = self._core.compile_model(model, "CPU", self._settings).create_infer_request()
+
+        def run(images: Tensor) -> Tensor:
+            return torch.from_numpy(np.array(request.infer([images.contiguous().numpy()], share_inputs=True)[0]))
+
+        return run
+
+
+def build_backend(
+    trained: Trained, backend: str, *, precision: str = "float32", threads: int | None = None, compile: bool = False
+) -> Backend:
+    """Make a network ready on the CPU.
+
+    Args:
+        trained: The network.
+        backend: `torch`, `onnx` or `openvino`.
+        precision: `float32` or `bfloat16`.
+        threads: Threads of a call; None for torch's own number.
+        compile: As `TorchBackend` takes it.
+
+    Raises:
+        RequestError: A package is missing, or the choices do not go together.
+    """
+    if backend not in BACKENDS:
+        raise RequestError(f"backend={backend} is unknown: it is one of {', '.join(BACKENDS)}.")
+    if precision not in ("float32", "bfloat16") or (backend == "onnx" and precision != "float32"):
+        known = "float32" if backend == "onnx" else "float32 or bfloat16"
+        raise RequestError(f"precision={precision} is not for backend={backend} on the CPU: set {known}.")
+    if backend == "torch":
+        return TorchBackend(trained.network, precision, compile=compile)
+    if compile:
+        raise RequestError(f"compile is for backend=torch, and this is backend={backend}: leave one of them out.")
+    needed(backend)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "network.onnx")
+        write_onnx(ExportGraph(trained, input="normalized", output="logits"), file)
+        return OnnxBackend(file, threads) if backend == "onnx" else OpenVinoBackend(file, precision, threads)
+
+
+@contextmanager
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """Run with so many torch threads, and with as many as before afterwards; None: as many as there are."""
+    before = torch.get_num_threads()
+    if threads is None or threads == before:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

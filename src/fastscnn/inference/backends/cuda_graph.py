@@ -1,0 +1,162 @@
+"""A trained network on a GPU as one CUDA graph for each size of frame: from uint8 pixels to labels in one launch."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fastscnn.data.transforms.normalize import MEAN, STD
+from fastscnn.inference.backends.triton import GPUFastSCNN
+from fastscnn.kernels import upsample_labels, upsample_probabilities
+from fastscnn.models.base import SegmentationNetwork
+from fastscnn.models.blocks import downscale
+from fastscnn.models.fast_scnn import FastSCNN
+from fastscnn.models.folding import folded
+
+ENGINES = ("torch", "compile", "triton")
+WARM_UPS = 3
+
+
+class _Captured(NamedTuple):
+    graph: torch.cuda.CUDAGraph
+    images: Tensor
+    output: Tensor
+    constants: tuple[Tensor, ...]
+    """What the graph reads and the network may drop."""
+
+
+class GraphRunner:
+    """Labels and probabilities of frames that are replayed through captured CUDA graphs.
+
+    The first call of each (batch, height, width) captures its graph, which takes a second, and with `compile` some
+    minutes. Not safe to call from several threads at a time.
+
+    Args:
+        network: A trained network; is left as it is.
+        dtype: float16, bfloat16 or float32; sums and logits of engine triton are float32 in any case.
+        scale: Height and width of what the network sees, as a share of the image's.
+        max_graphs: Graphs that are kept; the one that was used longest ago goes first.
+        engine: What computes the layers: `torch` (cuDNN), `compile` (torch.compile), or `triton` (our programs; only
+            Fast-SCNN in half precision).
+        device: The GPU. On the CPU the same is computed without a graph, to test it.
+
+    Raises:
+        ValueError: The engine is unknown, or cannot run this network in this type.
+    """
+
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        *,
+        dtype: torch.dtype = torch.float16,
+        scale: float = 1.0,
+        max_graphs: int = 8,
+        engine: str = "torch",
+        device: torch.device | str = "cuda",
+    ) -> None:
+        self.device = torch.device(device)
+        self.max_graphs = max_graphs
+        self._logits = _engine(network, engine, dtype, scale, self.device)
+        self._graphs: OrderedDict[tuple[str, tuple[int, ...]], _Captured] = OrderedDict()
+        self._pool: Any = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Train ids of each pixel.
+
+        Args:
+            images: RGB, uint8 [B, H, W, 3] or [B, 3, H, W], on the GPU or on the CPU (best in pinned memory).
+
+        Returns:
+            uint8 [B, H, W] on the GPU. The next call of any size writes over it: copy what is to be kept.
+
+        Raises:
+            ValueError: They are no such images.
+        """
+        return self._run("labels", self._labels, images)
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Probability of each class at each pixel, float32 [B, C, H, W]; otherwise as `__call__`."""
+        return self._run("probabilities", self._probabilities, images)
+
+    def _labels(self, images: Tensor) -> Tensor:
+        return upsample_labels(self._logits(images), (images.shape[1], images.shape[2]))
+
+    def _probabilities(self, images: Tensor) -> Tensor:
+        return upsample_probabilities(self._logits(images), (images.shape[1], images.shape[2]))
+
+    @torch.no_grad()
+    def _run(self, what: str, compute: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        if images.dtype != torch.uint8 or images.ndim != 4 or 3 not in (images.shape[-1], images.shape[1]):
+            raise ValueError(
+                f"images are RGB, uint8 [B, H, W, 3] or [B, 3, H, W], and these are {images.dtype} "
+                f"{list(images.shape)}: convert them first"
+            )
+        if images.shape[-1] != 3:
+            images = images.permute(0, 2, 3, 1)
+        if self.device.type != "cuda":
+            return compute(images)
+        with torch.cuda.device(self.device):
+            key = what, tuple(images.shape)
+            if key not in self._graphs:
+                while len(self._graphs) >= self.max_graphs:
+                    self._graphs.popitem(last=False)[1].graph.reset()
+                self._graphs[key] = self._capture(compute, images)
+            self._graphs.move_to_end(key)
+            captured = self._graphs[key]
+            captured.images.copy_(images, non_blocking=True)
+            captured.graph.replay()
+            return captured.output
+
+    def _capture(self, compute: Callable[[Tensor], Tensor], images: Tensor) -> _Captured:
+        """Run a few times aside, so that all is compiled, chosen and allocated; then capture (torch's notes on CUDA).
+
+        All graphs share one pool of memory, as they never run at the same time: the largest size sets what they take.
+        """
+        static = torch.empty(images.shape, dtype=torch.uint8, device=self.device)
+        static.copy_(images)
+        side: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
+        try:
+            with torch.cuda.stream(side):
+                for _ in range(WARM_UPS):
+                    compute(static)
+            torch.cuda.current_stream().wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            # Other threads (that read frames into pinned memory, say) may go on while this one captures.
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                output = compute(static)
+        finally:
+            torch.backends.cudnn.benchmark = benchmark
+        constants = self._logits.constants if isinstance(self._logits, GPUFastSCNN) else ()
+        return _Captured(graph, static, output, constants)
+
+
+def _engine(
+    network: SegmentationNetwork, engine: str, dtype: torch.dtype, scale: float, device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """What maps RGB, uint8 [B, H, W, 3], to coarse logits."""
+    if engine not in ENGINES:
+        raise ValueError(f"engine={engine} is unknown: it is one of {', '.join(ENGINES)}")
+    if engine == "triton":
+        if not isinstance(network, FastSCNN) or dtype not in (torch.float16, torch.bfloat16):
+            raise ValueError(
+                f"engine=triton runs Fast-SCNN in half precision, not {type(network).__name__} in {dtype}: "
+                "choose engine=torch or compile"
+            )
+        return GPUFastSCNN(network, dtype, scale).to(device)
+    body: Any = folded(network).to(memory_format=torch.channels_last).to(device, dtype)
+    # As `normalize`, which makes its constants at each call: a graph cannot capture that.
+    mean, deviation = (torch.tensor(values, device=device).view(3, 1, 1) * 255 for values in (MEAN, STD))
+
+    def logits(images: Tensor) -> Tensor:
+        pixels = (images.permute(0, 3, 1, 2).float() - mean) / deviation
+        values: Tensor = body.coarse_logits(downscale(pixels, scale).to(dtype))
+        return values
+
+    if engine == "compile":
+        compiled: Callable[[Tensor], Tensor] = torch.compile(logits, mode="max-autotune-no-cudagraphs", dynamic=False)
+        return compiled
+    return logits

@@ -1,0 +1,194 @@
+"""Fast-SCNN from uint8 pixels to coarse logits in about 35 launches: every layer with what follows it in one pass."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fastscnn.data.transforms.normalize import MEAN, STD
+from fastscnn.kernels.cuda.layers import depthwise_pointwise, pointwise, stem
+from fastscnn.models.blocks import PyramidPooling, downscale, resize
+from fastscnn.models.fast_scnn import FastSCNN
+from fastscnn.models.folding import folded
+
+
+class GPUFastSCNN(nn.Module):
+    """A trained Fast-SCNN in half precision, ready to run; its sums are float32, and so are its logits.
+
+    Args:
+        network: The network; is left as it is.
+        dtype: float16 or bfloat16.
+        scale: Height and width of what the network sees, as a share of the image's.
+    """
+
+    factor: Tensor
+    offset: Tensor
+    stem_weight: Tensor
+    stem_bias: Tensor
+
+    def __init__(self, network: FastSCNN, dtype: torch.dtype = torch.float16, scale: float = 1.0) -> None:
+        super().__init__()
+        body: Any = folded(network)
+        self.scale = scale
+        self.skip = body.feature_fusion.skip
+        first, activation, *separable = body.learning_to_downsample
+        self.highest = 6.0 if isinstance(activation, nn.ReLU6) else math.inf
+        deviation = torch.tensor(STD)
+        self.register_buffer("factor", 1 / (255 * deviation))
+        self.register_buffer("offset", -torch.tensor(MEAN) / deviation)
+        self.register_buffer("stem_weight", first.weight.permute(2, 3, 1, 0).flatten(0, 2).to(dtype).contiguous())
+        self.register_buffer("stem_bias", first.bias.float())
+        self.downsample = nn.ModuleList(_Separable(ds[0], ds[1], dtype) for ds in separable)
+        *bottlenecks, pooling = body.global_feature_extractor
+        self.expand = nn.ModuleList(_Pointwise(block.layers[0], dtype) for block in bottlenecks)
+        self.project = nn.ModuleList(_Separable(block.layers[2], block.layers[4], dtype) for block in bottlenecks)
+        self.residual = [bool(block.residual) for block in bottlenecks]
+        self.pooling = _Pooling(pooling, dtype, self.highest)
+        fusion = body.feature_fusion
+        self.high = _Pointwise(fusion.high, dtype)
+        self.low = _Separable(fusion.low[0], fusion.low[2], dtype)
+        self.classify = nn.ModuleList(_Separable(ds[0], ds[1], dtype) for ds in list(body.classifier)[:2])
+        self.classes = _Pointwise(body.classifier[3], dtype)
+        self.requires_grad_(False)
+
+    @property
+    def constants(self) -> tuple[Tensor, ...]:
+        """What the last call read beside the weights; made anew when the size changes."""
+        return tuple(matrix for pair in self.pooling.matrices.values() for matrix in pair)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """RGB, uint8 [B, H, W, 3], to coarse logits, float32 [B, num_classes, h, w], channels_last."""
+        highest = self.highest
+        if self.scale != 1:
+            images = downscale(images.permute(0, 3, 1, 2).float(), self.scale).permute(0, 2, 3, 1)
+        detail = stem(images, self.factor, self.offset, self.stem_weight, self.stem_bias, highest=highest)
+        for layer in self.downsample:
+            detail = layer(detail, highest=highest)
+        context = detail
+        for expand, project, residual in zip(self.expand, self.project, self.residual, strict=True):
+            hidden = expand(context, highest=highest)
+            context = project(hidden, highest_between=highest, addend=context if residual else None)
+        context = self.pooling(context)
+        height, width = detail.shape[1:3]
+        wide = resize(context.permute(0, 3, 1, 2), (height, width)).permute(0, 2, 3, 1).contiguous()
+        addend = None if self.skip == "zero" else self.high(detail)
+        fused = self.low(wide, highest_between=highest, highest=highest, addend=addend)
+        for layer in self.classify:
+            fused = layer(fused, highest=highest)
+        logits: Tensor = self.classes(fused, dtype=torch.float32)
+        return logits.permute(0, 3, 1, 2)
+
+
+class _Pointwise(nn.Module):
+    """A 1x1 convolution's weight as [C, N], and its bias."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, convolution: nn.Conv2d, dtype: torch.dtype) -> None:
+        super().__init__()
+        assert convolution.bias is not None
+        self.register_buffer("weight", convolution.weight.flatten(1).t().to(dtype).contiguous())
+        self.register_buffer("bias", convolution.bias.float())
+
+    def forward(self, features: Tensor, **options: Any) -> Tensor:
+        return pointwise(features, self.weight, self.bias, **options)
+
+
+class _Separable(nn.Module):
+    """A depthwise 3x3 convolution and the 1x1 after it."""
+
+    taps: Tensor
+    taps_bias: Tensor
+
+    def __init__(self, depthwise: nn.Conv2d, convolution: nn.Conv2d, dtype: torch.dtype) -> None:
+        super().__init__()
+        assert depthwise.bias is not None
+        self.stride, self.dilation = depthwise.stride[0], depthwise.dilation[0]
+        self.register_buffer("taps", depthwise.weight.flatten(1).t().float().contiguous())
+        self.register_buffer("taps_bias", depthwise.bias.float())
+        self.pointwise = _Pointwise(convolution, dtype)
+
+    def forward(self, features: Tensor, **options: Any) -> Tensor:
+        point = self.pointwise
+        return depthwise_pointwise(
+            features,
+            self.taps,
+            self.taps_bias,
+            point.weight,
+            point.bias,
+            stride=self.stride,
+            dilation=self.dilation,
+            **options,
+        )
+
+
+class _Pooling(nn.Module):
+    """Pyramid pooling as matrix products: over all bins of all stages at once, 50 places instead of a whole map.
+
+    The last convolution is linear in what is concatenated, so that each stage's share of it is computed on its bins and
+    then upsampled.
+    """
+
+    reduce: Tensor
+    reduce_bias: Tensor
+    spread: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, pooling: PyramidPooling, dtype: torch.dtype, highest: float) -> None:
+        super().__init__()
+        stages: Any = pooling.stages
+        last: Any = pooling.project[0]
+        self.highest = highest
+        self.bins = [int(stage[0].output_size) for stage in stages]
+        channels, pooled = stages[0][1].in_channels, stages[0][1].out_channels
+        reduced = torch.cat([stage[1].weight.flatten(1) for stage in stages])
+        # A place of one stage has no part in another's channels: their activation is 0.
+        bias = torch.full((sum(bins * bins for bins in self.bins), len(reduced)), -torch.inf)
+        first = 0
+        for number, (stage, bins) in enumerate(zip(stages, self.bins, strict=True)):
+            bias[first : first + bins * bins, number * pooled : (number + 1) * pooled] = stage[1].bias.cpu()
+            first += bins * bins
+        weight = last.weight.flatten(1).t()
+        self.register_buffer("reduce", reduced.t().float().contiguous())
+        self.register_buffer("reduce_bias", bias.to(reduced.device))
+        self.register_buffer("spread", weight[channels:].float().contiguous())
+        self.register_buffer("weight", weight[:channels].to(dtype).contiguous())
+        self.register_buffer("bias", last.bias.float())
+        self.matrices: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, h, w, C] to [B, h, w, C']."""
+        height, width = features.shape[1:3]
+        if (height, width) not in self.matrices:
+            pairs = [[m.to(features.device) for m in _bin_matrices(height, width, bins)] for bins in self.bins]
+            self.matrices = {(height, width): (torch.cat([p for p, _ in pairs]), torch.cat([u for _, u in pairs], 1))}
+        pool, upsample = self.matrices[height, width]
+        count = len(features)
+        places = torch.bmm(pool.expand(count, -1, -1), features.flatten(1, 2).float())
+        hidden = (places @ self.reduce + self.reduce_bias).clamp_(0, self.highest)
+        context = torch.bmm(upsample.expand(count, -1, -1), hidden @ self.spread)
+        return pointwise(
+            features,
+            self.weight,
+            self.bias,
+            highest=self.highest,
+            addend=context.view(*features.shape[:3], -1),
+        )
+
+
+def _bin_matrices(height: int, width: int, bins: int) -> tuple[Tensor, Tensor]:
+    """Averages of a map over its bins, [bins * bins, h * w], and bilinear upsampling of them, [h * w, bins * bins]."""
+    sides = (height, width)
+    pools = [F.adaptive_avg_pool1d(torch.eye(side)[None], bins)[0].t() for side in sides]
+    spreads = [F.interpolate(torch.eye(bins)[None], side, mode="linear", align_corners=False)[0].t() for side in sides]
+    return _kron(*pools), _kron(*spreads)
+
+
+def _kron(rows: Tensor, columns: Tensor) -> Tensor:
+    """The Kronecker product; torch's own refuses some transposed matrices of one row."""
+    product = rows[:, None, :, None] * columns[None, :, None, :]
+    return product.reshape(len(rows) * len(columns), -1)

@@ -1,0 +1,56 @@
+"""From uint8 pixels to what a network takes, on the CPU: one look-up a value instead of three passes over memory."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fastscnn.data.transforms.normalize import normalize
+from fastscnn.kernels.cpu.numba_utils import compiled, parallel
+
+BAND = 64
+"""Rows that one thread takes at a time."""
+
+
+def normalized(images: npt.NDArray[np.uint8], out: Tensor) -> Tensor:
+    """`fastscnn.data.transforms.normalize.normalize` to the bit, from the layout of image files into a kept buffer.
+
+    Args:
+        images: RGB, uint8 [B, H, W, 3].
+        out: float32 [B, 3, H, W], contiguous or channels_last; is filled and returned.
+    """
+    table = normalize(torch.arange(256).expand(1, 3, 1, 256).to(torch.uint8))[0, :, 0].numpy()
+    images = np.ascontiguousarray(images)
+    count, height = images.shape[:2]
+    planar = out.is_contiguous()
+    target = out.numpy() if planar else out.permute(0, 2, 3, 1).numpy()
+
+    def fill(band: tuple[int, int, int]) -> None:
+        image, start, stop = band
+        if planar:
+            _planes(images[image, start:stop], table, target[image, :, start:stop])
+        else:
+            _pixels(images[image, start:stop], table, target[image, start:stop])
+
+    parallel(fill, [(i, y, min(y + BAND, height)) for i in range(count) for y in range(0, height, BAND)])
+    return out
+
+
+@compiled
+def _planes(image: Any, table: Any, out: Any) -> None:
+    """uint8 [H, W, 3] to float32 [3, H, W]."""
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            for c in range(3):
+                out[c, y, x] = table[c, image[y, x, c]]
+
+
+@compiled
+def _pixels(image: Any, table: Any, out: Any) -> None:
+    """uint8 [H, W, 3] to float32 [H, W, 3]."""
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            for c in range(3):
+                out[y, x, c] = table[c, image[y, x, c]]

@@ -1,0 +1,266 @@
+"""Fused upsampling to labels and to probabilities on a CPU: no full-size logits are ever built.
+
+The output is made tile by tile: the columns of a tile are interpolated once for each pair of logit rows, and each
+output row of the tile is then one blend of two short rows for each class. Everything that the inner loops touch stays
+in the first caches, and they run over contiguous memory, so that they vectorise at any scale.
+"""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fastscnn.kernels.cpu.numba_utils import HALF, LOG2_E, ONE, SMALLEST, ZERO, compiled, exp2, parallel, stream_product
+
+Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
+Rows = tuple[Indices, Indices, Floats]
+"""Of each output row: the logit rows above and below, and the share of the one below."""
+Columns = tuple[Indices, Indices, Floats, int]
+"""The same of each output column, and the whole scale between them; 0 where it is not whole."""
+
+TILE = 1024
+"""Columns of a tile: its rows of 19 classes stay in the second cache, and a row of output is written in one go."""
+LABEL_TILE = 512
+"""The same for the labels: the fewer columns, the fewer classes can win in them."""
+MOST_POWERS = 100
+"""How far below the highest logit of its place one may lie, in powers of two, for the blends to stay in float32."""
+
+
+def source_positions(size: int, target: int) -> Rows:
+    """Where the `target` outputs along one side lie among `size` inputs, half-pixel centres, as torch computes it.
+
+    Returns:
+        The neighbours before and after, and the share of the one after; float32, from 0 to 1.
+    """
+    scale = np.float32(size) / np.float32(target)
+    source = np.maximum(scale * (np.arange(target, dtype=np.float32) + HALF) - HALF, ZERO)
+    before = np.minimum(source.astype(np.int64), size - 1)
+    after = np.minimum(before + 1, size - 1)
+    return before, after, (source - before.astype(np.float32)).astype(np.float32)
+
+
+@compiled
+def _expand(
+    logits: Floats, row: int, c: int, start: int, stop: int, columns: Columns, line: Floats, out: Floats
+) -> None:
+    """One class of one row of the logits, float32 [C, h, w], at the output columns from start to stop; into out[c].
+
+    At a whole scale the outputs are computed phase by phase, each from neighbours that lie side by side.
+    """
+    before, after, share, scale = columns
+    width = logits.shape[2]
+    if scale == 0:
+        for x in range(start, stop):
+            left, right = logits[c, row, before[x]], logits[c, row, after[x]]
+            out[c, x - start] = left + share[x] * (right - left)
+        return
+    origin, count = start // scale, (stop - start) // scale
+    for k in range(count + 2):
+        line[k] = logits[c, row, min(max(origin + k - 1, 0), width - 1)]
+    for phase in range(scale):
+        offset = (phase + HALF) / np.float32(scale) - HALF
+        first = 0 if offset < 0 else 1
+        right_share = np.float32(offset + ONE if offset < 0 else offset)
+        left_share = ONE - right_share
+        for k in range(count):
+            out[c, k * scale + phase] = left_share * line[k + first] + right_share * line[k + first + 1]
+
+
+@compiled
+def _candidates(logits: Floats, above: int, below: int, left: int, right: int, found: Indices) -> int:
+    """Classes that can win between two rows and two columns of the logits, ascending; returns how many.
+
+    A blend lies between the values that it blends: a class whose highest is below another's lowest never wins.
+    """
+    floor = np.float32(-np.inf)
+    classes = logits.shape[0]
+    for c in range(classes):
+        lowest = np.float32(np.inf)
+        for x in range(left, right + 1):
+            lowest = min(lowest, min(logits[c, above, x], logits[c, below, x]))
+        floor = max(floor, lowest)
+    count = 0
+    for c in range(classes):
+        highest = np.float32(-np.inf)
+        for x in range(left, right + 1):
+            highest = max(highest, max(logits[c, above, x], logits[c, below, x]))
+        if highest >= floor:
+            found[count] = c
+            count += 1
+    return count
+
+
+@compiled
+def _labels(logits: Floats, rows: Rows, columns: Columns, first: int, last: int, out: Any) -> None:
+    """Output rows from first to last of one image: float32 [C, h, w] to uint8 [H, W]."""
+    classes = logits.shape[0]
+    above, below, low = rows
+    width = out.shape[1]
+    tile = LABEL_TILE if columns[3] == 0 else LABEL_TILE // columns[3] * columns[3]
+    line = np.empty(LABEL_TILE + 2, np.float32)
+    upper = np.empty((classes, LABEL_TILE), np.float32)
+    lower = np.empty((classes, LABEL_TILE), np.float32)
+    in_upper = np.full(classes, -1)
+    in_lower = np.full(classes, -1)
+    found = np.empty(classes, np.int64)
+    highest = np.empty(LABEL_TILE, np.float32)
+    label = np.empty(LABEL_TILE, np.int32)
+    for start in range(0, width, tile):
+        stop = min(start + tile, width)
+        span = stop - start
+        in_upper[:] = -1
+        in_lower[:] = -1
+        count, upper_row, lower_row = 0, -1, -1
+        for y in range(first, last):
+            if above[y] != upper_row or below[y] != lower_row:
+                if above[y] == lower_row:
+                    upper, lower = lower, upper
+                    in_upper, in_lower = in_lower, in_upper
+                upper_row, lower_row = above[y], below[y]
+                count = _candidates(logits, upper_row, lower_row, columns[0][start], columns[1][stop - 1], found)
+                for i in range(count):
+                    c = found[i]
+                    if in_upper[c] != upper_row:
+                        _expand(logits, upper_row, c, start, stop, columns, line, upper)
+                        in_upper[c] = upper_row
+                    if in_lower[c] != lower_row:
+                        _expand(logits, lower_row, c, start, stop, columns, line, lower)
+                        in_lower[c] = lower_row
+            share_low = low[y]
+            share_high = ONE - share_low
+            c = found[0]
+            for x in range(span):
+                highest[x] = share_high * upper[c, x] + share_low * lower[c, x]
+                label[x] = c
+            # Two classes at a time and without a branch: one at a time compiles to masked stores, four times slower.
+            for i in range(1, count - 1, 2):
+                c, d = found[i], found[i + 1]
+                for x in range(span):
+                    value = share_high * upper[c, x] + share_low * lower[c, x]
+                    other = share_high * upper[d, x] + share_low * lower[d, x]
+                    larger = max(value, other)
+                    index = np.int32(d) if other > value else np.int32(c)
+                    label[x] = max(label[x], index if larger > highest[x] else np.int32(0))
+                    highest[x] = max(larger, highest[x])
+            if count % 2 == 0:
+                c = found[count - 1]
+                for x in range(span):
+                    value = share_high * upper[c, x] + share_low * lower[c, x]
+                    label[x] = max(label[x], np.int32(c) if value > highest[x] else np.int32(0))
+            for x in range(span):
+                out[y, start + x] = label[x]
+
+
+@compiled
+def _probabilities(
+    powers: Floats, rows: Rows, columns: Columns, first: int, last: int, out: Floats, exact: bool, aligned: bool
+) -> None:
+    """Output rows from first to last of one image: float32 [C, h, w] to float32 [C, H, W].
+
+    Args:
+        powers: Logits in powers of two, less the highest at their place, so that none of the blends is above 0.
+        rows: Of the output rows.
+        columns: Of the output columns.
+        first: The first output row.
+        last: The one after the last.
+        out: Receives the probabilities.
+        exact: Whether the highest blend is subtracted as well, because blends may lie further below 0 than float32
+            has exponents.
+        aligned: Whether each of its rows begins at a multiple of 32 bytes.
+    """
+    classes = powers.shape[0]
+    above, below, low = rows
+    height, width = out.shape[1:]
+    tile = TILE if columns[3] == 0 else TILE // columns[3] * columns[3]
+    line = np.empty(TILE + 2, np.float32)
+    upper = np.empty((classes, TILE), np.float32)
+    lower = np.empty((classes, TILE), np.float32)
+    value = np.empty((classes, TILE), np.float32)
+    highest = np.empty(TILE, np.float32)
+    total = np.empty(TILE, np.float32)
+    for start in range(0, width, tile):
+        stop = min(start + tile, width)
+        span = stop - start
+        upper_row, lower_row = -1, -1
+        for y in range(first, last):
+            if above[y] != upper_row:
+                if above[y] == lower_row:
+                    upper, lower = lower, upper
+                    upper_row, lower_row = lower_row, -1
+                else:
+                    for c in range(classes):
+                        _expand(powers, above[y], c, start, stop, columns, line, upper)
+                    upper_row = above[y]
+            if below[y] != lower_row:
+                for c in range(classes):
+                    _expand(powers, below[y], c, start, stop, columns, line, lower)
+                lower_row = below[y]
+            share_low = low[y]
+            share_high = ONE - share_low
+            total[:] = 0
+            if exact:
+                highest[:] = -np.inf
+                for c in range(classes):
+                    for x in range(span):
+                        highest[x] = max(highest[x], share_high * upper[c, x] + share_low * lower[c, x])
+            for c in range(classes):
+                for x in range(span):
+                    power = share_high * upper[c, x] + share_low * lower[c, x]
+                    if exact:
+                        power = max(power - highest[x], SMALLEST)
+                    value[c, x] = exp2(power)
+                    total[x] += value[c, x]
+            for x in range(span):
+                total[x] = ONE / total[x]
+            eights = span // 8 if aligned else 0
+            for c in range(classes):
+                stream_product(  # type: ignore[call-arg]
+                    value.ctypes.data + c * TILE * 4,
+                    total.ctypes.data,
+                    out.ctypes.data + ((c * height + y) * width + start) * 4,
+                    eights,
+                )
+                for x in range(eights * 8, span):
+                    out[c, y, start + x] = value[c, x] * total[x]
+
+
+def applies(logits: Tensor) -> bool:
+    """Whether the kernels can take these: float32 or bfloat16 on the CPU, finite, without a gradient."""
+    return (
+        logits.device.type == "cpu"
+        and logits.dtype in (torch.float32, torch.bfloat16)
+        and not (logits.requires_grad and torch.is_grad_enabled())
+        and bool(torch.isfinite(logits.sum(dtype=torch.float32)))
+    )
+
+
+def upsample_labels(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """See `fastscnn.kernels.upsample_labels`; where `applies`."""
+    out = torch.empty(len(logits), *size, dtype=torch.uint8)
+    _run(_labels, logits.detach().float(), size, out)
+    return out
+
+
+def upsample_probabilities(logits: Tensor, size: tuple[int, int], out: Tensor) -> Tensor:
+    """See `fastscnn.kernels.upsample_probabilities`; where `applies` and out is a contiguous float32 CPU tensor."""
+    logits = logits.detach().float()
+    powers = (logits - logits.amax(1, keepdim=True)) * float(LOG2_E)
+    aligned = out.data_ptr() % 32 == 0 and size[1] % 8 == 0
+    _run(_probabilities, powers, size, out, bool(powers.amin() < -MOST_POWERS), aligned)
+    return out
+
+
+def _run(kernel: Any, logits: Tensor, size: tuple[int, int], out: Tensor, *arguments: Any) -> None:
+    """Run a kernel over the images and bands of output rows, as many as there are threads."""
+    values, target = logits.contiguous().numpy(), out.numpy()
+    rows = source_positions(values.shape[2], size[0])
+    scale = size[1] // values.shape[3] if size[1] % values.shape[3] == 0 else 0
+    columns = (*source_positions(values.shape[3], size[1]), scale if scale <= TILE else 0)
+    bands = max(1, -(-torch.get_num_threads() // len(values)))
+    edges = np.linspace(0, size[0], bands + 1).astype(int).tolist()
+    jobs = [(image, first, last) for image in range(len(values)) for first, last in itertools.pairwise(edges)]
+    parallel(lambda job: kernel(values[job[0]], rows, columns, job[1], job[2], target[job[0]], *arguments), jobs)

@@ -1,0 +1,62 @@
+"""From a plain config to a network: the one list of the names that a config or a checkpoint may give."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from fastscnn.models.base import SegmentationNetwork
+from fastscnn.models.fast_scnn import FastSCNN
+from fastscnn.models.image_classifier import ImageClassifier
+from fastscnn.models.peers import PEERS, Peer, require_library
+from fastscnn.utils.errors import RequestError
+
+FAST_SCNN = "fast_scnn"
+MODELS = (FAST_SCNN, *PEERS)
+"""What `model.name` may be."""
+SETTINGS = ("in_channels", "activation", "skip", "dropout")
+PEER_SETTINGS = ("in_channels",)
+
+
+def check_model(model: Mapping[str, Any]) -> None:
+    """Check a `model` config: its name, and that the network of this name has each of the other settings.
+
+    Raises:
+        RequestError: The name is not in the list, a setting is of another model, or the library that a peer comes from
+            is not installed.
+    """
+    name = model["name"]
+    if name not in MODELS:
+        raise RequestError(f"model.name={name} is unknown: it is one of {', '.join(MODELS)}.")
+    for setting, value in model.items():
+        if setting not in ("name", *(SETTINGS if name == FAST_SCNN else PEER_SETTINGS)):
+            raise RequestError(
+                f"{setting}={value} is a choice of model={FAST_SCNN} alone, and this is {name}: leave {setting} out."
+                if setting in SETTINGS
+                else f"model.{setting}={value} is no setting of model={name}: leave it out."
+            )
+    if name != FAST_SCNN:
+        require_library(name)
+
+
+def build_network(model: Mapping[str, Any], num_classes: int) -> SegmentationNetwork:
+    """Build the network of a `model` config: `name`, and the arguments of its class.
+
+    Raises:
+        RequestError: As `check_model`.
+        ValueError: An argument is outside what it may be.
+    """
+    check_model(model)
+    arguments = {setting: value for setting, value in model.items() if setting != "name"}
+    build = FastSCNN if model["name"] == FAST_SCNN else partial(Peer, model["name"])
+    return build(num_classes=num_classes, **arguments)
+
+
+def build_classifier(model: Mapping[str, Any], num_classes: int) -> ImageClassifier:
+    """Build the image classifier that pre-trains the network of a `model` config.
+
+    Raises:
+        RequestError: The network has none.
+    """
+    if model["name"] != FAST_SCNN:
+        raise RequestError(f"model={model['name']} has no image classifier to pre-train: only {FAST_SCNN} has.")
+    return ImageClassifier(num_classes, **{key: model[key] for key in ("in_channels", "activation", "dropout")})

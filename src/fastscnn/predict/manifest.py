@@ -1,0 +1,203 @@
+"""What made the predictions of a folder, so that a second call goes on with its own and never mixes in others."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fastscnn.data.datasets.classes import ClassTable
+from fastscnn.utils.errors import RequestError
+from fastscnn.utils.files import disk_is_full, remove, replaced
+from fastscnn.utils.image_files import ImageFileError
+from fastscnn.utils.names import portable
+from fastscnn.utils.signals import Interrupted
+
+NAME = "predict.json"
+"""The manifest of a folder of predictions. What is older than it was made by something else."""
+
+
+class Input(NamedTuple):
+    """An input and what is made of it.
+
+    Attributes:
+        name: What tells it from all others of the folder, such as what its outputs are called.
+        path: Its file.
+        targets: What is made of it: files, or folders.
+    """
+
+    name: str
+    path: Path
+    targets: Sequence[Path]
+
+
+@dataclass
+class Outcome:
+    """How a prediction went.
+
+    Attributes:
+        done: Inputs that were predicted now.
+        there: Inputs that were there from before.
+        failed: Input to the reason why it failed.
+        stopped: Why all that was left was given up; None where it was not.
+    """
+
+    done: int = 0
+    there: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    stopped: str | None = None
+
+    def count(self, path: Path, error: Exception | None) -> bool:
+        """Count how one input went; returns whether there is any use in going on: not where the disk is full."""
+        if error is None:
+            self.done += 1
+            return True
+        self.failed[str(path)] = error.problem if isinstance(error, ImageFileError) else str(error)
+        if disk_is_full(error):
+            self.stopped = str(error)
+        return self.stopped is None
+
+
+@contextmanager
+def told_when_stopped(outcome: Outcome, left: int, *, overwrite: bool) -> Iterator[None]:
+    """Add to a Ctrl-C, or another signal that ends it, how far it got, and how to go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, Interrupted) as stop:
+        how = "the same command without overwrite=true" if overwrite else "the same command"
+        stop.add_note(f"{outcome.done} done; {how} goes on with the other {left - outcome.done}.")
+        raise
+
+
+class Note:
+    """What made the predictions of a folder: the checkpoint, the settings and the inputs.
+
+    Args:
+        output: The folder of predictions; made where there is none.
+        settings: What makes them. `checkpoint` only says where the weights were, `digest` what they are.
+        classes: What the labels mean; for whoever reads the predictions.
+        overwrite: Take over the folder, whatever is in it.
+
+    Attributes:
+        since: When these settings began here, nanoseconds; older files are not theirs.
+        folders: The input folders so far.
+        inputs: Each input's name to what its file was like when it was predicted: `path`, `size`, `mtime_ns`, `inode`.
+
+    Raises:
+        RequestError: The output holds predictions of another checkpoint or other settings.
+        WriteError: It cannot be written.
+    """
+
+    def __init__(self, output: Path, settings: Mapping[str, Any], classes: ClassTable, *, overwrite: bool) -> None:
+        self.output = output
+        self.path = output / NAME
+        before = {} if overwrite else _read(self.path)
+        for key, value in settings.items():
+            if before and key != "checkpoint" and before.get(key) != value:
+                what = "another checkpoint" if key == "digest" else f"{key}={before.get(key)}"
+                raise RequestError(
+                    f"output={output} holds predictions of {what}: name another folder, or set overwrite=true to "
+                    "make them anew."
+                )
+        self.folders: list[str] = before.get("folders", [])
+        self.inputs: dict[str, Any] = before.get("inputs", {})
+        table = [
+            {"train_id": train_id, "file_value": value, "name": name, "color": list(color)}
+            for train_id, (value, name, color) in enumerate(
+                zip(classes.file_values, classes.names, classes.colors, strict=True)
+            )
+        ]
+        self.content = before or {**settings, "folders": self.folders, "classes": table}
+        self.since = self.path.stat().st_mtime_ns if before else None
+        if not before:
+            self._write()
+            self.since = self.path.stat().st_mtime_ns
+
+    def add_folder(self, folder: Path) -> None:
+        """Add an input folder; the manifest keeps its time."""
+        self.folders.append(portable(folder.resolve()))
+        self.content["folders"] = self.folders
+        self._write()
+
+    def begin(self, inputs: Iterable[Input]) -> None:
+        """Record what the inputs are like now, before they are read, so that nothing is lost with a kill.
+
+        What was made of a file that is another by now is removed first: it would pass for the new one's.
+        """
+        changed = False
+        for each in inputs:
+            for target in each.targets:
+                if self.holds(target) and not self.has(target, each):
+                    remove(target)
+            now = _state(each.path)
+            if now is not None and self.inputs.get(portable(each.name)) != now:
+                self.inputs[portable(each.name)] = now
+                changed = True
+        if changed:
+            self.content["inputs"] = self.inputs
+            self._write()
+
+    def missing(self, each: Input) -> list[Path]:
+        """Those of its targets that are still to be made of an input as it is now."""
+        return [target for target in each.targets if not self.has(target, each)]
+
+    def holds(self, target: Path) -> bool:
+        """Whether there is a target that was made by these settings, of whatever input."""
+        try:
+            return target.stat().st_mtime_ns >= (self.since or 0)
+        except OSError:
+            return False
+
+    def has(self, target: Path, each: Input) -> bool:
+        """Whether a target was made by these settings, of an input as it is now: of its size, time and inode.
+
+        Manifests of earlier versions hold no inputs: there, the target must be newer than its input.
+        """
+        before, now = self.inputs.get(portable(each.name)), _state(each.path)
+        if now is None or not self.holds(target):
+            return False
+        return bool(before == now if before else target.stat().st_mtime_ns >= now["mtime_ns"])
+
+    def _write(self) -> None:
+        with replaced(self.path) as target:
+            target.write_text(json.dumps(self.content, indent=2) + "\n", encoding="utf-8")
+            if self.since is not None:
+                os.utime(target, ns=(self.since, self.since))
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a checkpoint: of its file, or of all files of its folder; of an OpenVINO file with its weights."""
+    total = hashlib.sha256()
+    beside = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path, *beside]:
+        if file.is_file():
+            total.update(file.read_bytes())
+    return total.hexdigest()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A manifest that is there; empty where there is none, or none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _state(path: Path) -> dict[str, Any] | None:
+    """What a file is like; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    where = portable(_resolved(path.parent) / path.name)
+    return {"path": where, "size": found.st_size, "mtime_ns": found.st_mtime_ns, "inode": found.st_ino}
+
+
+@lru_cache
+def _resolved(folder: Path) -> Path:
+    return folder.resolve()

@@ -1,0 +1,184 @@
+"""From run records to a comparison: a page, Markdown and CSV."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from fastscnn.reports import paper
+from fastscnn.reports.comparison import tables
+from fastscnn.reports.comparison.content import Comparison
+from fastscnn.reports.comparison.gallery import gallery
+from fastscnn.reports.comparison.groups import Group, default_baselines, group_key, group_runs
+from fastscnn.reports.comparison.page import write_page
+from fastscnn.reports.comparison.records import Evaluation, Run, read_all
+from fastscnn.reports.comparison.views import NUMERIC, group_labels, run_views
+from fastscnn.reports.comparison.write import markdown, run_csv, show
+from fastscnn.utils.errors import RequestError
+from fastscnn.utils.files import check_writable, write_text
+
+
+def compare(config: DictConfig) -> Path:
+    """Compare the runs of a composed `compare` config; returns the page.
+
+    Raises:
+        RequestError: There are no runs, or a filter or key that none of them has.
+    """
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    folders = [Path(folder).expanduser() for folder in _listed(plain["runs"])]
+    for folder in folders:
+        if not folder.is_dir():
+            raise RequestError(f"runs={folder} is no folder: set runs=DIR to one that holds runs, such as outputs.")
+    output = Path(plain["output"]).expanduser() if plain["output"] else folders[0] / "compare"
+    check_writable(output, "output")
+    runs, evaluations, warnings = read_all(folders)
+    if not runs:
+        where = ", ".join(map(str, folders))
+        raise RequestError(f"runs={where} holds no run: python src/train.py makes one, or set runs=DIR.")
+    if not isinstance(plain["gallery"], int) or plain["gallery"] < 0:
+        raise RequestError(f"gallery={plain['gallery']} is not a whole number of 0 or more: set gallery=N.")
+    chosen = filtered(runs, plain["filter"])
+    comparison, groups = build(chosen, evaluations, plain, warnings)
+    write_text(output / "comparison.md", markdown(comparison))
+    write_text(output / "comparison.csv", run_csv(chosen, groups))
+    write_page(comparison, output / "index.html")
+    show(comparison)
+    print(f"The page: {output / 'index.html'}")
+    return output / "index.html"
+
+
+def filtered(runs: Sequence[Run], wanted: Any) -> list[Run]:
+    """Runs whose keys have the wanted values; a list of values admits each of them. See `key_values` for the forms.
+
+    Raises:
+        RequestError: No run has the key, or none has the value.
+    """
+    left = list(runs)
+    for key, value in key_values("filter", wanted).items():
+        values = {str(item) for item in _listed(value)}
+        check_key("filter", str(key), runs)
+        here = sorted({run.values[key] for run in left if key in run.values})
+        left = [run for run in left if run.values.get(key) in values]
+        if not left:
+            raise RequestError(
+                f"filter={key}={','.join(sorted(values))} leaves no run: {key} is one of {', '.join(here) or 'none'}."
+            )
+    return left
+
+
+def key_values(setting: str, wanted: Any) -> dict[str, Any]:
+    """Keys with the values they are to have: from `{data:fine,seed:[0,1]}` or from `data=fine seed=0,1`.
+
+    Raises:
+        RequestError: It is none of these.
+    """
+    if isinstance(wanted, Mapping):
+        return {str(key): value for key, value in wanted.items()}
+    pairs = [pair.partition("=") for pair in str(wanted or "").split()]
+    if not all(key and equals for key, equals, _ in pairs):
+        raise RequestError(f"{setting}={wanted} is not KEY=VALUE pairs: write '{setting}=\"data=fine skip=keep\"'.")
+    return {key: value.split(",") if "," in value else value for key, _, value in pairs}
+
+
+def check_metric(metric: str, runs: Sequence[Run]) -> None:
+    """Check that some run has a metric, unless none has any.
+
+    Raises:
+        RequestError: None has; lists those there are.
+    """
+    there = {name for run in runs for name in run.record["metrics"].get("best", {})}
+    if there and metric not in there:
+        known = sorted(name for name in there if name.startswith(("val/", "test/")) and "/iou/" not in name)
+        raise RequestError(f"metric={metric} is in no run: use one of {', '.join(known)}.")
+
+
+def check_key(setting: str, key: str, runs: Sequence[Run]) -> None:
+    """Check that some run has a key.
+
+    Raises:
+        RequestError: None has; lists those there are.
+    """
+    known = {
+        name
+        for run in runs
+        for name in run.values
+        if not name.startswith(("choices.", "metrics.", "overrides.", "versions."))
+    }
+    if not any(key in run.values for run in runs):
+        near = difflib.get_close_matches(key, known, n=1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        raise RequestError(
+            f"{setting} names {key}, which no run has.{meant} Groups and settings are keys; comparison.csv lists all: "
+            f"{', '.join(sorted(known)[:20])}, ..."
+        )
+
+
+def build(
+    runs: Sequence[Run], evaluations: Sequence[Evaluation], settings: Mapping[str, Any], warnings: Sequence[str]
+) -> tuple[Comparison, list[Group]]:
+    """Everything that the comparison says of some runs, and the groups it found."""
+    metric = settings["metric"]
+    segmenting = [run for run in runs if run.choices.get("data") != "imagenet"]
+    by = settings["group_by"]
+    check_metric(metric, segmenting)
+    for key in by or ():
+        check_key("group_by", key, runs)
+    key_of = (lambda run: {key: run.values.get(key, "") for key in by}) if by else group_key
+    groups = group_runs(segmenting, key_of)
+    baselines = choose_baselines(groups, settings["baseline"], metric)
+    ordered = sorted(runs, key=lambda run: run.record.get("started") or "", reverse=True)
+    warnings = list(warnings)
+    columns, views = run_views(ordered, groups, group_labels(runs, groups, key_of), metric, warnings)
+    named = [(view.label, run) for view, run in zip(views, ordered, strict=True)]
+    plain = group_runs(segmenting) if by else groups
+    content = [
+        tables.seeds_table(groups, baselines, metric),
+        tables.table_8(plain),
+        tables.skip_table(plain, evaluations),
+        tables.table_7(plain, evaluations),
+        tables.table_4(plain),
+        tables.table_5(plain),
+        tables.imagenet_table(runs),
+    ]
+    count = f"{len(runs)} runs, {sum(run.finished for run in runs)} finished"
+    wanted = key_values("filter", settings["filter"])
+    only = " ".join(f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}" for k, v in wanted.items())
+    comparison = Comparison(
+        title="Runs compared",
+        subtitle=f"{count}{'; only ' if only else ''}{only}. {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
+        metric=metric,
+        columns=columns,
+        numeric=NUMERIC,
+        runs=views,
+        tables=content,
+        gallery=gallery([pair for pair in named if pair[1].finished], evaluations, settings["gallery"]),
+        paper_iou={f"paper: {name} (Cityscapes test)": dict(series) for name, series in paper.TABLE_5.items()},
+        warnings=warnings,
+    )
+    return comparison, groups
+
+
+def choose_baselines(groups: Sequence[Group], wanted: Any, metric: str) -> dict[str, Group]:
+    """The group that the others on the same data are compared with: by its label, by its keys, or the most default one.
+
+    Raises:
+        RequestError: None is meant, or several are.
+    """
+    if not wanted:
+        return default_baselines(groups, metric)
+    fits = [g for g in groups if g.label == wanted] or [g for g in groups if g.first.record["name"] == wanted]
+    if not fits and not (isinstance(wanted, str) and "=" not in wanted):
+        pairs = key_values("baseline", wanted)
+        fits = [g for g in groups if all(g.first.values.get(key) == str(value) for key, value in pairs.items())]
+    if len(fits) != 1:
+        labels = ", ".join(repr(group.label) for group in (fits or groups))
+        found = "several groups" if fits else "no group"
+        raise RequestError(f"baseline={wanted} is {found} of runs: name one of {labels}.")
+    return {fits[0].first.place: fits[0]}
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]

@@ -1,0 +1,65 @@
+"""A comparison as Markdown, as CSV and for a person at a terminal."""
+
+import csv
+import io
+from collections.abc import Container, Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from fastscnn.reports.comparison.content import Comparison, Table
+from fastscnn.reports.comparison.groups import Group
+from fastscnn.reports.comparison.records import Run
+from fastscnn.runs.identity import GROUPS
+
+
+def markdown(comparison: Comparison) -> str:
+    """The comparison as Markdown."""
+    lines = [f"# {comparison.title}", "", comparison.subtitle, ""]
+    for warning in comparison.warnings:
+        lines += [f"> {warning}", ""]
+    for table in comparison.tables:
+        lines += [f"## {table.title}", "", *markdown_table(table.columns, table.rows, table.numeric), ""]
+        lines += [table.note, ""] if table.note else []
+    numeric = frozenset(i for i, column in enumerate(comparison.columns) if column in comparison.numeric)
+    rows = [[view.cells.get(column, "") for column in comparison.columns] for view in comparison.runs]
+    runs = Table("All runs", comparison.columns, rows, numeric=numeric)
+    return "\n".join([*lines, f"## {runs.title}", "", *markdown_table(runs.columns, runs.rows, runs.numeric), ""])
+
+
+def run_csv(runs: Sequence[Run], groups: Sequence[Group]) -> str:
+    """One row for each run, one column for each key that any of them has."""
+    labels = {run.record["id"]: group.label for group in groups for run in group.runs.values()}
+    keys = list(dict.fromkeys(["id", "name", "group_label", "status", "seed", *GROUPS]))
+    keys += sorted({key for run in runs for key in run.values} - set(keys))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, keys, lineterminator="\n")
+    writer.writeheader()
+    for run in runs:
+        writer.writerow({**run.values, "group_label": labels.get(run.record["id"], "")})
+    return text.getvalue()
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numeric: Container[int] = ()) -> list[str]:
+    """Lines of a Markdown table; the columns at the places `numeric` are aligned to the right."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    rule = ["---:" if place in numeric else "---" for place in range(len(columns))]
+    return [line(columns), line(rule), *(line(row) for row in rows)]
+
+
+def show(comparison: Comparison) -> None:
+    """The first table, for a person at a terminal."""
+    console = Console()
+    first = comparison.tables[0]
+    shown = RichTable(title=first.title, title_justify="left", caption=comparison.subtitle, caption_justify="left")
+    compact = [place for place, column in enumerate(first.columns) if column not in ("data", "difference in test")]
+    for place in compact:
+        shown.add_column(first.columns[place], justify="right" if place in first.numeric else "left", overflow="fold")
+    for row in first.rows:
+        shown.add_row(*(row[place] for place in compact))
+    console.print(shown)
+    for warning in comparison.warnings:
+        console.print(f"warning: {warning}", highlight=False, soft_wrap=True, markup=False)

@@ -1,0 +1,153 @@
+"""What a W&B dashboard shows for the paper's questions: sections, panels and metrics, as data."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from fastscnn.data.datasets.classes import CITYSCAPES
+from fastscnn.runs.identity import GROUPS
+from fastscnn.runs.record import STEP
+
+EPOCH = "epoch"
+BEST = "val/miou.max"
+"""The summary of `val/miou`, of which the run declares the maximum."""
+PICTURES = "val/pictures/"
+LEARNING_RATE = "config.optimizer.lr"
+"""Where the W&B config holds the learning rate: the full config lies under its key `config`."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart.
+
+    Attributes:
+        kind: `curve` over `x`; `bars` of the summary; `scatter` of the summary over the config's key `x`; `pictures`.
+        metrics: What is shown: logged names; for bars and scatter names of the summary.
+    """
+
+    kind: Literal["curve", "bars", "scatter", "pictures"]
+    title: str
+    metrics: tuple[str, ...]
+    x: str = STEP
+
+
+@dataclass(frozen=True)
+class Section:
+    """One question and the panels that answer it.
+
+    Attributes:
+        compared: Keys of the W&B config that the question is about, the data among them: runs on other data are
+            never averaged. None of them: each run stands for itself.
+    """
+
+    title: str
+    question: str
+    compared: tuple[str, ...]
+    panels: tuple[Panel, ...]
+
+    @property
+    def fixed(self) -> dict[str, str]:
+        """The paper's choices, group to option, that every run has that is compared here."""
+        return {group: option for group, option in GROUPS.items() if self.compared and group not in self.compared}
+
+
+def sections(pictures: Sequence[str] = ()) -> list[Section]:
+    """The dashboard from top to bottom.
+
+    Args:
+        pictures: Names under `val/pictures/` that the project's runs have logged.
+    """
+    curves = (
+        Panel("curve", "val/miou over steps", ("val/miou",)),
+        Panel("curve", "val/miou over epochs", ("val/miou",), x=EPOCH),
+    )
+    best = Panel("bars", "best val/miou", (BEST,))
+    return [
+        Section(
+            "Coarse labels and ImageNet pre-training",
+            "Table 8 and Figure 4: do they raise the accuracy? A bar is the best val/miou, the mean over the seeds.",
+            ("data", "pretrain"),
+            (best, *curves),
+        ),
+        Section(
+            "The skip connection",
+            "Section 3.2: what does the high-resolution branch contribute? Here both networks are trained as they are; "
+            "eval.py checkpoint=FILE skip=zero takes it from a trained one, as the paper does.",
+            ("data", "skip"),
+            (best, *curves),
+        ),
+        Section(
+            "ReLU and ReLU6",
+            "Section 3.1: which trains faster, which ends higher?",
+            ("data", "activation"),
+            (best, *curves),
+        ),
+        Section(
+            "Input resolution",
+            "Table 7: what does a half and a quarter of the resolution cost?",
+            ("data", "resolution"),
+            (best, *curves),
+        ),
+        Section(
+            "Seeds",
+            "How far is one run from the next? Smaller differences than these are no finding.",
+            ("data", "seed"),
+            (best, curves[0]),
+        ),
+        Section(
+            "Learning rate",
+            "Section 3.1: is 0.045 right? One point for each run.",
+            (),
+            (Panel("scatter", "best val/miou over learning rate", (BEST,), x=LEARNING_RATE),),
+        ),
+        Section(
+            "Classes",
+            "Table 5: the IoU of every class and category in the last validation.",
+            ("data",),
+            (
+                Panel("bars", "IoU of every class", tuple(f"val/iou/{name}" for name in CITYSCAPES.names)),
+                Panel(
+                    "bars",
+                    "IoU of every category",
+                    tuple(f"val/category_iou/{name}" for name in CITYSCAPES.category_names),
+                ),
+                Panel("curve", "val/category_miou", ("val/category_miou",)),
+                Panel("curve", "val/accuracy", ("val/accuracy",)),
+            ),
+        ),
+        Section(
+            "Training",
+            "Does it go as it should?",
+            (),
+            (Panel("curve", "train/loss", ("train/loss",)), Panel("curve", "train/lr", ("train/lr",)), *curves),
+        ),
+        Section(
+            "Pictures",
+            "Validation frames: input, truth, prediction.",
+            (),
+            (Panel("pictures", "frames over steps", tuple(pictures)),),
+        ),
+    ]
+
+
+def outline(shown: Sequence[Section]) -> Iterator[str]:
+    """Lines that tell a person what the dashboard holds."""
+    yield f"Workspace: every section; runs grouped by {', '.join(GROUPS)}"
+    yield "Report: every section; runs grouped and chosen as each question needs"
+    for section in shown:
+        yield ""
+        yield section.title
+        yield f"  {section.question}"
+        if section.compared:
+            yield f"  report: grouped by {', '.join(section.compared)}; only runs with " + ", ".join(
+                f"{group}={option}" for group, option in section.fixed.items()
+            )
+        for panel in section.panels:
+            yield f"  - {panel.kind}: {panel.title} ({_described(panel)})"
+
+
+def _described(panel: Panel) -> str:
+    if panel.kind == "pictures":
+        return ", ".join(panel.metrics) or f"{PICTURES}NAME, for each name that the project's runs have"
+    shown = f"{panel.metrics[0]} to {panel.metrics[-1]}" if len(panel.metrics) > 3 else ", ".join(panel.metrics)
+    return f"{shown} over {panel.x}" if panel.kind in ("curve", "scatter") else shown

@@ -1,0 +1,172 @@
+"""The dashboard as W&B's objects, and saving them: a workspace to explore in, a report with the answers."""
+
+import itertools
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fastscnn.reports.wandb.dashboard import BEST, PICTURES, Panel, Section, sections
+from fastscnn.runs.identity import GROUPS
+from fastscnn.runs.tracking import ENVIRONMENT
+from fastscnn.utils.errors import RequestError
+
+if TYPE_CHECKING:
+    from wandb_workspaces.reports.v2 import Report
+    from wandb_workspaces.workspaces import Workspace
+
+TITLE = "Fast-SCNN: the paper's questions"
+VIEW = "fastscnn"
+"""The workspace's name in its address (`?nw=fastscnn`), by which the next call finds it."""
+COLUMNS = 3
+BARS = 200
+RUNS_LOOKED_AT = 20
+"""How many of the latest runs are asked for the names of their pictures."""
+
+
+def workspace(entity: str, project: str, shown: Sequence[Section]) -> "Workspace":
+    """The workspace, not saved: its runs are grouped by every choice, so that a line is what one recipe gives."""
+    from wandb_workspaces import workspaces as ws
+
+    return ws.Workspace(
+        entity=entity,
+        project=project,
+        name=TITLE,
+        sections=[
+            ws.Section(
+                name=section.title,
+                panels=[_panel(panel) for panel in section.panels],
+                is_open=place == 0,
+                layout_settings=ws.SectionLayoutSettings(columns=COLUMNS, rows=-(-len(section.panels) // COLUMNS)),
+            )
+            for place, section in enumerate(shown)
+        ],
+        runset_settings=ws.RunsetSettings(
+            groupby=[ws.Config(group) for group in GROUPS],
+            pinned_columns=[
+                "run:displayName",
+                "run:state",
+                *(f"config:{key}.value" for key in (*GROUPS, "experiment", "seed")),
+                f"summary:{BEST}",
+            ],
+        ),
+    )
+
+
+def report(entity: str, project: str, shown: Sequence[Section]) -> "Report":
+    """The report, not saved: for each question the runs that differ in nothing else."""
+    from wandb_workspaces import expr
+    from wandb_workspaces.reports import v2 as wr
+
+    blocks: list[Any] = [wr.TableOfContents()]
+    for section in shown:
+        runs = wr.Runset(
+            name=section.title,
+            groupby=[f"config.{key}" for key in section.compared],
+            filters=[expr.Config(group) == option for group, option in section.fixed.items()],
+        )
+        panels = [_panel(panel) for panel in section.panels]
+        for place, panel in enumerate(panels):
+            row, column = divmod(place, COLUMNS)
+            panel.layout = wr.Layout(x=8 * column, y=8 * row, w=8, h=8)
+        blocks += [wr.H1(section.title), wr.P(section.question), wr.PanelGrid(runsets=[runs], panels=panels)]
+    return wr.Report(
+        entity=entity,
+        project=project,
+        title=TITLE,
+        description="Written by src/dashboard.py, which overwrites it when it is called again.",
+        blocks=blocks,
+        width="fluid",
+    )
+
+
+def save(entity: str | None, project: str) -> tuple[str, str]:
+    """Create both in a W&B project, or update what an earlier call created.
+
+    Args:
+        entity: A user or team; None for the key's default.
+        project: A project that has been trained into.
+
+    Returns:
+        The addresses of the workspace and of the report.
+
+    Raises:
+        RequestError: The library or a key is missing, or W&B does not know the project or cannot be reached.
+    """
+    for variable, value in ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
+    import wandb
+
+    try:
+        import wandb_workspaces  # noqa: F401
+    except ImportError:
+        raise RequestError("A dashboard needs another package: pip install wandb-workspaces.") from None
+    try:
+        return _save(entity, project)
+    except wandb.errors.Error as error:
+        cause = str(error).partition("\n")[0].rstrip(".")
+        raise RequestError(f"W&B: {cause}. Check the key (wandb login), entity, project and the network.") from None
+
+
+def _save(entity: str | None, project: str) -> tuple[str, str]:
+    api = _api()
+    entity = entity or api.default_entity
+    if project not in {known.name for known in api.projects(entity)}:
+        raise RequestError(
+            f"project={project}: {entity} has no such W&B project. Train into it first, or set entity= and project=."
+        )
+    shown = sections(_picture_names(api.runs(f"{entity}/{project}", per_page=RUNS_LOOKED_AT)))
+    view = workspace(entity, project, shown)
+    view._internal_name = f"nw-{VIEW}-v"  # without it a name is drawn, and the next call cannot find it
+    view._internal_id = _view_id(entity, project)
+    view.save()
+    text = report(entity, project, shown)
+    text.id = next((known.id for known in api.reports(f"{entity}/{project}") if known.display_name == TITLE), "")
+    text.save()
+    return view.url, text.url
+
+
+def _api() -> Any:
+    import wandb
+
+    mode = wandb.setup().settings.mode
+    if mode not in ("online", "run"):
+        raise RequestError(
+            f"WANDB_MODE={mode}: a dashboard is kept on the server. Unset WANDB_MODE, or set dry_run=true."
+        )
+    if not wandb.login(prompt=False, verify=False):
+        raise RequestError(
+            "A dashboard needs a W&B key: wandb login stores one, or set WANDB_API_KEY, or dry_run=true."
+        )
+    return wandb.Api()
+
+
+def _view_id(entity: str, project: str) -> str:
+    """W&B's id of the workspace that an earlier call saved; empty where there is none."""
+    from wandb_workspaces import workspaces as ws
+
+    try:
+        return str(ws.Workspace.from_url(f"/{entity}/{project}?nw={VIEW}")._internal_id)
+    except ValueError as error:
+        if "not found" in str(error):
+            return ""
+        raise
+
+
+def _picture_names(runs: Iterable[Any]) -> list[str]:
+    latest = itertools.islice(runs, RUNS_LOOKED_AT)
+    return sorted({name for run in latest for name in run.summary.keys() if name.startswith(PICTURES)})  # noqa: SIM118
+
+
+def _panel(panel: Panel) -> Any:
+    from wandb_workspaces.reports import v2 as wr
+
+    groups: dict[str, Any] = {"groupby_aggfunc": "mean", "groupby_rangefunc": "minmax"}
+    metrics = list(panel.metrics)
+    if panel.kind == "curve":
+        return wr.LinePlot(title=panel.title, x=panel.x, y=metrics, **groups)
+    if panel.kind == "bars":
+        return wr.BarPlot(title=panel.title, metrics=metrics, max_bars_to_show=BARS, **groups)
+    if panel.kind == "scatter":
+        (metric,) = metrics
+        return wr.ScatterPlot(title=panel.title, x=wr.Config(panel.x), y=wr.SummaryMetric(metric), log_x=True)
+    return wr.MediaBrowser(title=panel.title, media_keys=metrics, grid_x_axis="step", grid_y_axis="run")

@@ -1,0 +1,50 @@
+"""What a run takes of its machine: accelerator, precision, and silence about it."""
+
+import logging
+import warnings
+
+import torch
+
+from fastscnn.utils.errors import RequestError
+
+
+def choose_accelerator(accelerator: str, devices: int = 1) -> str:
+    """Lightning's accelerator flag; `auto` is a CUDA GPU where there is one, else the CPU.
+
+    Not Apple's GPU, whose adaptive pooling refuses bins that do not divide the map; it can be asked for (`mps`).
+
+    Raises:
+        RequestError: There is no GPU, or there are fewer than asked for.
+    """
+    if accelerator == "auto":
+        accelerator = "gpu" if torch.cuda.is_available() else "cpu"
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise RequestError(f"trainer.accelerator={accelerator}, but there is no GPU here: leave it out, or set cpu.")
+    if accelerator in ("gpu", "cuda") and devices > torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise RequestError(f"trainer.devices={devices}, but there are {found} GPUs here: set trainer.devices={found}.")
+    return accelerator
+
+
+def choose_precision(precision: str, accelerator: str) -> str:
+    """Lightning's precision flag; `auto` is bf16-mixed on a GPU that has it in hardware, else 32-true."""
+    if precision != "auto":
+        return precision
+    on_gpu = accelerator in ("gpu", "cuda")
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+
+
+def quiet() -> None:
+    """Keep Lightning's remarks on hardware and worker counts off the screen; warnings of substance stay."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for message in (
+        ".*does not have many workers.*",
+        ".*The number of training batches.*",
+        ".*Checkpoint directory.*exists and is not empty.*",
+        ".*Detected call of `lr_scheduler.step.*",
+        ".*isinstance.treespec, LeafSpec.*",
+        ".*`trainer.fit.` was called without.*",
+        ".*recommended to use `self.log.*sync_dist=True.*",  # what we log is the same on every device already
+    ):
+        warnings.filterwarnings("ignore", message)

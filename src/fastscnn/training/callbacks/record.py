@@ -1,0 +1,212 @@
+"""Callbacks that keep the run's record and its checkpoints."""
+
+import random
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_only
+
+from fastscnn.runs.record import BEST, LAST, RunRecord
+from fastscnn.training.loss_monitor import NonFiniteLoss
+from fastscnn.training.tally import Tally
+from fastscnn.training.task import Task
+
+FRAMES = "train/frames/"
+"""What the names begin with that say how many frames of each source were trained on."""
+
+
+def best_checkpoint(folder: Path, monitor: str) -> ModelCheckpoint:
+    """`best.ckpt` in the run's folder: of the end of the validation with the highest `monitor`."""
+    return FolderCheckpoint(
+        dirpath=folder / BEST.parent,
+        filename=BEST.stem,
+        monitor=monitor,
+        mode="max",
+        save_on_train_epoch_end=False,
+        enable_version_counter=False,
+        auto_insert_metric_name=False,
+    )
+
+
+def best_checkpoints(trainer: pl.Trainer) -> list[ModelCheckpoint]:
+    """The callbacks that keep a best checkpoint; `best_model_path` is the same on every device of a run."""
+    return [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor]
+
+
+class FolderCheckpoint(ModelCheckpoint):
+    """Lightning's, which goes on also where the run's folder is no longer where it was: in a copy, on another disk."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state with its files in the folder as it is now."""
+
+        def here(path: str) -> str:
+            return str(Path(self.dirpath or "") / Path(path).name) if path else path
+
+        paths = {key: here(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        scores = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(state_dict | paths | {"best_k_models": scores, "dirpath": self.dirpath})
+
+
+class StepSeed(pl.Callback):
+    """Draw what a step draws, such as its dropout, from (seed, epoch, batch) alone, on each device its own.
+
+    A run that goes on, wherever it stopped, draws the same. Python's and NumPy's generators too, which a data set or
+    network of the user's own may draw from.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed the step; what it takes to make the iterator of an epoch differs where a run goes on."""
+        self._seed(trainer, batch_idx + 1)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Seed the validation, which begins anew where it was stopped."""
+        self._seed(trainer, 0)
+
+    def _seed(self, trainer: pl.Trainer, place: int) -> None:
+        sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, place, trainer.global_rank])
+        first, second = (int(word) for word in sequence.generate_state(2, np.uint64))
+        torch.manual_seed(first)
+        np.random.seed(second % 2**32)
+        random.seed(second)
+
+
+class FiniteWeights(pl.Callback):
+    """Stop before weights or batch statistics that are not finite could be evaluated or saved."""
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at every tensor."""
+        self.check(pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at every tensor; the checkpoint callbacks come after this one."""
+        self.check(pl_module)
+
+    @staticmethod
+    def check(module: pl.LightningModule) -> None:
+        """Raise `NonFiniteLoss` where a tensor is not finite."""
+        if isinstance(module, Task):
+            module.losses.read()  # which can name the step and the frames
+        tensors = module.state_dict()
+        finite = torch.stack([torch.isfinite(tensor).all() for tensor in tensors.values()]).tolist()
+        for name, is_finite in zip(tensors, finite, strict=True):
+            if not is_finite:
+                raise NonFiniteLoss(
+                    f"{name} is not finite after step {module.global_step}: lower optimizer.lr; the checkpoints of the "
+                    "epochs before are kept"
+                )
+
+
+class FramesSeen(pl.Callback):
+    """Log how many frames of each source were trained on since the run began, over all devices: `train/frames/fine`.
+
+    Attributes:
+        seen: How many, by source such as `fine` and `coarse`; saved in every checkpoint.
+    """
+
+    def __init__(self, sources: Iterable[str]) -> None:
+        self.seen = Tally(sources)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count this device's frames."""
+        self.seen.add(batch["source"])
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add up the devices, and log."""
+        total = self.seen.gather(trainer)
+        pl_module.log_dict({FRAMES + source: float(count) for source, count in total.items()})
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Save the counts of all devices, also within an epoch."""
+        checkpoint["callbacks"][self.state_key] = self.seen.gather(trainer)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the counts of a checkpoint."""
+        self.seen.total |= state_dict
+
+
+class KeepRecord(pl.Callback):
+    """Keep the metrics of `run.json` true, after each validation and each epoch.
+
+    `metrics.last` holds the latest value of each training and validation metric, `metrics.best` all those of the
+    validation with the highest `monitor`, and what the test of its checkpoint gave.
+    """
+
+    def __init__(self, record: RunRecord) -> None:
+        self.record = record
+        self._training: dict[str, float] = {}
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Save the metrics of this moment, and those of the latest step."""
+        latest = self._measured(trainer)
+        checkpoint["callbacks"][self.state_key] = {**self.record.data["metrics"], "training": latest}
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on from the metrics of a checkpoint; what was recorded after it is going to be measured again."""
+        if trainer.state.fn == TrainerFn.FITTING and (state := checkpoint["callbacks"].get(self.state_key)):
+            self._training = state.get("training", {})
+            then = {name: state[name] for name in ("best", "last")}
+            best = self.record.data["metrics"]["best"]
+            tests = {name: value for name, value in best.items() if name.startswith("test/")}
+            self.record.update(metrics=then | {"best": then["best"] | tests})
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Record the validation's metrics."""
+        if trainer.sanity_checking:
+            return
+        assert isinstance(pl_module, Task)
+        measured = self._measured(trainer)
+        training = {name: value for name, value in measured.items() if not name.startswith(FRAMES)}
+        last = training | pl_module.scores["val"].named("val")  # the frames are still those of the epoch before
+        best = self.record.data["metrics"]["best"]
+        if last[pl_module.monitor] > best.get(pl_module.monitor, float("-inf")):
+            best = last
+        self.record.update(metrics={"best": best, "last": last})
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Record the training metrics and which checkpoints there are."""
+        metrics, training = self.record.data["metrics"], self._measured(trainer)
+        frames = {name: value for name, value in training.items() if name.startswith(FRAMES)}
+        is_best = metrics["best"].get("step") == training["step"]
+        best = metrics["best"] | frames if is_best else metrics["best"]
+        self.record.update(metrics={"best": best, "last": metrics["last"] | training})
+
+    @rank_zero_only
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Record the test metrics of the best checkpoint."""
+        assert isinstance(pl_module, Task)
+        metrics = self.record.data["metrics"]
+        test = pl_module.scores["test"].named("test")
+        self.record.update(metrics=metrics | {"best": metrics["best"] | test})
+
+    def _measured(self, trainer: pl.Trainer) -> dict[str, float]:
+        """The training metrics of the latest step; of the one before the run was stopped, where none came since."""
+        now = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
+        self._training = self._training | now
+        return self._training | {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+
+
+def record_checkpoints(record: RunRecord) -> None:
+    """Record which checkpoints there are."""
+    there = {path.stem: str(path) for path in (BEST, LAST) if (record.folder / path).exists()}
+    record.update(checkpoints={"best": None, "last": None, **there})
