@@ -18,9 +18,14 @@ import pytest
 POLL = 2.0
 """Seconds between two looks."""
 PR_SET_PDEATHSIG = 1
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+"""Signals that tests send, and which must not be ignored from the start, as in a shell's background or under nohup."""
 
 
 def pytest_configure(config):
+    for number in (getattr(signal, name) for name in SIGNALS if hasattr(signal, name)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     if hasattr(config, "workerinput"):
         if sys.platform == "linux":
             prctl = ctypes.CDLL(None).prctl

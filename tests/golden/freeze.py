@@ -65,11 +65,11 @@ def against(commit: str) -> int:
     """Compare this checkout with a commit, to the bit; returns the number of differences."""
     with tempfile.TemporaryDirectory() as name:
         other = Path(name, "other")
-        subprocess.run(["git", "worktree", "add", "--detach", str(other), commit], cwd=ROOT, check=True)
+        subprocess.run(["git", "worktree", "add", "--detach", str(other), commit], cwd=ROOT, check=True, timeout=60)
         try:
             then = observed(other, Path(name, "then"))
         finally:
-            subprocess.run(["git", "worktree", "remove", "--force", str(other)], cwd=ROOT, check=True)
+            subprocess.run(["git", "worktree", "remove", "--force", str(other)], cwd=ROOT, check=True, timeout=60)
         now = observed(ROOT, Path(name, "now"))
         renamed = json.loads((GOLDEN / "renamed.json").read_text(encoding="utf-8"))["tensors"]
         wrong = []

@@ -42,7 +42,7 @@ def start(*arguments, cwd, **environment):
 def wait_for(condition, process):
     started = time.monotonic()
     while not (found := condition()):
-        assert process.poll() is None, process.communicate()[1]
+        assert process.poll() is None, process.communicate(timeout=60)[1]
         assert time.monotonic() - started < 200
         time.sleep(0.02)
     return found
@@ -167,7 +167,7 @@ def test_two_devices_stop_together_and_go_on_to_the_bit(run, settings, tmp_path)
     folder = tmp_path / "run"
     wait_for(lambda: len(rows(folder)) >= 6, process)
     children = subprocess.run(
-        ["pgrep", "-P", str(process.pid), "-f", "train_ddp_process_1"], capture_output=True, text=True
+        ["pgrep", "-P", str(process.pid), "-f", "train_ddp_process_1"], capture_output=True, text=True, timeout=60
     )
     os.kill(int(children.stdout.split()[0]), signal.SIGTERM)
     _, error = ended(process)

@@ -89,5 +89,5 @@ def as_int8(monkeypatch, format, load=crashing_runtime.load_small_crashes):
             monkeypatch.setattr(external, "load", load if int8 else plain)
             return super().__call__(images, fixed=fixed)
 
-    for room in ("quantize", "smallest"):
-        monkeypatch.setattr(f"fastscnn.inference.{room}.ExternalRun", Run)
+    for module in ("export.quantize", "inference.smallest"):
+        monkeypatch.setattr(f"fastscnn.{module}.ExternalRun", Run)

@@ -70,7 +70,7 @@ def test_tensors_on_the_cpu_are_not_for_the_gpu_and_triton_stays_unimported():
     code = (
         "import sys, torch, fastscnn.kernels as k\n"
         "k.upsample_labels(torch.zeros(1, 2, 3, 4), (6, 8))\n"
-        "from fastscnn.kernels import cuda\n"
+        "from fastscnn.kernels.cuda import labels as cuda\n"
         "assert not cuda.applies(torch.zeros(1, 2, 3, 4))\n"
         "assert 'fastscnn.kernels.cuda.labels_kernels' not in sys.modules"
     )

@@ -9,7 +9,7 @@ from test_export import trained
 
 from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.export.export import export
-from fastscnn.inference import pretrained
+from fastscnn.inference import hub
 from fastscnn.inference.hub import from_pretrained, push_to_hub, save_pretrained
 from fastscnn.inference.loader import load_trained
 from fastscnn.utils.errors import RequestError
@@ -127,6 +127,6 @@ def test_pushing_uploads_what_saving_writes(network, monkeypatch):
 
 def test_export_writes_the_same_folder(tmp_path, network):
     done = export(network, tmp_path / "net", format="safetensors", metrics={"val/miou": 0.25})
-    assert {file.name for file in done.files} == {pretrained.WEIGHTS, pretrained.CONFIG}
+    assert {file.name for file in done.files} == {hub.WEIGHTS, hub.CONFIG}
     assert json.loads((tmp_path / "net" / "config.json").read_text())["metrics"] == {"val/miou": 0.25}
     assert [path.name for path in tmp_path.iterdir()] == ["net"]
