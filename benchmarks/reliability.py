@@ -265,7 +265,10 @@ def disk(arguments):
 
 def load(arguments):
     content = json.loads((ROOT / "results" / "busy_machine.json").read_text(encoding="utf-8"))
-    return {"what": "taken from results/busy_machine.json", "found": content["summary"]}
+    variants = {"before": content["variants"]["before"], "after": content["variants"]["default"]}
+    names = ("alone", "beside", "slower", "rounds")
+    found = {name: {key: variant[key] for key in names} for name, variant in variants.items()}
+    return {"what": f"{content['what']}; from results/busy_machine.json", "found": found}
 
 
 if __name__ == "__main__":

@@ -23,8 +23,11 @@ from fastscnn.utils.errors import Crash, RequestError
 from fastscnn.utils.files import not_written, why_not_written
 from fastscnn.utils.progress import Progress
 from fastscnn.utils.signals import Interrupted, watched
+from fastscnn.utils.threads import wait_briefly
 from fastscnn.utils.utf8 import print_anything, use_utf8
 
+MEASURES = "benchmark"
+"""The command that measures what a user's own process gets, whose threads wait as their library has it."""
 CONF = Path(__file__).resolve().parents[3] / "conf"
 
 
@@ -52,6 +55,8 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
     logging.raiseExceptions = False  # a log of W&B or Lightning on a full disk: no tracebacks between our lines
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, instead of Hydra's print and exit
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network
+    if config_name != MEASURES:
+        wait_briefly()
 
     def task(config: DictConfig) -> None:
         # The processes of a distributed run stop where all of them do.
