@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastscnn.utils.errors import RequestError
+from fastscnn.utils.signal_stack import signal_stack_stays
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 """The package that runs a format."""
@@ -43,6 +44,18 @@ def needed(backend: str) -> Any:
         raise RequestError(
             f"backend={backend} needs {package}, which is not installed: pip install {package}."
         ) from None
+
+
+def openvino_core() -> Any:
+    """An OpenVINO core whose CPU plugin is loaded.
+
+    Raises:
+        RequestError: OpenVINO is not installed.
+    """
+    with signal_stack_stays():
+        core = needed("openvino").Core()
+        core.get_property("CPU", "FULL_DEVICE_NAME")  # loads the plugin
+    return core
 
 
 def load(file: Path, format: str, threads: int | None = None) -> Run:
@@ -85,7 +98,7 @@ def _onnx(file: Path, threads: int | None) -> Run:
 
 
 def _openvino(file: Path, threads: int | None) -> Run:
-    core = needed("openvino").Core()
+    core = openvino_core()
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     settings |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
 

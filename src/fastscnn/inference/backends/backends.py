@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fastscnn.inference.backends.torch_fused import fused
 from fastscnn.inference.export_graph import ExportGraph, write_onnx
 from fastscnn.inference.loader import Trained
-from fastscnn.inference.runtimes import needed, read_description
+from fastscnn.inference.runtimes import needed, openvino_core, read_description
 from fastscnn.inference.smallest import known_smallest_side
 from fastscnn.utils.errors import RequestError
 
@@ -150,8 +150,7 @@ class OpenVinoBackend:
     memory_format = torch.contiguous_format
 
     def __init__(self, file: str | Path, precision: str = "float32", threads: int | None = None) -> None:
-        openvino = needed("openvino")
-        self._core = openvino.Core()
+        self._core = openvino_core()
         if precision == "bfloat16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise RequestError("precision=bfloat16, but this processor has none that OpenVINO uses: set float32.")
         self._file = Path(file).read_bytes() if Path(file).suffix == ".onnx" else str(file)
