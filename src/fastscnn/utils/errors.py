@@ -4,9 +4,22 @@
 class RequestError(Exception):
     """A request that cannot be carried out as asked: bad setting, missing or broken file.
 
-    Its message is one sentence that names the key or the file and the fix. The entry points print it without a
-    traceback and exit with code 2.
+    The entry points print it as one sentence or two, the problem and then the fix, without a traceback, and exit with
+    code 2.
+
+    Args:
+        problem: What was asked and what was found; names the key or the file, and ends with its own punctuation.
+        key: The configuration key whose value is wrong, such as `data.root`; empty where it is none's.
+        fix: What to do instead, as a user would type it.
     """
+
+    def __init__(self, problem: str, *, key: str = "", fix: str = "") -> None:
+        super().__init__(problem)
+        self.key = key
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (str(self.args[0]), self.fix)))
 
 
 class Crash(Exception):
