@@ -25,7 +25,7 @@ keep() { if [ -n "${OUT:-}" ]; then cp results/gpu_* "$OUT"/ 2> /dev/null || tru
 for step in $steps; do
   case $step in
     tests)
-      timeout "$limit" "$python" -m pytest -q -n 0 -x tests/unit/test_kernels_cuda.py tests/unit/test_loss_cuda.py \
+      timeout "$limit" "$python" -m pytest -q -n 0 -x tests/unit/kernels \
         || status=1 ;;
     inference)
       timeout "$limit" "$python" benchmarks/gpu_inference.py "${weights[@]}" --seconds $((limit - 120)) --peers \

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import REPO
 
-UNIT = REPO / "tests" / "unit"
+PROGRAMS = REPO / "tests" / "programs"
 CRASHING = """
 import runpy, sys
 
@@ -68,7 +68,7 @@ def test_safetensors_folder_is_a_checkpoint_for_the_next_export(run, checkpoint,
 def test_crash_of_a_runtime_is_one_sentence_with_exit_code_1_and_leaves_nothing(run, checkpoint, tmp_path):
     pytest.importorskip("onnxruntime")
     script = tmp_path / "crashing.py"
-    script.write_text(CRASHING.format(tests=str(UNIT), export=str(REPO / "src" / "export.py")), encoding="utf-8")
+    script.write_text(CRASHING.format(tests=str(PROGRAMS), export=str(REPO / "src" / "export.py")), encoding="utf-8")
     done = run(script, checkpoint, "format=onnx", "output=files/net.onnx", cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     words = "failed: output=files/net.onnx is not written: ONNX Runtime crashed (SIGSEGV) on 2 images of 16x8, on this"

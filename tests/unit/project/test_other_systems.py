@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SOURCES = Path(__file__).parents[2] / "src"
+SOURCES = Path(__file__).parents[3] / "src"
 WITHOUT = """
 import importlib, os, pkgutil, signal, sys
 from pathlib import Path

@@ -17,17 +17,17 @@ from fastscnn.kernels.cpu.labels import source_positions
 from fastscnn.kernels.cuda import labels as cuda
 from fastscnn.models.fast_scnn import FastSCNN
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parents[2]
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 
 
 def run(script, **environment):
-    """Run a script of this folder by itself: Triton reads its settings at import, for the whole process."""
+    """Run a script of tests/programs by itself: Triton reads its settings at import, for the whole process."""
     pytest.importorskip("triton")
-    path = os.pathsep.join([str(HERE.parents[1] / "src"), *sys.path])
+    path = os.pathsep.join([str(TESTS.parent / "src"), *sys.path])
     environment = {**os.environ, "PYTHONPATH": path, **environment}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(HERE / script)],
+        [sys.executable, "-W", "ignore", str(TESTS / "programs" / script)],
         env=environment,
         capture_output=True,
         text=True,
@@ -74,7 +74,7 @@ def test_tensors_on_the_cpu_are_not_for_the_gpu_and_triton_stays_unimported():
         "assert not cuda.applies(torch.zeros(1, 2, 3, 4))\n"
         "assert 'fastscnn.kernels.cuda.labels_kernels' not in sys.modules"
     )
-    path = os.pathsep.join([str(HERE.parents[1] / "src"), *sys.path])
+    path = os.pathsep.join([str(TESTS.parent / "src"), *sys.path])
     subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, check=True, timeout=300)
 
 

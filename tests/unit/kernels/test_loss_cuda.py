@@ -14,16 +14,16 @@ from fastscnn.kernels import reference, upsample_cross_entropy
 from fastscnn.kernels.cuda import loss as cuda_loss
 from fastscnn.kernels.reference import HardPixels
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parents[2]
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 
 
 def run(script, *arguments, **environment):
-    """Run a script of this folder by itself: Triton reads its settings at import, for the whole process."""
+    """Run a script of tests/programs by itself: Triton reads its settings at import, for the whole process."""
     pytest.importorskip("triton")
-    path = os.pathsep.join([str(HERE.parents[1] / "src"), *sys.path])
+    path = os.pathsep.join([str(TESTS.parent / "src"), *sys.path])
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(HERE / script), *arguments],
+        [sys.executable, "-W", "ignore", str(TESTS / "programs" / script), *arguments],
         env={**os.environ, "PYTHONPATH": path, **environment},
         capture_output=True,
         text=True,

@@ -27,7 +27,7 @@ from fastscnn.utils.files import (
 )
 
 LONGEST = "a" * 250
-SOURCES = str(Path(__file__).parents[2] / "src")
+SOURCES = str(Path(__file__).parents[3] / "src")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("openvino")
-SRC = Path(__file__).parents[2] / "src"
+SRC = Path(__file__).parents[3] / "src"
 PROGRAM = """
 import faulthandler, gc, os, signal
 from fastscnn.inference.runtimes import openvino_core

@@ -11,7 +11,7 @@ from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.data.datasets.frames import DataError, FrameDataset
 from helpers import write_png
 
-CAMVID_ROOT = Path(__file__).parents[2].parent / "shared/data/camvid"
+CAMVID_ROOT = Path(__file__).parents[3].parent / "shared/data/camvid"
 needs_camvid = pytest.mark.skipif(not CAMVID_ROOT.is_dir(), reason=f"no CamVid photographs at {CAMVID_ROOT}")
 
 

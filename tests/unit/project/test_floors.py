@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[2] / "src" / "fastscnn"
+PACKAGE = Path(__file__).parents[3] / "src" / "fastscnn"
 FLOORS = [
     {"cli"},
     {"training", "predict", "export", "benchmark", "reports"},

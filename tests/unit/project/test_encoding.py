@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-SOURCES = Path(__file__).parents[2] / "src"
+SOURCES = Path(__file__).parents[3] / "src"
 MODE = re.compile("[rwxabt+]+")
 IMPORTED = {"av", "os", "webbrowser"}
 """Modules whose `open` is no file's."""

@@ -9,7 +9,7 @@ from fastscnn.utils import shared_folder
 from fastscnn.utils.files import UNFINISHED
 from fastscnn.utils.shared_folder import writing_in
 
-SOURCES = str(Path(__file__).parents[2] / "src")
+SOURCES = str(Path(__file__).parents[3] / "src")
 WRITE = """
 import sys
 from pathlib import Path

@@ -1,6 +1,6 @@
 """The promise that the drawn streets keep their pixels for a version, and the store its bytes: against committed files.
 
-`python tests/unit/test_golden.py` writes them, which is right only together with a new `GENERATOR_VERSION` of the
+`python tests/unit/data/test_golden.py` writes them, which is right only together with a new `GENERATOR_VERSION` of the
 streets or `VERSION` of the store.
 """
 
@@ -15,7 +15,7 @@ from fastscnn.data.datasets.frames import Frame
 from fastscnn.data.store.store import VERSION, DecodedStore
 from fastscnn.streets.writer import GENERATOR_VERSION, StreetsSpec, write_streets
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 STREETS = GOLDEN / f"streets_v{GENERATOR_VERSION}"
 STORED = GOLDEN / f"store_v{VERSION}.u8"
 SPEC = StreetsSpec(size=(64, 128), train=1, val=1, test=0, train_extra=1, seed=0)

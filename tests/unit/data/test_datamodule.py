@@ -333,7 +333,7 @@ def test_reading_frames_leaves_the_network_alone():
         "assert 'fastscnn.training' not in sys.modules\n"
     )
     environment = {key: value for key, value in os.environ.items() if key != "NO_ALBUMENTATIONS_UPDATE"}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[2] / "src")
+    environment["PYTHONPATH"] = str(Path(__file__).parents[3] / "src")
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=300)
 
 

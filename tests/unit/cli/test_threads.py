@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SRC = Path(__file__).parents[2] / "src"
+SRC = Path(__file__).parents[3] / "src"
 PROGRAM = (
     "import sys; from fastscnn.cli.launch import launch; launch(sys.argv.pop(1), lambda config: __import__('torch'))"
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 OPTIONS = TESTS.parent / "pyproject.toml"
 SHORT = ["-o", "timeout=2", "-o", "faulthandler_timeout=4"]
 PASSES = "def test_before():\n    pass\n\n\n"

@@ -14,7 +14,7 @@ from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.kernels import HardPixels, reference
 from fastscnn.training.loss_monitor import NonFiniteLoss, SeenLosses
 
-HERE = Path(__file__).parent
+PROGRAM = Path(__file__).parents[2] / "programs" / "trained_in_parts.py"
 ROUNDING = 5e-6
 """How far float32 may be from float64 in the gradient of the network as a whole."""
 
@@ -25,7 +25,7 @@ def two_devices(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two_devices")
     processes = [
         subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(HERE / "trained_in_parts.py"), str(rank), str(folder)],
+            [sys.executable, "-W", "ignore", str(PROGRAM), str(rank), str(folder)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
