@@ -56,6 +56,14 @@ def start(folder, script, *arguments, environment=None, **streams):
     )
 
 
+def unplaced(text, places):
+    """What a command said, without where on this machine things lie."""
+    places |= {sys.executable: "python", sys.prefix: "ENVIRONMENT", f"{ROOT}/": ""}
+    for place, name in places.items():
+        text = text.replace(place, name)
+    return text.strip()
+
+
 def finish(process):
     try:
         output, error = process.communicate(timeout=LONGEST)
@@ -248,7 +256,7 @@ def disk(arguments):
                 left = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
                 empty = [path for path in left if (folder / path).stat().st_size == 0 and not path.endswith(".lock")]
                 record = folder / "run" / "run.json"
-                said = error.strip().replace(str(folder), "DISK").replace(str(home), "HOME").splitlines()
+                said = unplaced(error, {str(folder): "DISK", str(home): "HOME"}).splitlines()
                 found[place] = {
                     "room_kib": kib,
                     "exit_code": code,

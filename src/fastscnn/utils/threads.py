@@ -2,8 +2,8 @@
 
 import os
 
-WAITING = {"GOMP_SPINCOUNT": "20000", "KMP_BLOCKTIME": "1"}
-"""libgomp, which torch has on Linux, counts looks at memory: 20,000 are 0.2 to 1 ms. Others count milliseconds."""
+WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
+"""libgomp, which torch has on Linux, counts looks at memory: 1,000 are 10 to 50 us. Others count milliseconds."""
 CHOICES = ("OMP_WAIT_POLICY", *WAITING)
 """Environment variables with which a user chooses it."""
 
