@@ -1,6 +1,8 @@
 """What a result was measured on."""
 
+import shlex
 import subprocess
+import sys
 from typing import Any
 
 import torch
@@ -12,7 +14,8 @@ from fastscnn.utils.machine import describe_machine
 def measured() -> dict[str, Any]:
     """The machine with its GPU, the command, the versions and the commit: goes into every file of results/."""
     gpu = {"gpu": _gpu()} if torch.cuda.is_available() else {}
-    return {"machine": describe_machine() | gpu, **describe_process()}
+    command = shlex.join(["python", *sys.argv])
+    return {"machine": describe_machine() | gpu, **describe_process(), "command": command}
 
 
 def _gpu() -> dict[str, Any]:
