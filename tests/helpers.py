@@ -1,19 +1,85 @@
-"""Tiny data sets on disk and other things that several tests need."""
+"""What several tests need: commands, tiny data sets on disk, small networks, records of runs.
+
+Nothing of the package is imported before a function asks for it: `golden/freeze.py` writes data sets with this module
+for other commits too.
+"""
 
 import contextlib
 import errno
+import functools
+import json
 import os
 import resource
+import struct
 import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import yaml
 from cityscapesscripts.helpers.labels import labels as official_labels
 
+REPO = Path(__file__).parents[1]
+SOURCES = REPO / "src"
+CONF = REPO / "conf"
+FAST = ["trainer.accelerator=cpu", "data.num_workers=0"]
+"""Settings of a `train.py` that is over soon."""
+MODEL = {"name": "fast_scnn", "in_channels": 3, "activation": "relu", "skip": "keep", "dropout": 0.1}
+OPTIMIZER = {"lr": 0.01, "momentum": 0.9, "weight_decay": 4e-5, "power": 0.9}
+SEGMENTATION = {"model": MODEL, "loss": {"auxiliary_weight": 0.4, "label_smoothing": 0.0}, "optimizer": OPTIMIZER}
+"""The config of a `Segmentation` module."""
+CLASSIFICATION = {
+    "seed": 0,
+    "data": {"dataset": "imagenet"},
+    "model": MODEL,
+    "loss": {"name": "classification", "label_smoothing": 0.0},
+    "augment": {"name": "none"},
+    "optimizer": OPTIMIZER | {"lr": 0.05},
+}
+"""The config of a `Classification` module."""
+RUN_CHOICES = {"data": "fine", "model": "fast_scnn", "skip": "keep", "activation": "relu", "pretrain": "none"}
+RUN_CHOICES |= {"resolution": "full", "augment": "paper"}
+RUN_KEYS = ["id", "name", "status", "error", "command", "choices", "seed", "started", "finished", "versions", "git"]
+RUN_KEYS += ["device", "metrics", "checkpoints", "wandb_id"]
+COMPARE_SETTINGS = {"metric": "val/miou", "group_by": None, "baseline": None, "filter": {}, "gallery": 6}
+BENCHMARK_SETTINGS = {
+    "checkpoint": None,
+    "models": ["fast_scnn"],
+    "onnx": None,
+    "int8": None,
+    "runtimes": ["torch"],
+    "compiled_models": [],
+    "answers": ["cls", "prob", "files"],
+    "sizes": [[64, 96]],
+    "threads": [1],
+    "frames": 4,
+    "burn_in": 1,
+    "rounds": 2,
+    "seconds": 5,
+    "keep_memory": False,
+    "image": None,
+}
+HOSTILE = '</script><script>alert("1")</script>\'\u2028&'
 FILE_IDS = np.array(sorted(label.id for label in official_labels if label.id >= 0), np.uint8)
+
+
+@functools.cache
+def home():
+    """A home without anything in it, for the commands of this process."""
+    return tempfile.mkdtemp(prefix="fastscnn-tests-")
+
+
+def command(script, *arguments, cwd, **environment):
+    """The command as a user would type it, and the environment that it runs in: no key, so W&B stays offline."""
+    variables = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "CITYSCAPES_"))}
+    variables |= {"OMP_NUM_THREADS": "1", "NETRC": os.devnull, "HOME": home(), **environment}
+    return {"args": [sys.executable, str(REPO / "src" / script), *arguments], "cwd": cwd, "env": variables}
 
 
 def block_labels(size: tuple[int, int], seed: int, block: int = 8) -> npt.NDArray[np.uint8]:
@@ -58,6 +124,43 @@ def write_cityscapes(
             if split != "test":
                 write_png(root / label_type / split / city / f"{name}_{label_type}_labelIds.png", ids)
     return root
+
+
+def write_class_folders(root, classes=3, images=4, size=(40, 50), seed=0):
+    """Write noisy images of one colour a class to `CLASS/NAME.JPEG`; returns the root."""
+    rng = np.random.default_rng(seed)
+    for number in range(classes):
+        folder = root / f"n{number:08d}"
+        folder.mkdir(parents=True)
+        color = np.random.default_rng([7, number]).integers(0, 256, 3)
+        for image in range(images):
+            pixels = np.clip(color + rng.normal(0, 25, (*size, 3)), 0, 255).astype(np.uint8)
+            assert cv2.imwrite(str(folder / f"{folder.name}_{seed}{image}.jpg"), pixels)
+            (folder / f"{folder.name}_{seed}{image}.jpg").rename(folder / f"{folder.name}_{seed}{image}.JPEG")
+    return root
+
+
+def write_image(path, image):
+    """Write an RGB image."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image[:, :, ::-1])
+
+
+def random_image(seed=0, size=(40, 56)):
+    """A smooth image of random colours; uint8 [H, W, 3]."""
+    small = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    return cv2.resize(small, size[::-1], interpolation=cv2.INTER_CUBIC)
+
+
+def write_panels(path, panels):
+    """A picture of panels side by side, each of one colour (BGR)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.concatenate([np.full((20, 40, 3), colour, np.uint8) for colour in panels], axis=1))
+
+
+def files_in(folder):
+    """Paths of all files below a folder, relative to it."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 class Disk:
@@ -108,3 +211,252 @@ def full_disk(folder: Path, mebibytes: int = 4):
         yield disk
     finally:
         disk.close()
+
+
+def randomize_norms(network):
+    """Give a network's BatchNorms statistics and weights as training leaves them; returns it in evaluation mode."""
+    import torch
+    from torch import nn
+
+    generator = torch.manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(generator=generator)
+            module.running_var.uniform_(0.5, 2, generator=generator)
+            module.weight.data.uniform_(0.5, 3, generator=generator)
+            module.bias.data.normal_(generator=generator)
+    return network.eval()
+
+
+def trained_network(scale=1.0, **settings):
+    """A Fast-SCNN for CamVid's classes, as `loader` makes it from a checkpoint."""
+    import torch
+
+    from fastscnn.data.datasets.classes import CAMVID
+    from fastscnn.inference.loader import Trained
+    from fastscnn.models.fast_scnn import FastSCNN
+
+    torch.manual_seed(0)
+    network = randomize_norms(FastSCNN(CAMVID.num_classes, **settings)).requires_grad_(False)
+    return Trained(network, CAMVID, {"model": MODEL | settings, "resolution": {"scale": scale}})
+
+
+def write_checkpoint(path, classes=None, seed=0):
+    """Write a checkpoint of a Fast-SCNN, for Cityscapes' classes unless others are named."""
+    import torch
+
+    from fastscnn.data.datasets.classes import CITYSCAPES
+    from fastscnn.models.fast_scnn import FastSCNN
+    from fastscnn.runs.checkpoint import META
+
+    classes = classes or CITYSCAPES
+    torch.manual_seed(seed)
+    network = randomize_norms(FastSCNN(classes.num_classes))
+    content = {
+        "state_dict": {f"network.{name}": tensor for name, tensor in network.state_dict().items()},
+        META: {"config": {"model": MODEL}, "classes": asdict(classes)},
+    }
+    torch.save(content, path)
+    return path
+
+
+def predict_settings(checkpoint, given, output, **others):
+    """The config of predict.py."""
+    return {
+        "checkpoint": str(checkpoint),
+        "input": str(given),
+        "output": str(output),
+        "write": "auto",
+        "label_values": "train_ids",
+        "opacity": 0.5,
+        "backend": "torch",
+        "device": "auto",
+        "precision": "auto",
+        "threads": None,
+        "max_pixels": 200_000_000,
+        "overwrite": False,
+        **others,
+    }
+
+
+@contextlib.contextmanager
+def job(*overrides):
+    """The config of `train.py OVERRIDES`, as within the job that Hydra runs."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import open_dict
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", [*overrides], return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        with open_dict(config):
+            del config["hydra"]
+        try:
+            yield config
+        finally:
+            HydraConfig.instance().cfg = None
+
+
+def make_run(folder, *overrides, epochs=2, status="failed"):
+    """A run's folder as `train.py OVERRIDES` leaves it after some epochs; None of them: nothing was kept."""
+    import torch
+
+    from fastscnn.runs.session import open_run
+
+    with job("logger=csv", *overrides, f"paths.run_dir='{folder}'") as config, open_run(config) as session:
+        session.record.update(metrics={"best": {}, "last": {"epoch": epochs, "step": 10 * (epochs or 0)}})
+    (folder / "checkpoints").mkdir()
+    if epochs is not None:
+        progress = {"epoch_progress": {"current": {"processed": epochs}}}
+        meta = {"config": {}, "classes": {}, "best_scores": None}
+        content = {"loops": {"fit_loop": progress}, "global_step": 10 * epochs, "fastscnn": meta, "state_dict": {}}
+        torch.save(content, folder / "checkpoints" / "last.ckpt")
+    change_run(folder, status=status)
+    return folder
+
+
+def change_run(folder, **changes):
+    """Overwrite values of a run's record."""
+    data = json.loads((folder / "run.json").read_text()) | changes
+    (folder / "run.json").write_text(json.dumps(data))
+
+
+def write_run(root, miou, seed=0, *, status="finished", started=0, test=None, place="cityscapes", rows=(), **choices):
+    """Write a finished run's folder as comparing reads it; returns the run's id."""
+    overrides = choices.pop("overrides", {})
+    name = "-".join([choices.get("data", "fine"), *(f"{k}_{v}" for k, v in choices.items() if k != "data")])
+    run_id = f"{len(list(root.rglob('run.json'))):08x}"
+    folder = root / name / f"2026-01-01_00-00-{started:02d}-{run_id}"
+    folder.mkdir(parents=True)
+    best = {"val/miou": miou, "epoch": 3} | ({"test/miou": test} if test else {})
+    record = {
+        "id": run_id,
+        "name": name,
+        "status": status,
+        "error": "ValueError: no" if status == "failed" else None,
+        "choices": RUN_CHOICES | choices,
+        "overrides": overrides,
+        "seed": seed,
+        "started": f"2026-01-01T00:00:{started:02d}+00:00",
+        "finished": f"2026-01-01T00:30:{started:02d}+00:00",
+        "metrics": {"best": best, "last": best} if miou is not None else {"best": {}, "last": {}},
+        "dataset": {
+            "name": choices.get("data", "fine"),
+            "synthetic": place == "streets",
+            "frames": {"train": {"imagenet": 1000}},
+        },
+        "host": "elsewhere",
+        "pid": 1,
+    }
+    (folder / "run.json").write_text(json.dumps(record))
+    if rows:
+        with (folder / "metrics.csv").open("w") as file:
+            file.write("\n".join(["trainer/global_step,train/loss,epoch,val/miou", *rows]) + "\n")
+    return run_id
+
+
+def write_evaluation(
+    root, run, miou, *, split="val", skip="keep", resolution="full", checkpoint="/x/best.ckpt", **content
+):
+    """Write the record of an evaluation of a run."""
+    folder = root / f"eval-{len(list(root.rglob('eval.json')))}" / "time"
+    folder.mkdir(parents=True)
+    content = {
+        "checkpoint": checkpoint,
+        "run": run,
+        "model": {"skip": skip},
+        "resolution": resolution,
+        "metrics": {f"{split}/miou": miou},
+        "finished": f"2026-01-01T00:00:0{len(list(root.rglob('eval.json')))}",
+    } | content
+    (folder / "eval.json").write_text(json.dumps(content))
+
+
+def run_view(label="fine · seed 0", values=(10.0, 20.0), **changes):
+    """A run as the page of a comparison shows it."""
+    from fastscnn.reports.comparison.content import Curve, RunView
+
+    steps = [10 * (place + 1) for place in range(len(values))]
+    curve = Curve([place + 1 for place in range(len(values))], steps, values)
+    group = label.partition(" · ")[0]
+    run = RunView(label, label, group, "finished", {"run": label, "best": f"{max(values, default=0):.2f}"}, curve)
+    return replace(run, **changes)
+
+
+def comparison(*runs, **changes):
+    """A comparison of these runs, with one table."""
+    from fastscnn.reports.comparison.content import Comparison, Table
+
+    table = Table("Groups", ["group"], [[group] for group in dict.fromkeys(run.group for run in runs)])
+    made = Comparison("Title", "Subtitle", "val/miou", ["run", "best"], frozenset({"best"}), runs, [table])
+    return replace(made, **changes)
+
+
+def wandb_records(folder, kind):
+    """Records of one kind in the folder's only `.wandb` file, a LevelDB log after a header of seven bytes."""
+    import wandb
+    from wandb.proto import wandb_internal_pb2
+
+    wandb.teardown()  # W&B's service writes the last of the file after the run's end
+    (path,) = folder.glob("wandb/*run-*/*.wandb")
+    data, at, chunk, found = path.read_bytes(), 7, b"", []
+    while at + 7 <= len(data):
+        left = 32768 - at % 32768
+        size, place = struct.unpack("<HB", data[at + 4 : at + 7])
+        if left < 7 or place == 0:
+            at += left
+            continue
+        chunk += data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if place in (1, 4):  # whole, or the last part
+            record = wandb_internal_pb2.Record.FromString(chunk)
+            chunk = b""
+            if record.WhichOneof("record_type") == kind:
+                found.append(getattr(record, kind))
+    return found
+
+
+def wandb_config_of(folder):
+    """The config that W&B kept of a run."""
+    return {item.key: json.loads(item.value_json) for item in wandb_records(folder, "run")[0].config.update}
+
+
+def track(folder, run_id="abcd1234", **changes):
+    """A W&B run that is tracked in a folder."""
+    from fastscnn.runs.tracking import tracked, wandb_config
+
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "name": f"fine-{run_id}",
+        "group": "fine",
+        "tags": ["data=fine", "skip=keep"],
+        "config": wandb_config({"data": {"lr": 0.1}, "seed": 3}, {"data": "fine", "seed": 3}),
+        "project": "tests",
+    }
+    return tracked(folder, run_id=run_id, **settings | changes)
+
+
+def sweep(name):
+    """The content of a sweep file."""
+    return yaml.safe_load((REPO / "sweeps" / f"{name}.yaml").read_text())
+
+
+def agent_start(config, point, monkeypatch, folder, run_id="of-the-agent"):
+    """The command and environment with which the installed W&B's own agent would start a point of a sweep."""
+    import wandb.wandb_agent
+
+    started = []
+    monkeypatch.setenv("WANDB_DIR", str(folder))
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    for variable in ("WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):  # the agent sets them: put them back after the test
+        monkeypatch.setenv(variable, "")
+    monkeypatch.setattr(
+        wandb.wandb_agent, "AgentProcess", lambda **settings: started.append(settings) or SimpleNamespace()
+    )
+    agent = wandb.wandb_agent.Agent(api=None, queue=None, sweep_id="sweep1")
+    agent._sweep_command = list(config["command"])
+    arguments = {key: {"value": value} for key, value in point.items()}
+    agent._command_run({"run_id": run_id, "program": config["program"], "args": arguments})
+    return started[0]["command"], started[0]["env"]

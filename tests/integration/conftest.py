@@ -1,25 +1,10 @@
 """Real runs of the real commands on tiny generated data."""
 
-import os
 import subprocess
-import sys
-import tempfile
-from pathlib import Path
 
 import pytest
 
-from helpers import write_cityscapes
-
-HOME = tempfile.mkdtemp(prefix="fastscnn-tests-")
-REPO = Path(__file__).parents[2]
-FAST = ["trainer.accelerator=cpu", "data.num_workers=0"]
-
-
-def command(script, *arguments, cwd, **environment):
-    """The command as a user would type it, and the environment that it runs in: no key, so W&B stays offline."""
-    variables = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "CITYSCAPES_"))}
-    variables |= {"OMP_NUM_THREADS": "1", "NETRC": os.devnull, "HOME": HOME, **environment}
-    return {"args": [sys.executable, str(REPO / "src" / script), *arguments], "cwd": cwd, "env": variables}
+from helpers import FAST, command, write_cityscapes
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,16 @@
-"""`python src/compare.py` as a user calls it, and its page in a real browser."""
+"""`python src/compare.py` as a user calls it, and its page in a real browser; pages made by hand, with their edges."""
 
+import random
 import shutil
 from contextlib import contextmanager
 
+import cv2
+import numpy as np
 import pytest
-from test_reports import write_run
-from test_reports_page import picture
+
+from fastscnn.reports.comparison.content import Curve, GalleryRow
+from fastscnn.reports.comparison.page import write_page
+from helpers import HOSTILE, comparison, run_view, write_panels, write_run
 
 playwright_api = pytest.importorskip("playwright.sync_api")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -30,7 +35,7 @@ def compared(run, tmp_path_factory):
     for file in runs.rglob("run.json"):
         file.write_text(file.read_text().replace('"epoch": 3', '"epoch": 3, "val/iou/road": 0.9, "val/iou/car": 0.8'))
     for folder in {path.parent for path in runs.rglob("run.json")}:
-        picture(folder / "images" / "street_epoch0005.png", [(9, 9, 9), (99, 9, 9), (9, 99, 9)])
+        write_panels(folder / "images" / "street_epoch0005.png", [(9, 9, 9), (99, 9, 9), (9, 99, 9)])
     (runs / "torn").mkdir()
     (runs / "torn" / "run.json").write_text("{")
     return run("compare.py", "runs=outputs", cwd=cwd), cwd
@@ -182,3 +187,100 @@ def test_narrow_dark_page_fits_and_shows_pictures(compared):
         page.wait_for_function("() => document.querySelector('#gallery img').naturalWidth > 0")
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(21, 24, 28)"
         assert "ValueError: no" in page.locator("#all tr.failed").text_content()
+
+
+LABELS = [f"group_{place // 3} · seed {place % 3}" for place in range(12)]
+
+
+@contextmanager
+def shown(folder, *runs, **changes):
+    """The page of these runs, open in a browser that fails on any error and any request."""
+    path = folder / "outputs" / "compare" / "index.html"
+    path.parent.mkdir(parents=True)
+    write_page(comparison(*runs, **changes), path)
+    with opened(folder) as page:
+        yield page
+
+
+def test_keyboard_sorts_numbers_by_value_with_blanks_last(tmp_path):
+    draw = random.Random(0)
+    cells = [f"{draw.uniform(0, 120):.2f}" for _ in LABELS]
+    cells[3] = cells[7] = ""
+    runs = [run_view(label, cells={"run": label, "best": text}) for label, text in zip(LABELS, cells, strict=True)]
+    numbers = sorted((text for text in cells if text), key=float)
+    with shown(tmp_path, *runs) as page:
+        header = page.locator("#all th", has_text="best")
+        for direction, expected in (("descending", numbers[::-1]), ("ascending", numbers)):
+            header.get_by_role("button").press("Enter")
+            assert header.get_attribute("aria-sort") == direction
+            assert column(page, 2) == [*expected, "", ""]
+
+
+def test_only_finished_switches_the_others_off(tmp_path):
+    runs = [run_view(LABELS[0]), run_view(LABELS[1], status="failed"), run_view(LABELS[2], status="running")]
+    with shown(tmp_path, *runs) as page:
+        page.get_by_role("button", name="Only finished").click()
+        settle(page, 1)
+        assert list(drawn(page, "steps")) == list(drawn(page, "epochs")) == [LABELS[0]]
+        assert page.locator("#groups input").first.evaluate("box => box.indeterminate")
+
+
+def test_thinned_curve_keeps_its_ends_and_its_peak_and_says_so(tmp_path):
+    values = [50 + random.Random(place).random() for place in range(20_000)]
+    values[12_345] = 99.0
+    steps = list(range(1, len(values) + 1))
+    with shown(tmp_path, run_view(curve=Curve(steps, steps, values))) as page:
+        xs, ys = page.evaluate("() => ['x', 'y'].map((k) => document.getElementById('steps').data[0][k])")
+        points = [(x, y) for x, y in zip(xs, ys, strict=True) if x is not None]
+        assert points[0] == (1, round(values[0], 2))
+        assert points[-1] == (20_000, round(values[-1], 2))
+        assert (12_346, 99) in points
+        assert 1000 < len(points) < 20_000
+        assert "fewer points" in page.locator("#curves .note").first.inner_text()
+
+
+def test_names_with_markup_are_text(tmp_path):
+    label = f"{HOSTILE} · seed 0"
+    with shown(tmp_path, run_view(label, iou={HOSTILE: 50.0}), run_view(LABELS[0]), title=HOSTILE) as page:
+        assert page.locator("h1").text_content() == HOSTILE
+        assert column(page, 1)[0] == label
+        assert page.locator("#groups .name").first.text_content() == HOSTILE
+        assert page.locator("#all tbody input").first.get_attribute("aria-label") == label
+
+
+def test_charts_have_names_for_those_who_do_not_see_them(tmp_path):
+    with shown(tmp_path, run_view(iou={"road": 90.0})) as page:
+        for chart in ("steps", "epochs", "bars"):
+            assert page.locator(f"#{chart}").get_attribute("aria-label")
+
+
+EDGES = {
+    "one run": [run_view()],
+    "one validation": [run_view(values=[10.0])],
+    "a run without a curve": [run_view(LABELS[0]), run_view(LABELS[1], values=[])],
+    "no curve at all": [run_view(values=[])],
+    "no run": [],
+}
+
+
+@pytest.mark.parametrize("runs", EDGES.values(), ids=EDGES)
+def test_page_opens_with(runs, tmp_path):
+    with shown(tmp_path, *runs) as page:
+        assert page.locator("#all tbody tr").count() == len(runs)
+        assert page.locator("#gallery").count() == 0
+        assert len(drawn(page, "steps")) == len(drawn(page, "epochs")) == sum(bool(run.curve.values) for run in runs)
+
+
+def test_gallery_shows_the_fourth_panel_where_there_is_one(tmp_path):
+    with_skip, without = tmp_path / "with.png", tmp_path / "without.png"
+    for path, shade in ((with_skip, 60), (without, 200)):
+        cv2.imwrite(str(path), np.full((20, 120, 3), shade, np.uint8))
+    rows = [GalleryRow(LABELS[0], "street", with_skip, without), GalleryRow(LABELS[3], "street", with_skip)]
+    with shown(tmp_path, run_view(LABELS[0]), run_view(LABELS[3]), gallery=rows) as page:
+        page.locator("#gallery").scroll_into_view_if_needed()
+        page.wait_for_function(
+            "[...document.querySelectorAll('#gallery img')].every((image) => image.naturalWidth > 0)"
+        )
+        captions = ["street: input", "truth", "prediction", "without the skip connection"]
+        assert page.locator("#gallery figcaption").all_inner_texts() == captions + captions[:3]
+        assert page.locator("#gallery h3").all_inner_texts() == [LABELS[0], LABELS[3]]

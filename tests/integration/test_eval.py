@@ -5,7 +5,8 @@ import json
 import cv2
 import pytest
 import torch
-from conftest import FAST
+
+from helpers import FAST
 
 EVAL = ["trainer.accelerator=cpu", "data.num_workers=0"]
 

@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from conftest import REPO
+
+from helpers import REPO
 
 PROGRAMS = REPO / "tests" / "programs"
 CRASHING = """

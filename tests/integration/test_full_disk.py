@@ -3,11 +3,10 @@
 import subprocess
 
 import pytest
-from conftest import FAST, command
 
 from fastscnn.runs.record import read_record
 from fastscnn.utils.files import UNFINISHED
-from helpers import full_disk
+from helpers import FAST, command, full_disk
 
 SETTINGS = ["data.batch_size=2", "trainer.max_epochs=3", "trainer.log_every_n_steps=1", "data.store=off", *FAST]
 

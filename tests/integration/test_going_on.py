@@ -9,14 +9,12 @@ import signal
 
 import pytest
 import torch
-from test_identity import job
-from test_imagenet import write_class_folders
 
 from fastscnn.runs.record import read_record
 from fastscnn.training import stopping
 from fastscnn.training.fit import fit
 from fastscnn.utils.signals import Interrupted
-from helpers import write_cityscapes
+from helpers import job, write_cityscapes, write_class_folders
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 EPOCHS, STEPS, VAL = 3, 4, 3

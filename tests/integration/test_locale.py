@@ -6,12 +6,10 @@ import os
 import pytest
 import torch
 from omegaconf import OmegaConf
-from test_checkpoint import CONFIG
-from test_predict import files, picture, write_checkpoint, write_image
 
 from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.training.segmentation import Segmentation
-from helpers import write_cityscapes
+from helpers import SEGMENTATION, files_in, random_image, write_checkpoint, write_cityscapes, write_image
 
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 UTF8 = {"LC_ALL": "C.UTF-8"}
@@ -26,24 +24,24 @@ def test_prediction_that_begins_under_one_locale_goes_on_under_another(run, fold
     write_checkpoint(folder / "model.ckpt")
     (folder / "model.ckpt").rename(folder / "modèle.ckpt")
     for number, name in enumerate(("fünf", "ä" * 123)):
-        write_image(folder / "new.png", picture(number))
+        write_image(folder / "new.png", random_image(number))
         (folder / "straße").mkdir(exist_ok=True)
         (folder / "new.png").rename(folder / "straße" / f"{name}.png")
     call = ["predict.py", "checkpoint='modèle.ckpt'", "input='straße'", "output='größe'", "write=labels"]
     first = run(*call, cwd=folder, **ASCII)
     assert first.returncode == 0, first.stderr
-    written = files(folder / "größe")
+    written = files_in(folder / "größe")
     assert {"fünf_labels.png", "predict.json"} < set(written)
     second = run(*call, cwd=folder, **UTF8)
     assert second.returncode == 0, second.stderr
     assert "2 of 2 were there already." in second.stdout
-    assert files(folder / "größe") == written
+    assert files_in(folder / "größe") == written
 
 
 def test_root_that_a_checkpoint_holds_is_found(run, folder):
     root = write_cityscapes(folder / "cityscapes", val=1).rename(folder / "städte")
     data = {"dataset": "fine", "root": str(root), "crop_size": [64, 128], "batch_size": 1, "num_workers": 0}
-    module = Segmentation({**CONFIG, "data": data, "trainer": {"precision": "32-true"}}, CITYSCAPES)
+    module = Segmentation({**SEGMENTATION, "data": data, "trainer": {"precision": "32-true"}}, CITYSCAPES)
     content = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(content)
     torch.save(content, folder / "eval.ckpt")
@@ -78,7 +76,7 @@ def test_run_has_the_names_that_a_person_typed_under_any_locale(run, folder):
 def test_comparison_shows_a_run_whose_name_is_no_text(run, folder):
     place = folder / "runs" / os.fsdecode(b"l\xe4uft")
     (place / "images").mkdir(parents=True)
-    write_image(folder / "new.png", picture(0, size=(8, 24)))
+    write_image(folder / "new.png", random_image(0, size=(8, 24)))
     (folder / "new.png").rename(place / "images" / "a_epoch0001.png")
     record = {"id": "a", "name": "fine", "status": "finished", "choices": {"data": "fine"}, "seed": 0}
     scores = {"val/miou": 0.5, "epoch": 1}

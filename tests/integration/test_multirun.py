@@ -4,10 +4,9 @@ import json
 import subprocess
 
 import pytest
-from conftest import FAST, command
-from test_tracking import records
 
 from fastscnn.runs.record import read_record
+from helpers import FAST, command, wandb_records
 
 RATES = "optimizer.lr=0.045,1e+36,0.01"
 
@@ -45,9 +44,9 @@ def test_failing_job_is_told_at_once_and_the_next_one_starts_clean(called):
     runs = folders(cwd / "outputs")
     assert [read_record(folder)["status"] for folder in runs] == ["finished", "failed", "finished"]
     assert len({read_record(folder)["wandb_id"] for folder in runs}) == 3
-    assert [records(folder, "exit")[0].exit_code for folder in runs] == [0, 1, 0]
+    assert [wandb_records(folder, "exit")[0].exit_code for folder in runs] == [0, 1, 0]
     (group,) = {read_record(folder)["group"] for folder in runs}
-    assert {records(folder, "run")[0].run_group for folder in runs} == {group}
+    assert {wandb_records(folder, "run")[0].run_group for folder in runs} == {group}
     assert group.startswith("optimizer.lr-")
 
 

@@ -6,12 +6,12 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import FAST
 
 from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.models.peers import PEERS
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils.errors import RequestError
+from helpers import FAST
 
 pytest.importorskip("pytorchcv", reason="the peers come from the library pytorchcv, which is not installed")
 EVAL = ["trainer.accelerator=cpu", "data.num_workers=0"]

@@ -8,8 +8,8 @@ import zipfile
 
 import cv2
 import pytest
-from conftest import command
-from test_predict import files, picture, write_checkpoint, write_image
+
+from helpers import command, files_in, random_image, write_checkpoint, write_image
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("predict")
     write_checkpoint(folder / "best.ckpt")
     for number in range(2):
-        write_image(folder / "photos" / f"{number}.png", picture(number))
+        write_image(folder / "photos" / f"{number}.png", random_image(number))
     (folder / "photos" / "broken.jpg").write_bytes(b"no photograph")
     return folder
 
@@ -30,7 +30,7 @@ def test_broken_file_is_listed_and_the_others_are_done_and_again(run, folder):
     assert "failed: photos/broken.jpg: is no whole image (13 bytes)" in first.stderr
     assert "1 failed, the other 2 are done." in first.stderr
     assert "Traceback" not in first.stderr
-    written = files(folder / "out")
+    written = files_in(folder / "out")
     assert written == sorted(
         [f"{n}_{kind}.png" for n in (0, 1) for kind in ("labels", "side_by_side")] + ["predict.json"]
     )
@@ -87,7 +87,7 @@ def test_benchmark_writes_numbers_tables_and_plot(run, folder):
 
 def test_stopped_by_hand_everything_is_whole_and_the_same_command_goes_on(run, folder, tmp_path):
     for number in range(400):
-        write_image(tmp_path / "photos" / f"{number}.png", picture(number))
+        write_image(tmp_path / "photos" / f"{number}.png", random_image(number))
     call = ["predict.py", f"checkpoint={folder / 'best.ckpt'}", "input=photos", "output=out"]
     going = subprocess.Popen(
         **command(*call, cwd=tmp_path),
@@ -103,7 +103,7 @@ def test_stopped_by_hand_everything_is_whole_and_the_same_command_goes_on(run, f
     assert going.returncode == 128 + signal.SIGINT, told
     assert "the same command goes on with the other" in told
     assert "Traceback" not in told
-    written = files(tmp_path / "out")
+    written = files_in(tmp_path / "out")
     assert 1 < len(written) < 801
     assert not [name for name in written if "unfinished" in name]
     for name in written:
@@ -111,7 +111,7 @@ def test_stopped_by_hand_everything_is_whole_and_the_same_command_goes_on(run, f
     again = run(*call, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "of 400 were there already." in again.stdout
-    assert len(files(tmp_path / "out")) == 801
+    assert len(files_in(tmp_path / "out")) == 801
 
 
 def test_archive_of_val_scores_as_training_did_by_the_official_script(run, trained, cityscapes, tmp_path):

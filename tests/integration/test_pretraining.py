@@ -4,10 +4,9 @@ import json
 
 import pytest
 import torch
-from conftest import FAST
-from test_imagenet import write_class_folders
 
 from fastscnn.models.image_classifier import SHARED
+from helpers import FAST, write_class_folders
 
 SEGMENT = ["data=fine", "data.batch_size=2", "trainer.max_epochs=1", "logger=csv", *FAST]
 

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from conftest import FAST
 
 from fastscnn.runs.record import read_record
+from helpers import FAST
 
 PARTS = ("data", "forward", "loss", "backward", "optimizer", "logging")
 

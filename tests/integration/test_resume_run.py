@@ -8,10 +8,9 @@ import time
 
 import pytest
 import torch
-from conftest import command
 
 from fastscnn.runs.record import read_record
-from helpers import write_cityscapes
+from helpers import command, write_cityscapes
 
 EPOCHS, STEPS = 4, 4
 

@@ -4,9 +4,8 @@ import csv
 import json
 
 import numpy as np
-from conftest import FAST
 
-from helpers import write_cityscapes, write_png
+from helpers import FAST, write_cityscapes, write_png
 
 
 def rows_of(folder):

@@ -6,9 +6,8 @@ Not in a file of the unit test's name: pytest tells test files apart by their na
 import json
 
 import pytest
-from conftest import FAST
-from test_sweeps import agent_start, sweep
-from test_tracking import config_of, records
+
+from helpers import FAST, agent_start, sweep, wandb_config_of, wandb_records
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +39,12 @@ def test_run_is_labelled_by_its_point_and_keeps_the_agents_id(swept):
     data = json.loads((swept / "run.json").read_text())
     assert (data["status"], data["wandb_id"]) == ("finished", "agent123")
     assert data["name"] == swept.parent.name == "fine_coarse-skip_zero"
-    (logged,) = records(swept, "run")
+    (logged,) = wandb_records(swept, "run")
     assert (logged.run_id, logged.sweep_id) == ("agent123", "sweep1")
 
 
 def test_swept_groups_arrive_as_their_options_beside_the_whole_config(swept):
-    logged = config_of(swept)
+    logged = wandb_config_of(swept)
     assert {key: logged[key] for key in ("skip", "activation", "data", "pretrain", "seed")} == {
         "skip": "zero",
         "activation": "relu",
@@ -63,7 +62,7 @@ def test_what_the_sweep_maximises_is_in_the_history_once_for_each_validation(swe
     name = sweep("ablations")["metric"]["name"]
     logged = [
         json.loads(item.value_json)
-        for row in records(swept, "history")
+        for row in wandb_records(swept, "history")
         for item in row.item
         if ".".join(item.nested_key) == name
     ]

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import FAST, command
+
+from helpers import FAST, command
 
 
 def service_of(pid):

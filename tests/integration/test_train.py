@@ -9,11 +9,9 @@ import time
 import cv2
 import pytest
 import torch
-from conftest import FAST, command
-from test_record import KEYS
 
 from fastscnn.runs.record import read_record
-from helpers import write_cityscapes
+from helpers import FAST, RUN_KEYS, command, write_cityscapes
 
 
 def record(folder):
@@ -27,7 +25,7 @@ def runs(output_dir):
 def test_finished_run_holds_everything_that_the_design_lists(trained):
     _, folder = trained
     data = record(folder)
-    assert set(KEYS) <= set(data)
+    assert set(RUN_KEYS) <= set(data)
     assert data["status"] == "finished"
     assert data["choices"]["data"] == "fine"
     assert data["checkpoints"] == {"best": "checkpoints/best.ckpt", "last": "checkpoints/last.ckpt"}

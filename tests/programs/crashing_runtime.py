@@ -1,4 +1,7 @@
-"""Stand-ins for a runtime that crashes, for child processes, which import them by name: they hold on any processor."""
+"""Stand-ins for a runtime that crashes, for child processes, which import them by name: they hold on any processor.
+
+And what puts them into the place of the real ones, in the process of a test.
+"""
 
 import os
 import signal
@@ -36,7 +39,54 @@ def load_large_crashes(file, format, threads=None):
     return crashing
 
 
-def quantize(original, file, kept, images):
+def crash(original, file, kept, images):
     """A crash while calibrating."""
     assert images[0].dtype == "uint8"
     os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def copying(monkeypatch):
+    """Put a copy in the place of the quantization; the parts that it was asked to keep."""
+    from fastscnn.export import quantize
+    from fastscnn.export.quantizers import QUANTIZERS
+    from fastscnn.inference import external
+
+    tried = []
+
+    def call(runtime, doing, function, *arguments, **options):
+        if function not in QUANTIZERS.values():
+            return external.call(runtime, doing, function, *arguments, **options)
+        original, file, kept = arguments
+        tried.append(kept)
+        for suffix in {file.suffix, ".bin"}:
+            if original.with_suffix(suffix).exists():
+                file.with_suffix(suffix).write_bytes(original.with_suffix(suffix).read_bytes())
+
+    monkeypatch.setattr(quantize, "call", call)
+    return tried
+
+
+def as_int8(monkeypatch, format, load=load_small_crashes):
+    """Take a copy of the float32 file for the int8 one, which `load` opens; the float32 one is opened as it is."""
+    from fastscnn.inference import external
+
+    copying(monkeypatch)
+    plain = external.load
+
+    class Run(external.ExternalRun):
+        def __call__(self, images, *, fixed=False):
+            int8 = self.file.with_name(f"float32{self.file.suffix}").exists()
+            monkeypatch.setattr(external, "load", load if int8 else plain)
+            return super().__call__(images, fixed=fixed)
+
+    for module in ("export.quantize", "inference.smallest"):
+        monkeypatch.setattr(f"fastscnn.{module}.ExternalRun", Run)
+
+
+def calibration():
+    """Images to calibrate with, and an evaluation that every int8 file passes."""
+    from fastscnn.export.quantize import Calibration
+    from fastscnn.inference.verify import test_images
+
+    images = test_images([(1, 64, 96)] * 4)
+    return Calibration(images, lambda labels: float(labels(images[0]).shape == (1, 64, 96)))

@@ -12,24 +12,7 @@ from fastscnn.benchmark.benchmark import measure
 from fastscnn.benchmark.timing import Contender, interleave
 from fastscnn.reports import speed
 from fastscnn.utils.errors import RequestError
-
-SETTINGS = {
-    "checkpoint": None,
-    "models": ["fast_scnn"],
-    "onnx": None,
-    "int8": None,
-    "runtimes": ["torch"],
-    "compiled_models": [],
-    "answers": ["cls", "prob", "files"],
-    "sizes": [[64, 96]],
-    "threads": [1],
-    "frames": 4,
-    "burn_in": 1,
-    "rounds": 2,
-    "seconds": 5,
-    "keep_memory": False,
-    "image": None,
-}
+from helpers import BENCHMARK_SETTINGS
 
 
 @pytest.fixture
@@ -81,7 +64,7 @@ def test_median_and_spread_are_those_of_the_calls(clock):
 
 def test_every_way_that_is_asked_for_is_measured_and_tabled(tmp_path):
     kept = []
-    result = measure(SETTINGS, kept.append)
+    result = measure(BENCHMARK_SETTINGS, kept.append)
     assert kept[-1] == result
     found = {(row["runtime"], row["step"], row["answer"]) for row in result["rows"]}
     answers = {"cls", "prob", "files"}
@@ -126,11 +109,11 @@ def test_any_onnx_file_is_one_more_model(tmp_path):
     graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [weights])
     file = tmp_path / "other.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), file)
-    result = measure(SETTINGS | {"models": [], "onnx": str(file)})
+    result = measure(BENCHMARK_SETTINGS | {"models": [], "onnx": str(file)})
     assert {(row["model"], row["answer"]) for row in result["rows"]} == {("other", "logits"), ("other", "cls")}
     assert result["models"]["other"]["parameters"] == 5
     with pytest.raises(RequestError, match=r"onnx=.*does not run on images of 32x32"):
-        measure(SETTINGS | {"models": [], "onnx": str(file), "sizes": [[32, 32]]})
+        measure(BENCHMARK_SETTINGS | {"models": [], "onnx": str(file), "sizes": [[32, 32]]})
 
 
 def test_file_that_does_not_end_with_logits_is_told_before_anything_is_timed(tmp_path):
@@ -150,7 +133,7 @@ def test_file_that_does_not_end_with_logits_is_told_before_anything_is_timed(tmp
     for setting in ("onnx", "int8"):
         runtimes = {"runtimes": ["torch", "openvino"]}
         with pytest.raises(RequestError, match=rf"^{setting}=.*labels\.onnx .*input=normalized ends_with=logits"):
-            measure(SETTINGS | runtimes | {setting: str(file)}, timed.append)
+            measure(BENCHMARK_SETTINGS | runtimes | {setting: str(file)}, timed.append)
     assert not timed
 
 
@@ -165,12 +148,12 @@ def test_file_that_does_not_end_with_logits_is_told_before_anything_is_timed(tmp
 )
 def test_wrong_settings_are_one_sentence(setting, value, sentence):
     with pytest.raises(RequestError, match=sentence):
-        measure(SETTINGS | {setting: value})
+        measure(BENCHMARK_SETTINGS | {setting: value})
 
 
 def test_a_peer_is_timed_in_turn_with_ours():
     pytest.importorskip("pytorchcv")
-    result = measure(SETTINGS | {"models": ["fast_scnn", "contextnet"], "answers": ["cls"]})
+    result = measure(BENCHMARK_SETTINGS | {"models": ["fast_scnn", "contextnet"], "answers": ["cls"]})
     peers = [row for row in result["rows"] if row["model"] == "contextnet"]
     beside = [row for row in result["rows"] if row.get("beside") == "contextnet, torch eager"]
     assert [(row["runtime"], row["step"]) for row in peers] == [("torch eager", "own")]

@@ -7,10 +7,10 @@ import shlex
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from test_identity import job
 
 from fastscnn.cli.launch import CONF
 from fastscnn.runs.identity import chosen_identity
+from helpers import job
 
 FILES = {path.stem: path for path in sorted((CONF / "experiment").glob("*.yaml"))}
 CHOICES = {

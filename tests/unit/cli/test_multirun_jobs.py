@@ -6,15 +6,13 @@ import warnings
 
 import pytest
 from omegaconf import OmegaConf
-from test_identity import job
-from test_resume import change, make
 
 from fastscnn.cli.multirun import AnnounceMultirun, close_multirun
 from fastscnn.cli.skip_finished import claim_file, left_to_do
 from fastscnn.runs.jobs import VARIABLE, Job
 from fastscnn.runs.session import open_run
 from fastscnn.utils.locks import is_held, take
-from helpers import full_disk
+from helpers import change_run, full_disk, job, make_run
 
 
 @pytest.fixture
@@ -77,9 +75,9 @@ def test_jobs_that_ask_for_different_runs_do_not_wait_for_each_other(tmp_path, m
     ("status", "code"), [("finished", 0), ("running", 0), ("failed", 1), ("killed", 1), ("gone", 1)]
 )
 def test_job_that_another_call_ran_is_done_only_where_that_call_did_it(tmp_path, multirun, capsys, status, code):
-    folder = make(tmp_path / "run", status="running" if status in ("running", "killed") else status)
+    folder = make_run(tmp_path / "run", status="running" if status in ("running", "killed") else status)
     lock = take(folder / "run.lock") if status == "running" else None
-    change(folder, error="of another call")
+    change_run(folder, error="of another call")
     if status == "gone":
         (folder / "run.json").unlink()
     mine = Job(0, ["seed=1"])

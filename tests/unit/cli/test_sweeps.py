@@ -4,20 +4,17 @@ import itertools
 import math
 import re
 import shlex
-from types import SimpleNamespace
 
 import pytest
-import wandb.wandb_agent
-import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
-from test_identity import job
 
 from fastscnn.cli.launch import CONF
 from fastscnn.runs.config import check_config
 from fastscnn.runs.identity import chosen_identity
 from fastscnn.training.fit import validation_interval
+from helpers import agent_start, job, sweep
 
 SWEEPS = CONF.parent / "sweeps"
 FILES = {path.stem: path for path in sorted(SWEEPS.glob("*.yaml"))}
@@ -34,10 +31,6 @@ GRIDS = {
 }
 
 
-def sweep(name):
-    return yaml.safe_load(FILES[name].read_text())
-
-
 def values(parameter):
     """What W&B may choose for a parameter; of a distribution its two ends."""
     if "values" in parameter:
@@ -50,23 +43,6 @@ def points(name):
     parameters = sweep(name)["parameters"]
     for combination in itertools.product(*map(values, parameters.values())):
         yield dict(zip(parameters, combination, strict=True))
-
-
-def agent_start(config, point, monkeypatch, folder, run_id="of-the-agent"):
-    """The command and environment with which the installed W&B's own agent would start a point of a sweep."""
-    started = []
-    monkeypatch.setenv("WANDB_DIR", str(folder))
-    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
-    for variable in ("WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):  # the agent sets them: put them back after the test
-        monkeypatch.setenv(variable, "")
-    monkeypatch.setattr(
-        wandb.wandb_agent, "AgentProcess", lambda **settings: started.append(settings) or SimpleNamespace()
-    )
-    agent = wandb.wandb_agent.Agent(api=None, queue=None, sweep_id="sweep1")
-    agent._sweep_command = list(config["command"])
-    arguments = {key: {"value": value} for key, value in point.items()}
-    agent._command_run({"run_id": run_id, "program": config["program"], "args": arguments})
-    return started[0]["command"], started[0]["env"]
 
 
 def header_lines(name):

@@ -5,10 +5,6 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from test_cityscapes_archive import archive_settings
-from test_predict import write_checkpoint
-from test_reports import write_run
-from test_segmentation import build
 
 from fastscnn.data.datamodules.build import build_data
 from fastscnn.data.datasets.camvid import camvid_frames
@@ -20,9 +16,10 @@ from fastscnn.reports.comparison import gallery
 from fastscnn.reports.comparison.records import read_all
 from fastscnn.training.evaluate import SavePredictions
 from fastscnn.training.pictures import DrawFrames
+from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.names import file_name, shortest_names
-from helpers import block_labels, paint, write_png
+from helpers import SEGMENTATION, block_labels, paint, predict_settings, write_checkpoint, write_png, write_run
 
 CITIES = ("aachen", "bochum", "ulm")
 
@@ -87,8 +84,8 @@ def test_two_photographs_of_one_name_are_refused_with_both(tmp_path):
 def test_predictions_and_pictures_of_one_file_name_are_all_written(tmp_path):
     frames = fine_frames(write_numbered(tmp_path / "data"), "train")
     dataset = FrameDataset(frames, CITYSCAPES)
-    module, trainer = build(), SimpleNamespace(test_dataloaders=SimpleNamespace(dataset=dataset))
-    module.classes = CITYSCAPES
+    module = Segmentation(SEGMENTATION, CITYSCAPES).eval()
+    trainer = SimpleNamespace(test_dataloaders=SimpleNamespace(dataset=dataset))
     predictions, pictures = SavePredictions(tmp_path / "predictions", prediction_name), DrawFrames(12, CITYSCAPES)
     for index in range(len(dataset)):
         batch = dataset.batch([index])
@@ -115,8 +112,10 @@ def test_gallery_shows_frames_of_one_file_name(tmp_path):
 def test_archive_of_two_frames_of_one_name_is_refused_with_both(tmp_path):
     root = write_numbered(tmp_path / "data", "test", cities=["aachen", "ulm"])
     checkpoint = write_checkpoint(tmp_path / "best.ckpt")
+    given = {"split": "test", "format": "cityscapes", "data": {"root": str(root)}}
+    settings = predict_settings(checkpoint, "", tmp_path / "out", **given)
     with pytest.raises(RequestError) as refused:
-        predict_archive(archive_settings(checkpoint, root, tmp_path / "out"))
+        predict_archive(settings)
     both = [str(root / f"leftImg8bit/test/{city}/000000_leftImg8bit.png") for city in ("aachen", "ulm")]
     assert str(refused.value).startswith(f"{both[0]} and {both[1]} would both be 000000_pred_labelIds.png")
     assert not (tmp_path / "out").exists()

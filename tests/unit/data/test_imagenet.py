@@ -2,7 +2,6 @@
 
 import random
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,6 +11,7 @@ from fastscnn.data.datamodules.build import build_image_data
 from fastscnn.data.datamodules.imagenet import ImageNetData
 from fastscnn.data.datasets.frames import DataError
 from fastscnn.data.datasets.images import read_rgb, seeded, train_transform
+from helpers import write_class_folders
 
 AUGMENT = {
     "name": "imagenet",
@@ -22,20 +22,6 @@ AUGMENT = {
     "mixup": 0.0,
     "cutmix": 0.0,
 }
-
-
-def write_class_folders(root, classes=3, images=4, size=(40, 50), seed=0):
-    """Write noisy images of one colour a class to `CLASS/NAME.JPEG`; returns the root."""
-    rng = np.random.default_rng(seed)
-    for number in range(classes):
-        folder = root / f"n{number:08d}"
-        folder.mkdir(parents=True)
-        color = np.random.default_rng([7, number]).integers(0, 256, 3)
-        for image in range(images):
-            pixels = np.clip(color + rng.normal(0, 25, (*size, 3)), 0, 255).astype(np.uint8)
-            assert cv2.imwrite(str(folder / f"{folder.name}_{seed}{image}.jpg"), pixels)
-            (folder / f"{folder.name}_{seed}{image}.jpg").rename(folder / f"{folder.name}_{seed}{image}.JPEG")
-    return root
 
 
 @pytest.fixture(scope="module")

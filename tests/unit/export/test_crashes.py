@@ -2,24 +2,21 @@
 
 import crashing_runtime
 import pytest
-from test_export import trained
-from test_quantize import IMAGES, copying
 
 from fastscnn.export.export import export
-from fastscnn.export.quantize import Calibration
 from fastscnn.export.quantizers import QUANTIZERS
 from fastscnn.inference import external
 from fastscnn.inference.runtimes import NAMES, SUFFIXES, read_description
 from fastscnn.utils.errors import Crash
 from fastscnn.utils.machine import processor
+from helpers import trained_network
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
-CALIBRATION = Calibration(IMAGES, lambda labels: float(labels(IMAGES[0]).shape == (1, 64, 96)))
 
 
 @pytest.fixture(scope="module")
 def network():
-    return trained()
+    return trained_network()
 
 
 @pytest.mark.parametrize("format", list(PACKAGES))
@@ -39,9 +36,9 @@ def test_crash_of_a_float32_file_is_one_sentence_and_leaves_nothing(network, tmp
 @pytest.mark.parametrize("format", list(PACKAGES))
 def test_int8_file_that_crashes_on_small_images_is_left_with_its_smallest_side(network, tmp_path, monkeypatch, format):
     pytest.importorskip(PACKAGES[format])
-    as_int8(monkeypatch, format)
+    crashing_runtime.as_int8(monkeypatch, format)
     target = tmp_path / f"net{SUFFIXES[format]}"
-    done = export(network, target, format=format, calibration=CALIBRATION)
+    done = export(network, target, format=format, calibration=crashing_runtime.calibration())
     assert done.quantized.smallest.side == 32
     words = f"runs from 32 pixels a side on; below, {NAMES[format]} crashed (SIGSEGV) on 2 images of 16x8"
     assert words in str(done.quantized)
@@ -55,39 +52,24 @@ def test_int8_file_that_crashes_on_small_images_is_left_with_its_smallest_side(n
 
 def test_int8_file_that_is_wrong_on_small_images_is_left_with_its_smallest_side(network, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
-    as_int8(monkeypatch, "onnx", crashing_runtime.load_small_is_wrong)
-    done = export(network, tmp_path / "net.onnx", calibration=CALIBRATION)
+    crashing_runtime.as_int8(monkeypatch, "onnx", crashing_runtime.load_small_is_wrong)
+    done = export(network, tmp_path / "net.onnx", calibration=crashing_runtime.calibration())
     assert done.quantized.smallest.side == 64
     assert "below, 3 images of 33x65: the answer is uint8 [3, 1, 65], not uint8 [3, 33, 65]" in str(done.quantized)
 
 
 def test_int8_file_that_crashes_on_large_images_is_not_left(network, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
-    as_int8(monkeypatch, "onnx", crashing_runtime.load_large_crashes)
+    crashing_runtime.as_int8(monkeypatch, "onnx", crashing_runtime.load_large_crashes)
     with pytest.raises(Crash, match=r"^output=.* is not written: .*crashed \(SIGABRT\) on 2 images of 360x480, on"):
-        export(network, tmp_path / "net.onnx", calibration=CALIBRATION)
+        export(network, tmp_path / "net.onnx", calibration=crashing_runtime.calibration())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_crash_of_the_calibration_is_one_sentence_with_the_size_of_its_images(network, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
-    monkeypatch.setitem(QUANTIZERS, "onnx", crashing_runtime.quantize)
+    monkeypatch.setitem(QUANTIZERS, "onnx", crashing_runtime.crash)
     words = r"ONNX Runtime crashed \(SIGSEGV\) calibrating int8 with 4 images of 64x96, on this processor"
     with pytest.raises(Crash, match=words):
-        export(network, tmp_path / "net.onnx", calibration=CALIBRATION)
+        export(network, tmp_path / "net.onnx", calibration=crashing_runtime.calibration())
     assert list(tmp_path.iterdir()) == []
-
-
-def as_int8(monkeypatch, format, load=crashing_runtime.load_small_crashes):
-    """Take a copy of the float32 file for the int8 one, which `load` opens; the float32 one is opened as it is."""
-    copying(monkeypatch)
-    plain = external.load
-
-    class Run(external.ExternalRun):
-        def __call__(self, images, *, fixed=False):
-            int8 = self.file.with_name(f"float32{self.file.suffix}").exists()
-            monkeypatch.setattr(external, "load", load if int8 else plain)
-            return super().__call__(images, fixed=fixed)
-
-    for module in ("export.quantize", "inference.smallest"):
-        monkeypatch.setattr(f"fastscnn.{module}.ExternalRun", Run)

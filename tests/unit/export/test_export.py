@@ -9,35 +9,26 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from test_fusing import used
 
 from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.data.transforms.normalize import normalize
 from fastscnn.export.export import check_request, export
 from fastscnn.inference.export_graph import BinAverages, ExportGraph, shrink, write_onnx
-from fastscnn.inference.loader import Trained
 from fastscnn.inference.runtimes import SUFFIXES, load
 from fastscnn.inference.verify import SIZES, compare
 from fastscnn.models.blocks import downscale
-from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import WriteError
+from helpers import trained_network
 
-MODEL = {"name": "fast_scnn", "in_channels": 3, "activation": "relu", "skip": "keep", "dropout": 0.1}
 PACKAGE = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
 FORMATS = list(PACKAGE)
-
-
-def trained(scale=1.0, **settings):
-    torch.manual_seed(0)
-    network = used(FastSCNN(CAMVID.num_classes, **settings)).requires_grad_(False)
-    return Trained(network, CAMVID, {"model": MODEL | settings, "resolution": {"scale": scale}})
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """A network; and for each runtime that is installed a file that ends with logits, and what runs it."""
-    network = trained()
+    network = trained_network()
     files = {}
     for format in FORMATS:
         try:
@@ -70,7 +61,7 @@ def test_one_file_gives_the_networks_logits_at_every_size(exported, format, batc
 
 def test_labels_and_probabilities_are_at_the_images_size(tmp_path):
     pytest.importorskip("onnxruntime")
-    network = trained(skip="zero", activation="relu6")
+    network = trained_network(skip="zero", activation="relu6")
     images = torch.randint(0, 256, (2, 3, 75, 50), dtype=torch.uint8)
     with torch.inference_mode():
         full = F.interpolate(network.network.coarse_logits(normalize(images)), (75, 50), mode="bilinear")
@@ -98,7 +89,7 @@ def test_bin_averages_are_adaptive_pooling(length):
 
 @pytest.mark.parametrize("scale", [0.5, 0.25, 0.3, 0.75])
 def test_shrinking_inside_the_graph_is_the_networks_own(scale):
-    graph = ExportGraph(trained(scale))
+    graph = ExportGraph(trained_network(scale))
     for height, width in ((1, 1), (2, 3), (5, 6), (9, 10), (33, 65), (50, 97), (64, 128)):
         images = torch.randn(1, 3, height, width)
         shrunk = shrink(shrink(images, 2, graph.scale), 3, graph.scale)
@@ -107,7 +98,7 @@ def test_shrinking_inside_the_graph_is_the_networks_own(scale):
 
 def test_file_of_a_network_at_half_resolution_takes_whole_images(tmp_path):
     pytest.importorskip("onnxruntime")
-    network = trained(0.5)
+    network = trained_network(0.5)
     comparison = export(network, tmp_path / "net.onnx", ends_with="logits").comparison
     assert comparison.shapes == SIZES
     with pytest.raises(RequestError, match="input=uint8"):
@@ -123,14 +114,14 @@ def test_graph_that_disagrees_is_refused_and_leaves_nothing(tmp_path, monkeypatc
         lambda self, length: torch.ones(len(self.number), length) / length,  # one bin, whatever was asked
     )
     with pytest.raises(RequestError, match=r"net\.onnx is not left.*image"):
-        export(trained(), tmp_path / "net.onnx", ends_with=ends_with)
+        export(trained_network(), tmp_path / "net.onnx", ends_with=ends_with)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_file_that_knows_one_size_only_is_refused(tmp_path):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    network = trained()
+    network = trained_network()
     graph = ExportGraph(network, output="logits")
     write_onnx(graph, tmp_path / "fixed.onnx", size=(97, 203))
     run = load(tmp_path / "fixed.onnx", "onnx")
@@ -140,7 +131,7 @@ def test_file_that_knows_one_size_only_is_refused(tmp_path):
 
 
 def test_labels_may_differ_at_ties_alone():
-    network = trained()
+    network = trained_network()
     graph = ExportGraph(network)
 
     def run(images):
@@ -208,7 +199,7 @@ def test_what_is_there_is_kept_unless_overwriting_is_asked_for(tmp_path):
 
 
 def test_peer_is_refused_where_its_file_would_be_wrong(tmp_path):
-    network = replace(trained(), network=torch.nn.Identity(), config={"model": {"name": "enet"}})
+    network = replace(trained_network(), network=torch.nn.Identity(), config={"model": {"name": "enet"}})
     with pytest.raises(RequestError, match="enet"):
         export(network, tmp_path / "net.onnx")
 
@@ -228,7 +219,7 @@ def small_files(size):
 def test_full_disk_is_one_sentence_that_names_the_output_and_leaves_nothing(tmp_path, format):
     pytest.importorskip(PACKAGE.get(format, "torch"))
     target = tmp_path / f"net{SUFFIXES[format]}"
-    network = trained()
+    network = trained_network()
     with small_files(2**15), pytest.raises(WriteError, match=rf"^{target} cannot be written \(File too large\)$"):
         export(network, target, format=format)
     assert list(tmp_path.iterdir()) == []

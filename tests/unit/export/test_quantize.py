@@ -1,26 +1,25 @@
 """int8 files: calibrated, judged, refused where they cost too much."""
 
+import crashing_runtime
 import pytest
 import torch
-from test_export import trained
 
 from fastscnn.export import quantize as room
 from fastscnn.export.export import export
 from fastscnn.export.quantize import KEPT, Calibration, Quantized
-from fastscnn.export.quantizers import QUANTIZERS
-from fastscnn.inference import external
 from fastscnn.inference.external import ExternalRun
 from fastscnn.inference.runtimes import SUFFIXES
 from fastscnn.inference.verify import test_images as smooth_images
 from fastscnn.utils.errors import RequestError
+from helpers import trained_network
 
-NEEDED = {"onnx": ("onnx", "onnxruntime"), "openvino": ("openvino", "nncf")}
 IMAGES = smooth_images([(1, 64, 96)] * 4)
+NEEDED = {"onnx": ("onnx", "onnxruntime"), "openvino": ("openvino", "nncf")}
 
 
 @pytest.fixture(scope="module")
 def network():
-    return trained()
+    return trained_network()
 
 
 def agreement(network):
@@ -59,7 +58,7 @@ def test_int8_file_is_smaller_and_gives_nearly_the_same_labels(network, tmp_path
 
 def test_drop_above_the_limit_is_refused_after_every_choice_and_leaves_nothing(network, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
-    tried = copying(monkeypatch)
+    tried = crashing_runtime.copying(monkeypatch)
     scores = iter([0.7, 0.6, 0.62, 0.61, 0.5])
     calibration = Calibration(IMAGES, lambda labels: next(scores), max_drop=1)
     with pytest.raises(RequestError, match=r"8\.00 points of mIoU at best \(70\.00 to 62\.00\).*max_miou_drop=1"):
@@ -70,7 +69,7 @@ def test_drop_above_the_limit_is_refused_after_every_choice_and_leaves_nothing(n
 
 def test_more_stays_in_float_until_the_drop_is_small_enough(network, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
-    tried = copying(monkeypatch)
+    tried = crashing_runtime.copying(monkeypatch)
     scores = iter([0.7, 0.68, 0.695])
     done = export(
         network, tmp_path / "net.onnx", calibration=Calibration(IMAGES, lambda labels: next(scores), max_drop=1)
@@ -78,23 +77,6 @@ def test_more_stays_in_float_until_the_drop_is_small_enough(network, tmp_path, m
     assert tried == list(KEPT[:2])
     assert done.quantized == Quantized(0.7, 0.695, KEPT[1])
     assert "70.00 before, 69.50 after: 0.50 points lost; in float32 stay feature_fusion" in str(done.quantized)
-
-
-def copying(monkeypatch):
-    """Put a copy in the place of the quantization; the parts that it was asked to keep."""
-    tried = []
-
-    def call(runtime, doing, function, *arguments, **options):
-        if function not in QUANTIZERS.values():
-            return external.call(runtime, doing, function, *arguments, **options)
-        original, file, kept = arguments
-        tried.append(kept)
-        for suffix in {file.suffix, ".bin"}:
-            if original.with_suffix(suffix).exists():
-                file.with_suffix(suffix).write_bytes(original.with_suffix(suffix).read_bytes())
-
-    monkeypatch.setattr(room, "call", call)
-    return tried
 
 
 @pytest.mark.parametrize("format", list(NEEDED))

@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_export import trained
 
 from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.export.export import export
@@ -13,11 +12,12 @@ from fastscnn.inference import hub
 from fastscnn.inference.hub import from_pretrained, push_to_hub, save_pretrained
 from fastscnn.inference.loader import load_trained
 from fastscnn.utils.errors import RequestError
+from helpers import trained_network
 
 
 @pytest.fixture(scope="module")
 def network():
-    return trained(0.5, activation="relu6")
+    return trained_network(0.5, activation="relu6")
 
 
 @pytest.fixture

@@ -4,10 +4,6 @@ import crashing_runtime
 import cv2
 import numpy as np
 import pytest
-from test_benchmark import SETTINGS
-from test_crashes import CALIBRATION, as_int8
-from test_export import trained
-from test_predict import settings
 
 from fastscnn.benchmark.benchmark import measure
 from fastscnn.export.export import export
@@ -18,13 +14,14 @@ from fastscnn.inference.segmenter import Segmenter
 from fastscnn.predict.manifest import digest
 from fastscnn.predict.predict import predict
 from fastscnn.utils.errors import Crash, RequestError
+from helpers import BENCHMARK_SETTINGS, predict_settings, trained_network
 
 SMALL = (2, 16, 8)
 
 
 @pytest.fixture(scope="module")
 def network():
-    return trained()
+    return trained_network()
 
 
 @pytest.fixture(scope="module", params=["onnx", "openvino"])
@@ -33,9 +30,9 @@ def from_32(request, network, tmp_path_factory):
     pytest.importorskip({"onnx": "onnxruntime"}.get(request.param, request.param))
     file = tmp_path_factory.mktemp("files") / f"net{SUFFIXES[request.param]}"
     with pytest.MonkeyPatch.context() as patch:
-        as_int8(patch, request.param)
+        crashing_runtime.as_int8(patch, request.param)
         choices = {"input": "normalized", "ends_with": "logits"}
-        done = export(network, file, format=request.param, calibration=CALIBRATION, **choices)
+        done = export(network, file, format=request.param, calibration=crashing_runtime.calibration(), **choices)
     assert done.quantized.smallest.side == 32
     return file
 
@@ -96,7 +93,7 @@ def test_smaller_image_is_enlarged_by_its_edge_and_the_answer_cut(from_32):
 def test_prediction_of_a_small_image_has_its_size_and_belongs_to_the_whole_file(from_32, tmp_path):
     (tmp_path / "photos").mkdir()
     assert cv2.imwrite(str(tmp_path / "photos" / "small.png"), pictures(16, 8))
-    outcome = predict(settings(from_32, tmp_path / "photos", tmp_path / "out", write=["labels"]))
+    outcome = predict(predict_settings(from_32, tmp_path / "photos", tmp_path / "out", write=["labels"]))
     assert (outcome.done, outcome.failed) == (1, {})
     labels = cv2.imread(str(tmp_path / "out" / "small_labels.png"), cv2.IMREAD_UNCHANGED)
     assert labels.shape == (16, 8)
@@ -124,7 +121,7 @@ def test_sizes_below_are_refused_before_anything_is_timed(from_32):
         return
     asked = {"int8": str(from_32), "runtimes": ["torch", "openvino"], "sizes": [[64, 96], [16, 64]]}
     with pytest.raises(RequestError, match=r"int8=.* runs from 32 pixels a side on .*sizes= has 16x64: leave that out"):
-        measure(SETTINGS | asked)
+        measure(BENCHMARK_SETTINGS | asked)
 
 
 def copied(file, folder):

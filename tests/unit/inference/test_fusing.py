@@ -7,6 +7,7 @@ from torch import nn
 from fastscnn.inference.backends.torch_fused import fused
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.models.folding import folded
+from helpers import randomize_norms
 
 
 @pytest.fixture(autouse=True)
@@ -14,23 +15,11 @@ def _same_weights():
     torch.manual_seed(0)
 
 
-def used(network):
-    """A network whose BatchNorms have seen something."""
-    generator = torch.manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(generator=generator)
-            module.running_var.uniform_(0.5, 2, generator=generator)
-            module.weight.data.uniform_(0.5, 3, generator=generator)
-            module.bias.data.normal_(generator=generator)
-    return network.eval()
-
-
 @pytest.mark.parametrize("copied", [folded, fused])
 @pytest.mark.parametrize("activation", ["relu", "relu6"])
 @pytest.mark.parametrize("skip", ["keep", "zero"])
 def test_copy_computes_what_the_network_does(copied, activation, skip):
-    network = used(FastSCNN(7, activation=activation, skip=skip))
+    network = randomize_norms(FastSCNN(7, activation=activation, skip=skip))
     images = torch.randn(2, 3, 65, 97)
     with torch.inference_mode():
         expected = network.coarse_logits(images)
@@ -41,7 +30,7 @@ def test_copy_computes_what_the_network_does(copied, activation, skip):
 
 @pytest.mark.parametrize("copied", [folded, fused])
 def test_no_batch_norm_is_left_and_the_network_stays_as_it_was(copied):
-    network = used(FastSCNN(3))
+    network = randomize_norms(FastSCNN(3))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     copy = copied(network)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in copy.modules())
@@ -52,7 +41,7 @@ def test_no_batch_norm_is_left_and_the_network_stays_as_it_was(copied):
 
 def test_without_the_operators_the_plain_layers_stay(monkeypatch):
     monkeypatch.setattr("fastscnn.inference.backends.torch_fused.available", lambda: False)
-    network = used(FastSCNN(3))
+    network = randomize_norms(FastSCNN(3))
     images = torch.randn(1, 3, 40, 48)
     with torch.inference_mode():
         torch.testing.assert_close(

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from test_fusing import used
 
 from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.data.transforms.normalize import normalize
@@ -17,12 +16,13 @@ from fastscnn.inference.preprocess import normalized
 from fastscnn.inference.segmenter import Segmenter, choose_device
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.utils.errors import RequestError
+from helpers import randomize_norms
 
 
 @pytest.fixture(scope="module")
 def trained():
     torch.manual_seed(0)
-    return Trained(used(FastSCNN(5)).requires_grad_(False), CITYSCAPES, {})
+    return Trained(randomize_norms(FastSCNN(5)).requires_grad_(False), CITYSCAPES, {})
 
 
 @pytest.fixture(scope="module")

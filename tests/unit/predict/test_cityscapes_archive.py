@@ -7,13 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from test_predict import picture, settings, write_checkpoint, write_image
 
 from fastscnn.data.datasets.cityscapes import fine_frames
 from fastscnn.data.datasets.classes import CAMVID, CITYSCAPES
 from fastscnn.inference.segmenter import Segmenter
 from fastscnn.predict.cityscapes_archive import check_archive, predict_archive
 from fastscnn.utils.errors import RequestError
+from helpers import predict_settings, random_image, write_checkpoint, write_image
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +25,12 @@ def checkpoint(tmp_path_factory):
 def cityscapes(tmp_path):
     root = tmp_path / "cityscapes"
     for number in range(3):
-        write_image(root / f"leftImg8bit/test/berlin/berlin_00000{number}_000019_leftImg8bit.png", picture(number))
+        write_image(root / f"leftImg8bit/test/berlin/berlin_00000{number}_000019_leftImg8bit.png", random_image(number))
     return root
 
 
 def archive_settings(checkpoint, root, output):
-    return settings(checkpoint, "", output, split="test", format="cityscapes", data={"root": str(root)})
+    return predict_settings(checkpoint, "", output, split="test", format="cityscapes", data={"root": str(root)})
 
 
 def test_archive_holds_label_ids_under_official_names(checkpoint, cityscapes, tmp_path):
@@ -41,7 +41,7 @@ def test_archive_holds_label_ids_under_official_names(checkpoint, cityscapes, tm
         assert content.namelist() == [f"berlin_00000{number}_000019_pred_labelIds.png" for number in range(3)]
         for number, name in enumerate(content.namelist()):
             labels = cv2.imdecode(np.frombuffer(content.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
-            assert (labels == CITYSCAPES.decode(segmenter(picture(number)))).all()
+            assert (labels == CITYSCAPES.decode(segmenter(random_image(number)))).all()
     outcome, _ = predict_archive(archive_settings(checkpoint, cityscapes, tmp_path / "out"))
     assert (outcome.done, outcome.there) == (0, 3)
 
@@ -69,7 +69,7 @@ def test_archive_that_the_server_would_refuse_is_not_offered(checkpoint, citysca
         ({name: data for name, data in content.items() if name != first}, f"2 files for 3 frames, first {first}"),
         (content | {first: cv2.imencode(".png", small)[1].tobytes()}, "is 4x4, its image 40x56"),
         (content | {first: cv2.imencode(".png", illegal)[1].tobytes()}, "holds 3, which is no label id"),
-        (content | {first: cv2.imencode(".png", picture())[1].tobytes()}, "is no 8-bit PNG of one channel"),
+        (content | {first: cv2.imencode(".png", random_image())[1].tobytes()}, "is no 8-bit PNG of one channel"),
     ]
     for files_of_it, reason in wrong:
         with zipfile.ZipFile(archive, "w") as packed:
@@ -101,6 +101,6 @@ def test_archive_of_other_weights_does_not_stay_when_they_are_replaced(checkpoin
     frame.write_bytes(b"")
     outcome, offered = predict_archive(other | {"overwrite": True})
     assert (outcome.done, offered, archive.exists()) == (2, None, False)
-    write_image(frame, picture(2))
+    write_image(frame, random_image(2))
     outcome, offered = predict_archive(other)
     assert (outcome.there, outcome.done, offered) == (2, 1, archive)

@@ -5,16 +5,16 @@ import socket
 
 import cv2
 import pytest
-from test_predict import picture, write_image
 
 from fastscnn.predict.inputs import find_sources
 from fastscnn.utils.errors import RequestError
+from helpers import random_image, write_image
 
 
 @pytest.fixture
 def photos(tmp_path):
     for name in ("a.png", "b.bmp", "deeper/a.png"):
-        write_image(tmp_path / "photos" / name, picture())
+        write_image(tmp_path / "photos" / name, random_image())
     return tmp_path / "photos"
 
 
@@ -24,7 +24,7 @@ def names(given, output):
 
 def test_names_that_differ_in_the_suffix_alone_do_not_meet(tmp_path):
     for name in ("a.png", "a.jpg", "a.jpg.png", "b.png"):
-        write_image(tmp_path / "in" / name, picture())
+        write_image(tmp_path / "in" / name, random_image())
     assert names(tmp_path / "in", tmp_path / "out") == ["a.jpg", "a.jpg.png", "a.png", "b"]
 
 
@@ -32,18 +32,18 @@ def test_patterns_and_single_files_are_found_and_the_output_never(photos, tmp_pa
     assert names(str(photos / "**" / "*.png"), tmp_path / "out") == ["a", "deeper/a"]
     assert names(str(photos / "*" / "*.png"), tmp_path / "out") == ["deeper/a"], "one match is called as among many"
     assert names(photos / "b.bmp", tmp_path / "out") == ["b"]
-    write_image(photos / "out" / "a_overlay.png", picture())
+    write_image(photos / "out" / "a_overlay.png", random_image())
     assert "out/a_overlay" not in names(photos, photos / "out")
 
 
 def test_hidden_folders_and_files_of_other_kinds_are_left_out(photos, tmp_path):
-    write_image(photos / ".thumbnails" / "a.png", picture())
+    write_image(photos / ".thumbnails" / "a.png", random_image())
     (photos / "notes.txt").touch()
     assert names(photos, tmp_path / "out") == ["a", "b", "deeper/a"]
 
 
 def test_image_that_is_named_is_taken_whatever_its_suffix(tmp_path):
-    write_image(tmp_path / "a.png", picture())
+    write_image(tmp_path / "a.png", random_image())
     (tmp_path / "a.png").rename(tmp_path / "picture")
     assert names(tmp_path / "picture", tmp_path / "out") == ["picture"]
 
@@ -79,7 +79,7 @@ def link(place, target):
 
 
 def test_linked_folders_are_followed_alike_by_a_folder_and_a_pattern(photos, tmp_path):
-    write_image(tmp_path / "elsewhere" / "c.png", picture())
+    write_image(tmp_path / "elsewhere" / "c.png", random_image())
     link(photos / "linked", tmp_path / "elsewhere")
     assert names(photos, tmp_path / "out") == ["a", "b", "deeper/a", "linked/c"]
     assert names(str(photos / "**" / "*.png"), tmp_path / "out") == ["a", "deeper/a", "linked/c"]
@@ -90,7 +90,7 @@ def test_links_in_a_circle_end(photos, tmp_path):
     link(photos / "again", photos)
     link(photos / "deeper" / "up", photos)
     link(photos / "deeper" / "beside", photos / "deeper")
-    write_image(tmp_path / "other" / "d.png", picture())
+    write_image(tmp_path / "other" / "d.png", random_image())
     link(tmp_path / "other" / "back", photos)
     link(photos / "other", tmp_path / "other")
     expected = ["a", "b", "deeper/a", "other/d"]
@@ -99,9 +99,9 @@ def test_links_in_a_circle_end(photos, tmp_path):
 
 
 def test_pattern_finds_what_the_shell_would(photos, tmp_path):
-    write_image(photos / ".hidden" / "h.png", picture())
-    write_image(photos / "deeper" / ".h.png", picture())
-    write_image(photos / "deeper" / "deepest" / "d.png", picture())
+    write_image(photos / ".hidden" / "h.png", random_image())
+    write_image(photos / "deeper" / ".h.png", random_image())
+    write_image(photos / "deeper" / "deepest" / "d.png", random_image())
     assert names(str(photos / "deep*" / "**" / "*.png"), tmp_path / "out") == ["deeper/a", "deeper/deepest/d"]
     assert names(str(photos / "?.[bp][mn][pg]"), tmp_path / "out") == ["a", "b"]
     assert names(str(photos / ".hid*" / "*.png"), tmp_path / "out") == [".hidden/h"]
@@ -141,7 +141,7 @@ def test_link_to_nothing_is_told_as_missing(photos, tmp_path):
 
 
 def test_image_named_as_a_video_is_an_image(tmp_path):
-    _, data = cv2.imencode(".png", picture())
+    _, data = cv2.imencode(".png", random_image())
     (tmp_path / "a.mp4").write_bytes(data.tobytes())
     (source,) = find_sources(tmp_path / "a.mp4", tmp_path / "out")
     assert not source.is_video

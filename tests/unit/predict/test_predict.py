@@ -3,34 +3,18 @@
 import errno
 import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import torch
-from test_fusing import used
 
 from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.inference.segmenter import Segmenter
-from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.predict import predict as prediction
 from fastscnn.predict.predict import predict
-from fastscnn.runs.checkpoint import META
 from fastscnn.utils.errors import RequestError
-
-
-def write_checkpoint(path, classes=CITYSCAPES, seed=0):
-    torch.manual_seed(seed)
-    network = used(FastSCNN(classes.num_classes))
-    config = {"model": {"name": "fast_scnn", "in_channels": 3, "activation": "relu", "skip": "keep", "dropout": 0.1}}
-    content = {
-        "state_dict": {f"network.{name}": tensor for name, tensor in network.state_dict().items()},
-        META: {"config": config, "classes": asdict(classes)},
-    }
-    torch.save(content, path)
-    return path
+from helpers import files_in, predict_settings, random_image, write_checkpoint, write_image
 
 
 @pytest.fixture(scope="module")
@@ -43,66 +27,34 @@ def segmenter(checkpoint):
     return Segmenter.from_checkpoint(checkpoint)
 
 
-def picture(seed=0, size=(40, 56)):
-    small = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    return cv2.resize(small, size[::-1], interpolation=cv2.INTER_CUBIC)
-
-
-def write_image(path, image):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), image[:, :, ::-1])
-
-
 @pytest.fixture
 def photos(tmp_path):
     folder = tmp_path / "photos"
     for seed, name in enumerate(("a.png", "b.bmp", "deeper/a.png")):
-        write_image(folder / name, picture(seed))
+        write_image(folder / name, random_image(seed))
     return folder
 
 
-def settings(checkpoint, given, output, **others):
-    return {
-        "checkpoint": str(checkpoint),
-        "input": str(given),
-        "output": str(output),
-        "write": "auto",
-        "label_values": "train_ids",
-        "opacity": 0.5,
-        "backend": "torch",
-        "device": "auto",
-        "precision": "auto",
-        "threads": None,
-        "max_pixels": 200_000_000,
-        "overwrite": False,
-        **others,
-    }
-
-
-def files(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-
 def test_folder_is_predicted_with_its_structure_and_labels_are_the_segmenters(checkpoint, segmenter, photos, tmp_path):
-    outcome = predict(settings(checkpoint, photos, tmp_path / "out"))
+    outcome = predict(predict_settings(checkpoint, photos, tmp_path / "out"))
     assert (outcome.done, outcome.there, outcome.failed) == (3, 0, {})
     kinds = [f"{name}_{kind}.png" for name in ("a", "b", "deeper/a") for kind in ("labels", "overlay")]
-    assert files(tmp_path / "out") == sorted([*kinds, "predict.json"])
+    assert files_in(tmp_path / "out") == sorted([*kinds, "predict.json"])
     for seed, name in enumerate(("a", "b", "deeper/a")):
         labels = cv2.imread(str(tmp_path / "out" / f"{name}_labels.png"), cv2.IMREAD_UNCHANGED)
         assert labels.dtype == np.uint8
-        assert (labels == segmenter(picture(seed))).all()
+        assert (labels == segmenter(random_image(seed))).all()
     note = json.loads((tmp_path / "out" / "predict.json").read_text())
     assert note["classes"][13] == {"train_id": 13, "file_value": 26, "name": "car", "color": [0, 0, 142]}
 
 
 def test_label_values_and_kinds_are_as_chosen(checkpoint, segmenter, photos, tmp_path):
-    chosen = settings(
+    chosen = predict_settings(
         checkpoint, photos / "a.png", tmp_path / "out", write=["color", "labels"], label_values="file_values"
     )
     predict(chosen)
-    assert files(tmp_path / "out") == ["a_color.png", "a_labels.png", "predict.json"]
-    labels = segmenter(picture(0))
+    assert files_in(tmp_path / "out") == ["a_color.png", "a_labels.png", "predict.json"]
+    labels = segmenter(random_image(0))
     written = cv2.imread(str(tmp_path / "out/a_labels.png"), cv2.IMREAD_UNCHANGED)
     assert (written == np.array(CITYSCAPES.file_values)[labels]).all()
     color = cv2.imread(str(tmp_path / "out/a_color.png"))[:, :, ::-1]
@@ -110,7 +62,7 @@ def test_label_values_and_kinds_are_as_chosen(checkpoint, segmenter, photos, tmp
 
 
 def test_called_again_only_what_is_missing_is_made(checkpoint, photos, tmp_path):
-    chosen = settings(checkpoint, photos, tmp_path / "out")
+    chosen = predict_settings(checkpoint, photos, tmp_path / "out")
     predict(chosen)
     (tmp_path / "out/b_overlay.png").unlink()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*a_*.png")}
@@ -121,36 +73,36 @@ def test_called_again_only_what_is_missing_is_made(checkpoint, photos, tmp_path)
 
 
 def test_other_weights_or_settings_are_not_mixed_into_a_folder(checkpoint, photos, tmp_path):
-    predict(settings(checkpoint, photos, tmp_path / "out"))
+    predict(predict_settings(checkpoint, photos, tmp_path / "out"))
     other = write_checkpoint(tmp_path / "other.ckpt", seed=1)
     with pytest.raises(RequestError, match=r"holds predictions of another checkpoint.*overwrite=true"):
-        predict(settings(other, photos, tmp_path / "out"))
+        predict(predict_settings(other, photos, tmp_path / "out"))
     with pytest.raises(RequestError, match=r"holds predictions of opacity=0\.5"):
-        predict(settings(checkpoint, photos, tmp_path / "out", opacity=0.3))
-    outcome = predict(settings(other, photos, tmp_path / "out", overwrite=True))
+        predict(predict_settings(checkpoint, photos, tmp_path / "out", opacity=0.3))
+    outcome = predict(predict_settings(other, photos, tmp_path / "out", overwrite=True))
     assert (outcome.done, outcome.there) == (3, 0)
     labels = cv2.imread(str(tmp_path / "out/a_labels.png"), cv2.IMREAD_UNCHANGED)
-    assert (labels == Segmenter.from_checkpoint(other)(picture(0))).all()
+    assert (labels == Segmenter.from_checkpoint(other)(random_image(0))).all()
 
 
 def test_broken_files_are_told_and_the_others_are_done(checkpoint, photos, tmp_path):
     (photos / "empty.png").touch()
     (photos / "half.png").write_bytes((photos / "a.png").read_bytes()[:60])
-    outcome = predict(settings(checkpoint, photos, tmp_path / "out"))
+    outcome = predict(predict_settings(checkpoint, photos, tmp_path / "out"))
     assert outcome.done == 3
     assert {Path(path).name: reason for path, reason in outcome.failed.items()} == {
         "empty.png": "is no whole image (0 bytes). Copy or download it again.",
         "half.png": "is no whole image (60 bytes). Copy or download it again.",
     }
-    assert not any("unfinished" in name or "half" in name for name in files(tmp_path / "out"))
+    assert not any("unfinished" in name or "half" in name for name in files_in(tmp_path / "out"))
 
 
 def test_output_that_is_a_file_and_unknown_kinds_are_refused(checkpoint, photos, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RequestError, match="is a file"):
-        predict(settings(checkpoint, photos, tmp_path / "file"))
+        predict(predict_settings(checkpoint, photos, tmp_path / "file"))
     with pytest.raises(RequestError, match="write=heat is unknown"):
-        predict(settings(checkpoint, photos, tmp_path / "out", write=["heat"]))
+        predict(predict_settings(checkpoint, photos, tmp_path / "out", write=["heat"]))
 
 
 def test_stopped_run_says_how_to_go_on(checkpoint, photos, tmp_path, monkeypatch):
@@ -160,12 +112,12 @@ def test_stopped_run_says_how_to_go_on(checkpoint, photos, tmp_path, monkeypatch
 
     monkeypatch.setattr(prediction, "predict_images", stop)
     with pytest.raises(KeyboardInterrupt) as stopped:
-        predict(settings(checkpoint, photos, tmp_path / "out"))
+        predict(predict_settings(checkpoint, photos, tmp_path / "out"))
     assert stopped.value.__notes__ == ["1 done; the same command goes on with the other 2."]
 
 
 def test_what_was_overwritten_half_way_goes_on_with_nothing_old(checkpoint, photos, tmp_path, monkeypatch):
-    predict(settings(checkpoint, photos, tmp_path / "out"))
+    predict(predict_settings(checkpoint, photos, tmp_path / "out"))
     other = write_checkpoint(tmp_path / "other.ckpt", seed=1)
     real = prediction.predict_images
 
@@ -175,49 +127,49 @@ def test_what_was_overwritten_half_way_goes_on_with_nothing_old(checkpoint, phot
 
     monkeypatch.setattr(prediction, "predict_images", stop)
     with pytest.raises(KeyboardInterrupt) as stopped:
-        predict(settings(other, photos, tmp_path / "out", overwrite=True))
+        predict(predict_settings(other, photos, tmp_path / "out", overwrite=True))
     assert "without overwrite=true goes on with the other 2" in stopped.value.__notes__[0]
     monkeypatch.undo()
-    outcome = predict(settings(other, photos, tmp_path / "out"))
+    outcome = predict(predict_settings(other, photos, tmp_path / "out"))
     assert (outcome.there, outcome.done) == (1, 2)
     found = Segmenter.from_checkpoint(other)
     for seed, name in enumerate(("a", "b", "deeper/a")):
         labels = cv2.imread(str(tmp_path / "out" / f"{name}_labels.png"), cv2.IMREAD_UNCHANGED)
-        assert (labels == found(picture(seed))).all()
+        assert (labels == found(random_image(seed))).all()
 
 
 @pytest.mark.parametrize("how", ["another inode", "another size", "another time"])
 def test_image_that_was_replaced_with_an_older_time_is_predicted_anew(checkpoint, segmenter, photos, tmp_path, how):
     """As `cp -p` and `rsync -t` do: the new file is older than the prediction of the one before."""
-    predict(settings(checkpoint, photos, tmp_path / "out"))
+    predict(predict_settings(checkpoint, photos, tmp_path / "out"))
     before = (photos / "b.bmp").stat()
-    write_image(tmp_path / "new.bmp", picture(7, (32, 64) if how == "another size" else (40, 56)))
+    write_image(tmp_path / "new.bmp", random_image(7, (32, 64) if how == "another size" else (40, 56)))
     if how == "another inode":
         (tmp_path / "new.bmp").replace(photos / "b.bmp")
     else:
         (photos / "b.bmp").write_bytes((tmp_path / "new.bmp").read_bytes())
     older = 10**9 if how == "another time" else before.st_mtime_ns
     os.utime(photos / "b.bmp", ns=(older, older))
-    outcome = predict(settings(checkpoint, photos, tmp_path / "out"))
+    outcome = predict(predict_settings(checkpoint, photos, tmp_path / "out"))
     assert (outcome.there, outcome.done) == (2, 1)
     labels = cv2.imread(str(tmp_path / "out/b_labels.png"), cv2.IMREAD_UNCHANGED)
     assert (labels == segmenter(photos / "b.bmp")).all()
-    assert predict(settings(checkpoint, photos, tmp_path / "out")).there == 3
+    assert predict(predict_settings(checkpoint, photos, tmp_path / "out")).there == 3
 
 
 def test_image_of_another_kind_with_the_same_name_is_predicted_anew(checkpoint, photos, tmp_path):
-    predict(settings(checkpoint, photos, tmp_path / "out"))
+    predict(predict_settings(checkpoint, photos, tmp_path / "out"))
     (photos / "b.bmp").unlink()
-    write_image(photos / "b.png", picture(7))
+    write_image(photos / "b.png", random_image(7))
     os.utime(photos / "b.png", (1, 1))
-    outcome = predict(settings(checkpoint, photos, tmp_path / "out"))
+    outcome = predict(predict_settings(checkpoint, photos, tmp_path / "out"))
     assert (outcome.there, outcome.done) == (2, 1)
 
 
 def test_what_was_replaced_is_not_taken_for_done_after_a_stop(checkpoint, segmenter, photos, tmp_path, monkeypatch):
-    predict(settings(checkpoint, photos, tmp_path / "out"))
+    predict(predict_settings(checkpoint, photos, tmp_path / "out"))
     for seed, name in enumerate(("a.png", "b.bmp")):
-        write_image(photos / name, picture(7 + seed))
+        write_image(photos / name, random_image(7 + seed))
         os.utime(photos / name, (1, 1))
 
     def stop(segmenter, images, request):
@@ -226,17 +178,17 @@ def test_what_was_replaced_is_not_taken_for_done_after_a_stop(checkpoint, segmen
 
     monkeypatch.setattr(prediction, "predict_images", stop)
     with pytest.raises(KeyboardInterrupt):
-        predict(settings(checkpoint, photos, tmp_path / "out"))
+        predict(predict_settings(checkpoint, photos, tmp_path / "out"))
     monkeypatch.undo()
-    outcome = predict(settings(checkpoint, photos, tmp_path / "out"))
+    outcome = predict(predict_settings(checkpoint, photos, tmp_path / "out"))
     assert (outcome.there, outcome.done) == (1, 2)
     labels = cv2.imread(str(tmp_path / "out/a_labels.png"), cv2.IMREAD_UNCHANGED)
-    assert (labels == segmenter(picture(7))).all()
+    assert (labels == segmenter(random_image(7))).all()
 
 
 def test_folder_of_an_earlier_version_goes_on_and_is_recorded(checkpoint, photos, tmp_path):
     """Its manifest says nothing of the inputs: predictions that are newer than their inputs count."""
-    predict(settings(checkpoint, photos, tmp_path / "out"))
+    predict(predict_settings(checkpoint, photos, tmp_path / "out"))
     manifest = tmp_path / "out" / "predict.json"
     content, before = json.loads(manifest.read_text()), manifest.stat()
     del content["inputs"]
@@ -244,16 +196,16 @@ def test_folder_of_an_earlier_version_goes_on_and_is_recorded(checkpoint, photos
     os.utime(manifest, ns=(before.st_atime_ns, before.st_mtime_ns))
     later = before.st_mtime_ns + 10**12
     os.utime(photos / "b.bmp", ns=(later, later))
-    outcome = predict(settings(checkpoint, photos, tmp_path / "out"))
+    outcome = predict(predict_settings(checkpoint, photos, tmp_path / "out"))
     assert (outcome.there, outcome.done) == (2, 1)
     assert json.loads(manifest.read_text())["inputs"]["a"]["size"] == (photos / "a.png").stat().st_size
     os.utime(photos / "a.png", (1, 1))
-    assert predict(settings(checkpoint, photos, tmp_path / "out")).done == 1
+    assert predict(predict_settings(checkpoint, photos, tmp_path / "out")).done == 1
 
 
 def test_full_disk_stops_at_the_first_file_and_goes_on_when_there_is_room(checkpoint, photos, tmp_path, monkeypatch):
     for number in range(40):
-        write_image(photos / f"{number:02d}.png", picture(number, (8, 8)))
+        write_image(photos / f"{number:02d}.png", random_image(number, (8, 8)))
     real, tried = Path.write_bytes, []
 
     def full(path, data):
@@ -264,7 +216,7 @@ def test_full_disk_stops_at_the_first_file_and_goes_on_when_there_is_room(checkp
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    outcome = predict(settings(checkpoint, photos, tmp_path / "out", write=["labels"]))
+    outcome = predict(predict_settings(checkpoint, photos, tmp_path / "out", write=["labels"]))
     monkeypatch.undo()
     assert "cannot be written (No space left on device)" in outcome.stopped
     assert len(outcome.failed) == 1
@@ -272,37 +224,37 @@ def test_full_disk_stops_at_the_first_file_and_goes_on_when_there_is_room(checkp
     written = list((tmp_path / "out").rglob("*.png"))
     assert len(written) == 7, "one file was written to see whether the folder can be"
     assert all(cv2.imread(str(path)) is not None for path in written)
-    outcome = predict(settings(checkpoint, photos, tmp_path / "out", write=["labels"]))
+    outcome = predict(predict_settings(checkpoint, photos, tmp_path / "out", write=["labels"]))
     assert (outcome.there, outcome.done, outcome.stopped) == (7, 36, None)
 
 
 def test_output_that_cannot_be_written_is_refused_before_the_checkpoint_is_loaded(photos):
     with pytest.raises(RequestError, match="output=/proc/self/new cannot be written"):
-        predict(settings("none.ckpt", photos, "/proc/self/new"))
+        predict(predict_settings("none.ckpt", photos, "/proc/self/new"))
 
 
 def test_names_of_250_bytes_are_shortened_alike_each_time(checkpoint, segmenter, photos, tmp_path):
     for seed, name in enumerate(("ä" * 123, "ä" * 123 + "b")):
-        write_image(tmp_path / "new.png", picture(seed))
+        write_image(tmp_path / "new.png", random_image(seed))
         (tmp_path / "new.png").rename(photos / f"{name}.png")
-    outcome = predict(settings(checkpoint, photos, tmp_path / "out", write=["labels", "side_by_side"]))
+    outcome = predict(predict_settings(checkpoint, photos, tmp_path / "out", write=["labels", "side_by_side"]))
     assert (outcome.done, outcome.failed) == (5, {})
     longest = sorted(path.name for path in (tmp_path / "out").iterdir() if path.name.startswith("ä"))
     assert len(longest) == 4
     assert all(len(os.fsencode(name)) <= 255 for name in longest)
-    shown = {seed: segmenter(picture(seed)) for seed in (0, 1)}
+    shown = {seed: segmenter(random_image(seed)) for seed in (0, 1)}
     labels = [
         cv2.imdecode(np.fromfile(tmp_path / "out" / name, np.uint8), cv2.IMREAD_UNCHANGED)
         for name in longest
         if name.endswith("_labels.png")
     ]
     assert {label.tobytes() for label in labels} == {label.tobytes() for label in shown.values()}
-    assert predict(settings(checkpoint, photos, tmp_path / "out", write=["labels", "side_by_side"])).there == 5
+    assert predict(predict_settings(checkpoint, photos, tmp_path / "out", write=["labels", "side_by_side"])).there == 5
 
 
 def test_picture_above_the_limit_is_refused_by_its_header(checkpoint, photos, tmp_path):
     limit = 40 * 56 - 1
-    outcome = predict(settings(checkpoint, photos, tmp_path / "out", max_pixels=limit))
+    outcome = predict(predict_settings(checkpoint, photos, tmp_path / "out", max_pixels=limit))
     assert outcome.done == 0
     assert outcome.failed[str(photos / "a.png")] == (
         "is 40x56, 2,240 pixels, and the limit is 2,239: set max_pixels=2240 if it is meant to be that large."
@@ -313,14 +265,14 @@ def test_picture_above_the_limit_is_refused_by_its_header(checkpoint, photos, tm
 
 def test_picture_of_a_phone_is_labelled_upright_by_both(checkpoint, segmenter, tmp_path):
     """An EXIF orientation of 6 asks for a quarter turn clockwise."""
-    _, data = cv2.imencode(".jpg", picture(3, (32, 64)))
+    _, data = cv2.imencode(".jpg", random_image(3, (32, 64)))
     exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
     block = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
     photo = tmp_path / "in" / "photo.jpg"
     photo.parent.mkdir()
     photo.write_bytes(data.tobytes()[:2] + block + data.tobytes()[2:])
     upright = np.rot90(cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1], -1)
-    predict(settings(checkpoint, photo, tmp_path / "out"))
+    predict(predict_settings(checkpoint, photo, tmp_path / "out"))
     written = cv2.imread(str(tmp_path / "out/photo_labels.png"), cv2.IMREAD_UNCHANGED)
     assert (written == segmenter(np.ascontiguousarray(upright))).all()
     assert (segmenter(photo) == written).all()
@@ -334,28 +286,28 @@ def test_segmenter_refuses_a_named_pipe_without_waiting(segmenter, tmp_path):
 
 
 def test_image_that_changed_is_predicted_anew(checkpoint, segmenter, photos, tmp_path):
-    predict(settings(checkpoint, photos, tmp_path / "out"))
-    write_image(photos / "a.png", picture(7))
-    outcome = predict(settings(checkpoint, photos, tmp_path / "out"))
+    predict(predict_settings(checkpoint, photos, tmp_path / "out"))
+    write_image(photos / "a.png", random_image(7))
+    outcome = predict(predict_settings(checkpoint, photos, tmp_path / "out"))
     assert (outcome.there, outcome.done) == (2, 1)
     labels = cv2.imread(str(tmp_path / "out/a_labels.png"), cv2.IMREAD_UNCHANGED)
-    assert (labels == segmenter(picture(7))).all()
+    assert (labels == segmenter(random_image(7))).all()
 
 
 def test_another_folder_may_join_but_not_under_the_same_names(checkpoint, photos, tmp_path):
-    predict(settings(checkpoint, photos, tmp_path / "out"))
-    write_image(tmp_path / "more" / "c.png", picture(3))
-    assert predict(settings(checkpoint, tmp_path / "more", tmp_path / "out")).done == 1
-    assert predict(settings(checkpoint, photos, tmp_path / "out")).there == 3
-    write_image(tmp_path / "others" / "a.png", picture(4))
+    predict(predict_settings(checkpoint, photos, tmp_path / "out"))
+    write_image(tmp_path / "more" / "c.png", random_image(3))
+    assert predict(predict_settings(checkpoint, tmp_path / "more", tmp_path / "out")).done == 1
+    assert predict(predict_settings(checkpoint, photos, tmp_path / "out")).there == 3
+    write_image(tmp_path / "others" / "a.png", random_image(4))
     for path in (tmp_path / "others").iterdir():
         os.utime(path, (0, 0))
     with pytest.raises(RequestError, match=r"holds a_labels\.png of an input in .*more.*name another folder"):
-        predict(settings(checkpoint, tmp_path / "others", tmp_path / "out"))
+        predict(predict_settings(checkpoint, tmp_path / "others", tmp_path / "out"))
 
 
 def test_names_that_look_like_numbers_are_names(checkpoint, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     photos.rename(tmp_path / "2023")
-    assert predict(settings(checkpoint, 2023, 0) | {"input": 2023, "output": 2024}).done == 3
-    assert len(files(tmp_path / "2024")) == 7
+    assert predict(predict_settings(checkpoint, 2023, 0) | {"input": 2023, "output": 2024}).done == 3
+    assert len(files_in(tmp_path / "2024")) == 7

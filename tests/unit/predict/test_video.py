@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from test_predict import picture, settings, write_checkpoint
 
 from fastscnn.predict.inputs import find_sources
 from fastscnn.predict.predict import predict
@@ -18,6 +17,7 @@ from fastscnn.utils.files import WriteError
 
 av = pytest.importorskip("av", reason="reads and writes videos")
 from fastscnn.predict import video, video_reading  # noqa: E402
+from helpers import predict_settings, random_image, write_checkpoint  # noqa: E402
 
 
 def write_video(path, *, size=(48, 64), frames=12, rotation=0, sound=True, times=None):
@@ -30,7 +30,7 @@ def write_video(path, *, size=(48, 64), frames=12, rotation=0, sound=True, times
             pictures.set_display_rotation(rotation)
         tone = sink.add_stream("aac", rate=44100) if sound else None
         for number in range(frames):
-            frame = av.VideoFrame.from_ndarray(picture(0, size) // 2 + np.uint8(number * 8), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(random_image(0, size) // 2 + np.uint8(number * 8), format="rgb24")
             frame.pts, frame.time_base = (times or range(0, 10**9, 100))[number], Fraction(1, 1200)
             sink.mux(pictures.encode(frame))
         sink.mux(pictures.encode())
@@ -91,7 +91,7 @@ def test_films_are_predicted_beside_images_and_a_broken_one_is_told(tmp_path):
     film = write_video(tmp_path / "in/film.mp4")
     (tmp_path / "in/cut.mp4").write_bytes(film.read_bytes()[:200])
     checkpoint = write_checkpoint(tmp_path / "best.ckpt")
-    chosen = settings(checkpoint, tmp_path / "in", tmp_path / "out", write=["overlay", "labels"])
+    chosen = predict_settings(checkpoint, tmp_path / "in", tmp_path / "out", write=["overlay", "labels"])
     outcome = predict(chosen)
     assert outcome.done == 1
     assert [reason.partition(":")[0] for reason in outcome.failed.values()] == ["no video"]
@@ -154,7 +154,7 @@ def test_missing_package_is_one_sentence_before_anything_is_made(tmp_path, monke
     write_video(tmp_path / "film.mp4")
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(RequestError, match=r"pip install av\."):
-        predict(settings("none.ckpt", tmp_path / "film.mp4", tmp_path / "out"))
+        predict(predict_settings("none.ckpt", tmp_path / "film.mp4", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
@@ -176,7 +176,7 @@ def write_film(path, *, frames=60, codec="mpeg4", times=None, sound=0.0, options
         pictures.codec_context.time_base = Fraction(1, 30)
         tone = sink.add_stream("aac", rate=44100) if sound else None
         for number, time in enumerate(times or range(frames)):
-            frame = av.VideoFrame.from_ndarray(picture(number, (48, 64)), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(random_image(number, (48, 64)), format="rgb24")
             frame.pts, frame.time_base = time, Fraction(1, 30)
             sink.mux(pictures.encode(frame))
         sink.mux(pictures.encode())
@@ -270,7 +270,7 @@ def test_film_that_ends_early_leaves_nothing_and_is_listed(tmp_path):
     film = write_film(tmp_path / "in" / "film.avi", frames=9)
     cut(film, 4)
     checkpoint = write_checkpoint(tmp_path / "best.ckpt")
-    outcome = predict(settings(checkpoint, tmp_path / "in", tmp_path / "out", write=["overlay", "labels"]))
+    outcome = predict(predict_settings(checkpoint, tmp_path / "in", tmp_path / "out", write=["overlay", "labels"]))
     assert outcome.done == 1
     (reason,) = outcome.failed.values()
     assert reason.startswith("it ends early, after 4 of 9 frames: ")
@@ -305,7 +305,7 @@ def test_text_sound_with_a_cover_and_single_pictures_are_no_videos(tmp_path, nam
         with av.open(str(tmp_path / name), "w") as sink:
             tone, cover = sink.add_stream("mp3", rate=44100), sink.add_stream("png", rate=1)
             cover.pix_fmt, cover.height, cover.width = "rgb24", 48, 64
-            frame = av.VideoFrame.from_ndarray(picture(0, (48, 64)), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(random_image(0, (48, 64)), format="rgb24")
             frame.pts, frame.time_base = 0, Fraction(1, 1)
             sink.mux(cover.encode(frame))
             for start in range(0, 44100, 1152):
@@ -340,7 +340,7 @@ def test_film_without_a_promise_that_ends_within_a_frame_is_done_and_says_so(tmp
     film = write_film(tmp_path / "film.ts", frames=9, codec="mpeg2video")
     film.write_bytes(film.read_bytes()[: int(0.6 * film.stat().st_size)])
     checkpoint = write_checkpoint(tmp_path / "best.ckpt")
-    assert predict(settings(checkpoint, film, tmp_path / "out")).done == 1
+    assert predict(predict_settings(checkpoint, film, tmp_path / "out")).done == 1
     assert "frames are damaged, the last one too: the file may end early." in capsys.readouterr().err
 
 
@@ -349,7 +349,7 @@ def test_sound_that_the_new_file_does_not_take_is_left_out_and_named(tmp_path, c
         pictures, tone = sink.add_stream("mpeg2video", rate=25), sink.add_stream("pcm_bluray", rate=48000)
         pictures.pix_fmt, pictures.height, pictures.width = "yuv420p", 48, 64
         for number in range(5):
-            frame = av.VideoFrame.from_ndarray(picture(number, (48, 64)), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(random_image(number, (48, 64)), format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, 25)
             sink.mux(pictures.encode(frame))
         sink.mux(pictures.encode())

@@ -8,7 +8,6 @@ import torch
 import wandb
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from test_tracking import offline, track  # noqa: F401  (a fixture that every test here uses)
 
 from fastscnn.cli.launch import CONF
 from fastscnn.data.datasets.classes import CITYSCAPES
@@ -18,7 +17,9 @@ from fastscnn.runs.identity import GROUPS, Identity
 from fastscnn.runs.tracking import wandb_config
 from fastscnn.training.metrics import score
 from fastscnn.utils.errors import RequestError
+from helpers import track
 
+pytestmark = pytest.mark.usefixtures("offline")
 PICTURES = ["val/pictures/bochum_000000_000019", "val/pictures/ulm_000001_000019"]
 
 

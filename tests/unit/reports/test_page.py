@@ -3,28 +3,12 @@
 import json
 import math
 import re
-from dataclasses import replace
 
 import pytest
 
-from fastscnn.reports.comparison.content import Comparison, Curve, RunView, Table
+from fastscnn.reports.comparison.content import Curve, Table
 from fastscnn.reports.comparison.page import page, write_page
-
-HOSTILE = '</script><script>alert("1")</script>\'\u2028&'
-
-
-def view(label="fine · seed 0", values=(10.0, 20.0), **changes):
-    steps = [10 * (place + 1) for place in range(len(values))]
-    curve = Curve([place + 1 for place in range(len(values))], steps, values)
-    group = label.partition(" · ")[0]
-    run = RunView(label, label, group, "finished", {"run": label, "best": f"{max(values, default=0):.2f}"}, curve)
-    return replace(run, **changes)
-
-
-def comparison(*runs, **changes):
-    table = Table("Groups", ["group"], [[group] for group in dict.fromkeys(run.group for run in runs)])
-    made = Comparison("Title", "Subtitle", "val/miou", ["run", "best"], frozenset({"best"}), runs, [table])
-    return replace(made, **changes)
+from helpers import HOSTILE, comparison, run_view
 
 
 def data_of(text):
@@ -35,7 +19,7 @@ def data_of(text):
 
 
 def test_names_cannot_leave_their_place():
-    run = view(f"{HOSTILE} · seed 0", iou={HOSTILE: 50.0})
+    run = run_view(f"{HOSTILE} · seed 0", iou={HOSTILE: 50.0})
     table = Table(HOSTILE, [HOSTILE], [[HOSTILE]], note=HOSTILE)
     changes = {"title": HOSTILE, "subtitle": HOSTILE, "metric": HOSTILE, "warnings": [HOSTILE], "tables": [table]}
     text = page(comparison(run, **changes, paper_iou={HOSTILE: {HOSTILE: 1.0}}))
@@ -48,13 +32,13 @@ def test_names_cannot_leave_their_place():
 
 
 def test_dollars_in_names_are_text():
-    assert "$data ${style}" in page(comparison(view(), title="$data ${style}"))
+    assert "$data ${style}" in page(comparison(run_view(), title="$data ${style}"))
 
 
 def test_page_replaces_the_old_one_and_leaves_nothing_beside_it(tmp_path):
     path = tmp_path / "index.html"
     path.write_text("old")
-    write_page(comparison(view()), path)
+    write_page(comparison(run_view()), path)
     assert "<h1>Title</h1>" in path.read_text()
     assert list(tmp_path.iterdir()) == [path]
 
@@ -63,18 +47,18 @@ def test_old_page_stays_whole_where_the_new_one_fails(tmp_path):
     path = tmp_path / "index.html"
     path.write_text("old")
     with pytest.raises(AttributeError):
-        write_page(comparison(view(curve=None)), path)
+        write_page(comparison(run_view(curve=None)), path)
     assert path.read_text() == "old"
 
 
 @pytest.mark.parametrize("changes", [{"tables": ()}, {"runs": (), "tables": ()}], ids=["no tables", "nothing at all"])
 def test_page_without_tables_or_runs_is_written(changes):
-    assert "<h1>Title</h1>" in page(comparison(view(), **changes))
+    assert "<h1>Title</h1>" in page(comparison(run_view(), **changes))
 
 
 def test_scores_that_are_no_numbers_are_left_out():
     curve = Curve([1, 2, 3], [10, 20, 30], [10.0, math.nan, 30.0])
-    (run,) = data_of(page(comparison(view(curve=curve, iou={"road": math.nan, "car": 5.0}))))["runs"]
+    (run,) = data_of(page(comparison(run_view(curve=curve, iou={"road": math.nan, "car": 5.0}))))["runs"]
     assert run["values"] == [1000, 3000]
     assert (run["epochs"], run["steps"]) == ([1, 3], [10, 30])
     assert run["iou"] == {"car": 5.0}

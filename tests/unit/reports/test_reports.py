@@ -20,59 +20,7 @@ from fastscnn.reports.comparison.records import read_all
 from fastscnn.reports.comparison.write import markdown, run_csv
 from fastscnn.runs.identity import GROUPS
 from fastscnn.utils.errors import RequestError
-
-DEFAULTS = {"data": "fine", "model": "fast_scnn", "skip": "keep", "activation": "relu", "pretrain": "none"}
-DEFAULTS |= {"resolution": "full", "augment": "paper"}
-SETTINGS = {"metric": "val/miou", "group_by": None, "baseline": None, "filter": {}, "gallery": 6}
-
-
-def write_run(root, miou, seed=0, *, status="finished", started=0, test=None, place="cityscapes", rows=(), **choices):
-    overrides = choices.pop("overrides", {})
-    name = "-".join([choices.get("data", "fine"), *(f"{k}_{v}" for k, v in choices.items() if k != "data")])
-    run_id = f"{len(list(root.rglob('run.json'))):08x}"
-    folder = root / name / f"2026-01-01_00-00-{started:02d}-{run_id}"
-    folder.mkdir(parents=True)
-    best = {"val/miou": miou, "epoch": 3} | ({"test/miou": test} if test else {})
-    record = {
-        "id": run_id,
-        "name": name,
-        "status": status,
-        "error": "ValueError: no" if status == "failed" else None,
-        "choices": DEFAULTS | choices,
-        "overrides": overrides,
-        "seed": seed,
-        "started": f"2026-01-01T00:00:{started:02d}+00:00",
-        "finished": f"2026-01-01T00:30:{started:02d}+00:00",
-        "metrics": {"best": best, "last": best} if miou is not None else {"best": {}, "last": {}},
-        "dataset": {
-            "name": choices.get("data", "fine"),
-            "synthetic": place == "streets",
-            "frames": {"train": {"imagenet": 1000}},
-        },
-        "host": "elsewhere",
-        "pid": 1,
-    }
-    (folder / "run.json").write_text(json.dumps(record))
-    if rows:
-        with (folder / "metrics.csv").open("w") as file:
-            file.write("\n".join(["trainer/global_step,train/loss,epoch,val/miou", *rows]) + "\n")
-    return run_id
-
-
-def write_evaluation(
-    root, run, miou, *, split="val", skip="keep", resolution="full", checkpoint="/x/best.ckpt", **content
-):
-    folder = root / f"eval-{len(list(root.rglob('eval.json')))}" / "time"
-    folder.mkdir(parents=True)
-    content = {
-        "checkpoint": checkpoint,
-        "run": run,
-        "model": {"skip": skip},
-        "resolution": resolution,
-        "metrics": {f"{split}/miou": miou},
-        "finished": f"2026-01-01T00:00:0{len(list(root.rglob('eval.json')))}",
-    } | content
-    (folder / "eval.json").write_text(json.dumps(content))
+from helpers import COMPARE_SETTINGS, write_evaluation, write_run
 
 
 def groups_of(root):
@@ -333,7 +281,7 @@ def test_markdown_and_csv_hold_every_run(tmp_path):
     write_run(tmp_path, None, status="failed", skip="zero")
     write_run(tmp_path, None, data="imagenet")
     runs, evaluations, warnings = read_all([tmp_path])
-    comparison, groups = build(runs, evaluations, SETTINGS, warnings)
+    comparison, groups = build(runs, evaluations, COMPARE_SETTINGS, warnings)
     text = markdown(comparison)
     for expected in ("Table 4", "Table 5", "Table 7", "Table 8", "60.71", "ValueError: no", "| failed |"):
         assert expected in text
@@ -347,7 +295,7 @@ def test_any_key_groups(tmp_path):
     for seed, skip in ((0, "keep"), (1, "keep"), (0, "zero")):
         write_run(tmp_path, 0.6, seed, skip=skip, overrides={"optimizer.lr": f"0.{seed + 1}"})
     runs, evaluations, _ = read_all([tmp_path])
-    _, groups = build(runs, evaluations, SETTINGS | {"group_by": ["skip"]}, [])
+    _, groups = build(runs, evaluations, COMPARE_SETTINGS | {"group_by": ["skip"]}, [])
     assert sorted(len(group.runs) for group in groups) == [1, 2]
     with pytest.raises(RequestError, match="group_by names colour"):
-        build(runs, evaluations, SETTINGS | {"group_by": ["colour"]}, [])
+        build(runs, evaluations, COMPARE_SETTINGS | {"group_by": ["colour"]}, [])

@@ -9,25 +9,19 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from test_reports import SETTINGS, write_evaluation, write_run
 
 from fastscnn.reports.comparison.compare import build
 from fastscnn.reports.comparison.page import page
 from fastscnn.reports.comparison.panels import split_panels
 from fastscnn.reports.comparison.records import read_all
+from helpers import COMPARE_SETTINGS, write_evaluation, write_panels, write_run
 
 ROWS = ["9,0.5,,", "10,,0,0.25", "20,,1,0.5"]
 
 
 def comparison(root):
     runs, evaluations, warnings = read_all([root])
-    return build(runs, evaluations, SETTINGS, warnings)[0]
-
-
-def picture(path, panels):
-    """A picture of panels side by side, each of one colour (BGR)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.concatenate([np.full((20, 40, 3), colour, np.uint8) for colour in panels], axis=1))
+    return build(runs, evaluations, COMPARE_SETTINGS, warnings)[0]
 
 
 def data_of(text):
@@ -83,13 +77,13 @@ def test_gallery_shows_the_same_frame_with_and_without_the_skip_connection(tmp_p
     folder = next(tmp_path.rglob("run.json")).parent
     red, green, blue, white = (0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 255)
     for epoch, last in ((1, white), (12, blue)):
-        picture(folder / "images" / f"a_b_epoch{epoch:04d}.png", [red, green, last])
-        picture(folder / "images" / f"other_epoch{epoch:04d}.png", [red, green, last])
+        write_panels(folder / "images" / f"a_b_epoch{epoch:04d}.png", [red, green, last])
+        write_panels(folder / "images" / f"other_epoch{epoch:04d}.png", [red, green, last])
     write_evaluation(tmp_path, run, 0.4, skip="zero")
     evaluation = next(tmp_path.rglob("eval.json"))
     content = json.loads(evaluation.read_text()) | {"pictures": ["images/a_b.png"]}
     evaluation.write_text(json.dumps(content))
-    picture(evaluation.parent / "images" / "a_b.png", [red, green, white])
+    write_panels(evaluation.parent / "images" / "a_b.png", [red, green, white])
     found = comparison(tmp_path)
     (row,) = found.gallery
     assert row.frame == "a_b"

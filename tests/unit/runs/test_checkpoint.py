@@ -10,16 +10,11 @@ from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils.errors import RequestError
-
-CONFIG = {
-    "model": {"name": "fast_scnn", "in_channels": 3, "activation": "relu", "skip": "keep", "dropout": 0.1},
-    "loss": {"auxiliary_weight": 0.4, "label_smoothing": 0.0},
-    "optimizer": {"lr": 0.01, "momentum": 0.9, "weight_decay": 4e-5, "power": 0.9},
-}
+from helpers import SEGMENTATION
 
 
 def saved(path, module=None, drop=()):
-    module = module or Segmentation(CONFIG, CAMVID)
+    module = module or Segmentation(SEGMENTATION, CAMVID)
     content = {"state_dict": {k: v for k, v in module.state_dict().items() if not k.startswith(tuple(drop))}}
     module.on_save_checkpoint(content)
     torch.save(content, path)

@@ -1,32 +1,13 @@
 """A run is named, tagged and grouped by what was chosen, however it was chosen."""
 
-import contextlib
 import json
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import open_dict
 
 from fastscnn.cli.launch import CONF
 from fastscnn.runs.identity import GROUPS, chosen_identity, recorded_identity
 from fastscnn.runs.jobs import VARIABLE
-
-
-@contextlib.contextmanager
-def job(*overrides):
-    """The config of `train.py OVERRIDES`, as within the job that Hydra runs."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", [*overrides], return_hydra_config=True)
-        HydraConfig.instance().set_config(config)
-        with open_dict(config):
-            del config["hydra"]
-        try:
-            yield config
-        finally:
-            HydraConfig.instance().cfg = None
+from helpers import job
 
 
 def identity(*overrides):

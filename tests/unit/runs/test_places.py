@@ -2,13 +2,11 @@
 
 import pytest
 from omegaconf import OmegaConf
-from test_identity import job
-from test_resume import make
 
 from fastscnn.reports.comparison import compare as comparing
 from fastscnn.training import fit as training
 from fastscnn.utils.errors import RequestError
-from helpers import full_disk
+from helpers import full_disk, job, make_run
 
 
 @pytest.fixture
@@ -39,7 +37,7 @@ def test_training_refuses_a_full_disk(tmp_path, nothing_computed):
 
 def test_resuming_refuses_a_full_disk(tmp_path, nothing_computed, monkeypatch):
     with full_disk(tmp_path / "disk", mebibytes=8) as disk:
-        folder = make(tmp_path / "disk" / "run", "trainer.max_epochs=4")
+        folder = make_run(tmp_path / "disk" / "run", "trainer.max_epochs=4")
         before = (folder / "run.json").read_bytes()
         disk.fill()
         with job(f"resume={folder}") as config, pytest.raises(RequestError, match=r"resume=.*No space left"):

@@ -20,10 +20,7 @@ from fastscnn.runs.folders import new_run_id, run_folder
 from fastscnn.runs.process import version_of
 from fastscnn.runs.record import RunRecord, observed_record, read_record, recorded
 from fastscnn.utils.errors import RequestError
-from helpers import full_disk
-
-KEYS = ["id", "name", "status", "error", "command", "choices", "seed", "started", "finished", "versions", "git"]
-KEYS += ["device", "metrics", "checkpoints", "wandb_id"]
+from helpers import RUN_KEYS, full_disk
 
 
 def create(folder):
@@ -37,7 +34,7 @@ def on_disk(folder):
 def test_new_record_is_running_and_has_every_key(tmp_path):
     create(tmp_path / "run")
     data = on_disk(tmp_path / "run")
-    assert set(KEYS) <= set(data)
+    assert set(RUN_KEYS) <= set(data)
     assert data["status"] == "running"
     assert data["choices"] == {"data": "fine"}
     assert data["versions"]["torch"]

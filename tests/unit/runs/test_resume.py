@@ -9,7 +9,6 @@ import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
-from test_identity import job
 
 from fastscnn.cli.skip_finished import earlier_run
 from fastscnn.runs import session
@@ -22,25 +21,7 @@ from fastscnn.runs.session import open_run
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.locks import take
 from fastscnn.utils.signals import Interrupted, watched
-
-
-def make(folder, *overrides, epochs=2, status="failed"):
-    """A run's folder as `train.py OVERRIDES` leaves it after some epochs; None of them: nothing was kept."""
-    with job("logger=csv", *overrides, f"paths.run_dir='{folder}'") as config, open_run(config) as session:
-        session.record.update(metrics={"best": {}, "last": {"epoch": epochs, "step": 10 * (epochs or 0)}})
-    (folder / "checkpoints").mkdir()
-    if epochs is not None:
-        progress = {"epoch_progress": {"current": {"processed": epochs}}}
-        meta = {"config": {}, "classes": {}, "best_scores": None}
-        content = {"loops": {"fit_loop": progress}, "global_step": 10 * epochs, "fastscnn": meta, "state_dict": {}}
-        torch.save(content, folder / "checkpoints" / "last.ckpt")
-    change(folder, status=status)
-    return folder
-
-
-def change(folder, **changes):
-    data = json.loads((folder / "run.json").read_text()) | changes
-    (folder / "run.json").write_text(json.dumps(data))
+from helpers import change_run, job, make_run
 
 
 def resume(folder, *overrides, **settings):
@@ -51,7 +32,7 @@ def resume(folder, *overrides, **settings):
 @pytest.fixture
 def stopped(tmp_path):
     """Stopped after 2 of 4 epochs."""
-    return make(tmp_path / "a run", "skip=zero", "seed=7", "data.lr=0.1", "trainer.max_epochs=4")
+    return make_run(tmp_path / "a run", "skip=zero", "seed=7", "data.lr=0.1", "trainer.max_epochs=4")
 
 
 @pytest.mark.parametrize("file", ["", "run.json", "checkpoints/last.ckpt"])
@@ -115,7 +96,7 @@ def test_what_would_make_it_another_run_is_refused(stopped, override, named):
 
 
 def test_finished_run_says_so_and_can_be_made_longer_only(tmp_path):
-    folder = make(tmp_path / "run", "trainer.max_epochs=2", status="finished")
+    folder = make_run(tmp_path / "run", "trainer.max_epochs=2", status="finished")
     (line,) = resume(folder, "data.num_workers=3").told()
     assert line == f"{folder} is finished (epoch 2 of 2). Extend it with trainer.max_epochs=N above 2."
     assert not resume(folder, "trainer.max_epochs=3").finished
@@ -124,7 +105,7 @@ def test_finished_run_says_so_and_can_be_made_longer_only(tmp_path):
 
 
 def test_run_that_stopped_after_its_last_epoch_goes_on_to_its_test(tmp_path):
-    assert not resume(make(tmp_path / "run", "trainer.max_epochs=2")).finished
+    assert not resume(make_run(tmp_path / "run", "trainer.max_epochs=2")).finished
 
 
 def test_what_is_no_run_or_kept_nothing_is_told_in_one_sentence(stopped, tmp_path):
@@ -134,7 +115,7 @@ def test_what_is_no_run_or_kept_nothing_is_told_in_one_sentence(stopped, tmp_pat
         (tmp_path / "empty", "has no run.json"),
         (stopped / "checkpoints" / "best.ckpt", "from its last.ckpt"),
         (
-            make(tmp_path / "early", epochs=None),
+            make_run(tmp_path / "early", epochs=None),
             "before its first checkpoint, so there is nothing to go on from. Start again: python src/train.py",
         ),
     ):
@@ -192,12 +173,12 @@ def test_signal_while_a_run_opens_is_recorded_and_the_command_that_starts_it_ane
 
 def test_command_that_starts_a_run_anew_names_its_settings_but_not_its_folder(tmp_path):
     settings = ["data.root='/my data/it\\'s'", "data.streets.size=[64,128]", "+trainer.plugins=null"]
-    words = shlex.split(start_again(make(tmp_path / "a run", *settings)))
+    words = shlex.split(start_again(make_run(tmp_path / "a run", *settings)))
     assert words == ["python", "src/train.py", "logger=csv", *settings]
 
 
 def test_running_run_is_left_alone_but_the_other_processes_of_it_join(stopped):
-    change(stopped, status="running")
+    change_run(stopped, status="running")
     lock = take(stopped / "run.lock")
     with pytest.raises(RequestError, match=f"running now, as process {os.getpid()} on "):
         resume(stopped)
@@ -208,7 +189,7 @@ def test_running_run_is_left_alone_but_the_other_processes_of_it_join(stopped):
 def test_stopped_run_names_the_command_that_goes_on_with_it(tmp_path):
     assert resume_command(tmp_path) is None
     for name in ("plain", "with space", "it's=odd", "1e5", "back\\slash"):
-        folder = make(tmp_path / name) if "'" not in name else tmp_path / name
+        folder = make_run(tmp_path / name) if "'" not in name else tmp_path / name
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         (folder / "checkpoints" / "last.ckpt").touch()
         python, script, override = shlex.split(resume_command(folder))
@@ -244,7 +225,7 @@ def test_job_is_the_run_of_the_same_config_in_whatever_way_it_is_carried_out(tmp
     names = iter("abcdefgh")
 
     def add(status, *overrides, **settings):
-        return make(tmp_path / "outputs" / "streets" / next(names), *overrides, status=status, **settings)
+        return make_run(tmp_path / "outputs" / "streets" / next(names), *overrides, status=status, **settings)
 
     def found(*overrides):
         with job(f"paths.output_dir={tmp_path / 'outputs'}", *overrides) as config:

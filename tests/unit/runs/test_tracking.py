@@ -7,101 +7,48 @@ import os
 import shlex
 import signal
 import socket
-import struct
 import sys
 import time
 from pathlib import Path
 
 import pytest
 import wandb
-from test_identity import job
-from wandb.proto import wandb_internal_pb2
 from wandb.sdk import wandb_setup
 from wandb.sdk.lib.service import service_process
 
 from fastscnn.runs.offline import holds_run, set_aside_dead, set_aside_empty
 from fastscnn.runs.session import open_run
-from fastscnn.runs.tracking import ENVIRONMENT, tracked, wandb_config
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.locks import take
+from helpers import job, track, wandb_config_of, wandb_records
 
+pytestmark = pytest.mark.usefixtures("offline")
 KEY = "0123456789" * 4
-
-
-@pytest.fixture(autouse=True)
-def offline(monkeypatch, tmp_path):
-    """W&B as in a new process of a user who set nothing but `WANDB_MODE=offline`."""
-    for variable in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(variable)
-    for variable, value in ENVIRONMENT.items():
-        monkeypatch.setenv(variable, value)  # put back after the test
-    monkeypatch.setenv("NETRC", os.devnull)
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    yield
-    wandb.teardown()
-
-
-def track(folder, run_id="abcd1234", **changes):
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = {
-        "name": f"fine-{run_id}",
-        "group": "fine",
-        "tags": ["data=fine", "skip=keep"],
-        "config": wandb_config({"data": {"lr": 0.1}, "seed": 3}, {"data": "fine", "seed": 3}),
-        "project": "tests",
-    }
-    return tracked(folder, run_id=run_id, **settings | changes)
-
-
-def records(folder, kind):
-    """Records of one kind in the folder's only `.wandb` file, a LevelDB log after a header of seven bytes."""
-    wandb.teardown()  # W&B's service writes the last of the file after the run's end
-    (path,) = folder.glob("wandb/*run-*/*.wandb")
-    data, at, chunk, found = path.read_bytes(), 7, b"", []
-    while at + 7 <= len(data):
-        left = 32768 - at % 32768
-        size, place = struct.unpack("<HB", data[at + 4 : at + 7])
-        if left < 7 or place == 0:
-            at += left
-            continue
-        chunk += data[at + 7 : at + 7 + size]
-        at += 7 + size
-        if place in (1, 4):  # whole, or the last part
-            record = wandb_internal_pb2.Record.FromString(chunk)
-            chunk = b""
-            if record.WhichOneof("record_type") == kind:
-                found.append(getattr(record, kind))
-    return found
-
-
-def config_of(folder):
-    return {item.key: json.loads(item.value_json) for item in records(folder, "run")[0].config.update}
 
 
 def history_of(folder):
     return [
         {".".join(item.nested_key): json.loads(item.value_json) for item in row.item}
-        for row in records(folder, "history")
+        for row in wandb_records(folder, "history")
     ]
 
 
 def test_run_keeps_its_identity_and_whole_config_and_ends_with_0(tmp_path):
     with track(tmp_path) as run:
         run.log({"val/miou": 0.5})
-    (kept,) = records(tmp_path, "run")
+    (kept,) = wandb_records(tmp_path, "run")
     assert (kept.run_id, kept.display_name, kept.run_group) == ("abcd1234", "fine-abcd1234", "fine")
     assert (kept.project, list(kept.tags)) == ("tests", ["data=fine", "skip=keep"])
     expected = {"config": {"data": {"lr": 0.1}, "seed": 3}, "data": "fine", "seed": 3}
-    assert expected.items() <= config_of(tmp_path).items()
-    assert [end.exit_code for end in records(tmp_path, "exit")] == [0]
+    assert expected.items() <= wandb_config_of(tmp_path).items()
+    assert [end.exit_code for end in wandb_records(tmp_path, "exit")] == [0]
 
 
 @pytest.mark.parametrize("error", [ValueError("lost"), KeyboardInterrupt(), SystemExit(0)])
 def test_block_that_fails_ends_its_run_with_1_and_goes_on_failing(tmp_path, error):
     with pytest.raises(type(error)), track(tmp_path):
         raise error
-    assert [end.exit_code for end in records(tmp_path, "exit")] == [1]
+    assert [end.exit_code for end in wandb_records(tmp_path, "exit")] == [1]
     assert wandb.run is None
 
 
@@ -113,7 +60,7 @@ def test_summary_of_miou_is_its_maximum_and_the_axis_is_the_global_step(tmp_path
         assert run.summary["val/miou"]["max"] == 0.5
         assert run.summary["train/loss"] == 0.7
     assert [row["trainer/global_step"] for row in history_of(tmp_path)] == [0, 10, 20, 20]
-    axes = {metric.name or metric.glob_name: metric.step_metric for metric in records(tmp_path, "metric")}
+    axes = {metric.name or metric.glob_name: metric.step_metric for metric in wandb_records(tmp_path, "metric")}
     assert axes == {
         "trainer/global_step": "",
         "*": "trainer/global_step",
@@ -150,9 +97,9 @@ def test_run_after_a_failed_one_is_a_run_of_its_own(tmp_path):
     with track(tmp_path / "b", "bbbb") as run:
         run.log({"val/miou": 0.2})
     for name, run_id, miou, code in (("a", "aaaa", 0.1, 1), ("b", "bbbb", 0.2, 0)):
-        assert records(tmp_path / name, "run")[0].run_id == run_id
+        assert wandb_records(tmp_path / name, "run")[0].run_id == run_id
         assert [row["val/miou"] for row in history_of(tmp_path / name)] == [miou]
-        assert records(tmp_path / name, "exit")[0].exit_code == code
+        assert wandb_records(tmp_path / name, "exit")[0].exit_code == code
 
 
 def test_without_a_key_the_run_is_offline_and_one_line_says_how_to_send_it(tmp_path, monkeypatch, capsys):
@@ -211,8 +158,11 @@ def test_run_of_a_sweep_has_the_sweeps_id_and_its_whole_config(tmp_path, monkeyp
     monkeypatch.setenv("WANDB_SWEEP_PARAM_PATH", str(tmp_path / "sweep.yaml"))
     with track(tmp_path):
         pass
-    assert (records(tmp_path, "run")[0].run_id, records(tmp_path, "run")[0].sweep_id) == ("of-the-agent", "sweep1")
-    config = config_of(tmp_path)
+    assert (wandb_records(tmp_path, "run")[0].run_id, wandb_records(tmp_path, "run")[0].sweep_id) == (
+        "of-the-agent",
+        "sweep1",
+    )
+    config = wandb_config_of(tmp_path)
     assert (config["data"], config["config"]["data"], config["optimizer.lr"]) == ("fine", {"lr": 0.1}, 0.2)
 
 
@@ -222,8 +172,8 @@ def test_record_names_its_wandb_run_if_there_is_one(tmp_path, monkeypatch, mode)
     with job("skip=zero", f"paths.output_dir={tmp_path}") as config, open_run(config) as session:
         assert session.record.data["wandb_id"] == (session.record.data["id"] if mode == "offline" else None)
     if mode == "offline":
-        assert config_of(session.folder)["config"]["model"]["skip"] == "zero"
-        assert config_of(session.folder)["skip"] == "zero"
+        assert wandb_config_of(session.folder)["config"]["model"]["skip"] == "zero"
+        assert wandb_config_of(session.folder)["skip"] == "zero"
 
 
 def service():

@@ -7,9 +7,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from sklearn.metrics import top_k_accuracy_score
-from test_imagenet import AUGMENT, build, write_class_folders
 
 from fastscnn.cli.launch import CONF
+from fastscnn.data.datamodules.build import build_image_data
 from fastscnn.data.datasets.images import ImageClasses
 from fastscnn.models.build import build_classifier
 from fastscnn.models.fast_scnn import FastSCNN
@@ -19,15 +19,12 @@ from fastscnn.training.checks import check_settings
 from fastscnn.training.classification import Classification
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils.errors import RequestError
+from helpers import CLASSIFICATION, write_class_folders
 
-CONFIG = {
-    "seed": 0,
-    "data": {"dataset": "imagenet"},
-    "model": {"name": "fast_scnn", "in_channels": 3, "activation": "relu", "skip": "keep", "dropout": 0.1},
-    "loss": {"name": "classification", "label_smoothing": 0.0},
-    "augment": {"name": "none"},
-    "optimizer": {"lr": 0.05, "momentum": 0.9, "weight_decay": 4e-5, "power": 0.9},
-}
+
+def build(root, **settings):
+    data = {"root": root, "crop_pct": 0.875, "num_workers": 0} | settings
+    return build_image_data(data, None, seed=0)
 
 
 def classes(count):
@@ -67,7 +64,7 @@ def test_wrong_arguments_are_refused():
 
 @pytest.mark.parametrize("count", [3, 20])
 def test_top1_and_top5_equal_scikit_learns(count):
-    module = Classification(CONFIG, classes(count)).eval()
+    module = Classification(CLASSIFICATION, classes(count)).eval()
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(50, count, generator=generator)
     targets = torch.randint(count, (50,), generator=generator)
@@ -84,7 +81,7 @@ def test_top1_and_top5_equal_scikit_learns(count):
 def test_fits_a_tiny_set_and_its_checkpoint_is_rebuilt(tmp_path):
     data = build(write_class_folders(tmp_path / "data", images=6), crop_size=[32, 32], batch_size=9)
     torch.manual_seed(0)
-    module = Classification(CONFIG | {"model": CONFIG["model"] | {"dropout": 0.0}}, data.classes)
+    module = Classification(CLASSIFICATION | {"model": CLASSIFICATION["model"] | {"dropout": 0.0}}, data.classes)
     training = trainer(tmp_path, max_epochs=25, enable_checkpointing=False, num_sanity_val_steps=0)
     training.fit(module, datamodule=data)
     assert module.best_scores.top1 > 0.9
@@ -106,7 +103,7 @@ def test_mixing_draws_from_the_seed_and_the_place_of_the_batch_alone(tmp_path):
         np.random.seed(number)
         torch.manual_seed(0)
         module = Classification(
-            CONFIG | {"augment": AUGMENT | {"mixup": 0.5, "cutmix": 1.0}, "seed": seed}, data.classes
+            CLASSIFICATION | {"augment": {"name": "imagenet", "mixup": 0.5, "cutmix": 1.0}, "seed": seed}, data.classes
         )
         training = trainer(tmp_path, max_steps=2, enable_checkpointing=False, limit_val_batches=0)
         training.fit(module, datamodule=data)
@@ -116,12 +113,12 @@ def test_mixing_draws_from_the_seed_and_the_place_of_the_batch_alone(tmp_path):
 
 
 def test_label_smoothing_raises_the_loss_of_a_sure_answer():
-    config = CONFIG | {"loss": {"name": "classification", "label_smoothing": 0.1}}
+    config = CLASSIFICATION | {"loss": {"name": "classification", "label_smoothing": 0.1}}
     logits, target = torch.tensor([[20.0, 0.0, 0.0]]), torch.tensor([0])
     assert (
         Classification(config, classes(3)).loss(logits, target)
         > 1
-        > Classification(CONFIG, classes(3)).loss(logits, target)
+        > Classification(CLASSIFICATION, classes(3)).loss(logits, target)
     )
 
 

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
-from test_checkpoint import CONFIG
-from test_predict import files
 
 from fastscnn.cli.launch import report
 from fastscnn.data.datamodules.segmentation import SegmentationData
@@ -22,7 +20,7 @@ from fastscnn.training.evaluate import evaluate
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import UNFINISHED, WriteError
-from helpers import write_cityscapes
+from helpers import SEGMENTATION, files_in, write_cityscapes
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +36,7 @@ def settings(tmp_path_factory):
         "store": "auto",
     }
     trainer = {"precision": "32-true"}
-    module = Segmentation({**CONFIG, "data": data, "trainer": trainer}, CITYSCAPES)
+    module = Segmentation({**SEGMENTATION, "data": data, "trainer": trainer}, CITYSCAPES)
     content = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(content)
     torch.save(content, folder / "best.ckpt")
@@ -117,7 +115,7 @@ def test_what_a_killed_evaluation_left_half_written_is_removed_by_the_next(setti
     (tmp_path / "predictions").mkdir()
     (tmp_path / "predictions" / f"{UNFINISHED}0123456789ab.png").touch()
     evaluated(settings, save_predictions="predictions", paths={"run_dir": "evaluation", "output_dir": "outputs"})
-    assert len(files(tmp_path / "predictions")) == 3
+    assert len(files_in(tmp_path / "predictions")) == 3
 
 
 def test_disk_that_is_full_for_the_pictures_keeps_the_scores(settings, tmp_path, monkeypatch, fill, capsys):
@@ -126,7 +124,7 @@ def test_disk_that_is_full_for_the_pictures_keeps_the_scores(settings, tmp_path,
     with pytest.raises(WriteError, match="No space left on device"):
         evaluated(settings, paths={"run_dir": "evaluation", "output_dir": "outputs"})
     assert "class mIoU" in capsys.readouterr().out
-    assert files(tmp_path / "evaluation") == ["eval.json"]
+    assert files_in(tmp_path / "evaluation") == ["eval.json"]
 
 
 @pytest.mark.parametrize("dataset", ["fine", "fine_coarse", "streets", "camvid", "mine"])

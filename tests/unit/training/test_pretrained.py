@@ -7,20 +7,21 @@ import pickle
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_classification import CONFIG, classes
 
+from fastscnn.data.datasets.images import ImageClasses
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.models.image_classifier import SHARED, ImageClassifier
 from fastscnn.training.classification import Classification
 from fastscnn.training.transfer import Weights, find_weights, load_pretrained, newest_pretraining, read_tensors
 from fastscnn.utils.errors import RequestError
+from helpers import CLASSIFICATION
 
 
 @pytest.fixture(scope="module")
 def source():
     """A classifier whose BatchNorm statistics have seen images."""
     torch.manual_seed(0)
-    module = Classification(CONFIG, classes(7))
+    module = Classification(CLASSIFICATION, ImageClasses("ImageNet", tuple(f"n{number:08d}" for number in range(7))))
     module.network.train()(torch.randn(4, 3, 64, 64))
     return module
 

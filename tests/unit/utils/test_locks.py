@@ -7,9 +7,9 @@ import sys
 import threading
 
 import pytest
-from test_files import SOURCES
 
 from fastscnn.utils.locks import NoLocks, is_held, take
+from helpers import SOURCES
 
 HOLD = "import sys, pathlib; from fastscnn.utils.locks import take; lock = take(pathlib.Path(sys.argv[1]));"
 
@@ -20,7 +20,7 @@ def holder(path, then):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={"PYTHONPATH": SOURCES},
+        env={"PYTHONPATH": str(SOURCES)},
     )
     assert process.stdout.readline() == "True\n"
     return process

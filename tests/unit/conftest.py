@@ -1,0 +1,23 @@
+"""Fixtures of several rooms."""
+
+import os
+
+import pytest
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """W&B as in a new process of a user who set nothing but `WANDB_MODE=offline`."""
+    import wandb
+
+    from fastscnn.runs.tracking import ENVIRONMENT
+
+    for variable in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(variable)
+    for variable, value in ENVIRONMENT.items():
+        monkeypatch.setenv(variable, value)  # put back after the test
+    monkeypatch.setenv("NETRC", os.devnull)
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    yield
+    wandb.teardown()
