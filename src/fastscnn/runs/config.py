@@ -178,7 +178,7 @@ def _did_you_mean(word: str, candidates: Iterable[str], prefix: str = "") -> str
 
 
 def _groups(conf: Path) -> list[str]:
-    return sorted(folder.name for folder in conf.iterdir() if folder.is_dir())
+    return sorted(folder.name for folder in conf.iterdir() if folder.is_dir() and folder.name != "hydra")
 
 
 def _composed(conf: Path, config_name: str) -> DictConfig:

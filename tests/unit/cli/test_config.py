@@ -12,7 +12,9 @@ from fastscnn.training.checks import check_settings
 from fastscnn.training.fit import validation_interval
 from fastscnn.utils.errors import RequestError
 
+MAINS = sorted(file.stem for file in CONF.glob("*.yaml"))
 GROUPS = {folder.name: sorted(f.stem for f in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()}
+del GROUPS["hydra"]  # what all commands share, and no choice
 
 
 def composed(*overrides, name="train"):
@@ -25,6 +27,19 @@ def test_every_option_composes_and_passes_the_checks(group, option):
     config = composed(f"{group}={option}")
     check_config(config)
     OmegaConf.to_container(config, resolve=True)
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_every_command_writes_nothing_by_itself_and_stays_where_it_was_called(name):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        settings = compose(name, return_hydra_config=True).hydra
+    assert (settings.job.name, settings.help.app_name) == (name, f"{name}.py")
+    assert (settings.output_subdir, settings.run.dir, settings.sweep.subdir, settings.job.chdir) == (
+        None,
+        ".",
+        ".",
+        False,
+    )
 
 
 def test_base_config_is_the_papers_recipe_on_cityscapes():
