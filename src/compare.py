@@ -1,16 +1,6 @@
 """Compare runs from their records alone: `python src/compare.py --help`."""
 
-from omegaconf import DictConfig
-
-from fastscnn.cli.launch import launch
-
-
-def compare(config: DictConfig) -> None:
-    """Write one comparison."""
-    from fastscnn.reports.comparison.compare import compare
-
-    compare(config)
-
+from fastscnn.cli.compare import main
 
 if __name__ == "__main__":
-    launch("compare", compare)
+    main()

@@ -28,7 +28,11 @@ from fastscnn.utils.utf8 import print_anything, use_utf8
 
 MEASURES = "benchmark"
 """The command that measures what a user's own process gets, whose threads wait as their library has it."""
-CONF = Path(__file__).resolve().parents[3] / "conf"
+SOURCES = Path(__file__).resolve().parents[2]
+"""Where the package lies: in a checkout `src/`, beside the mains."""
+CHECKOUT = SOURCES.parent / "conf"
+CONF = CHECKOUT if (CHECKOUT / "train.yaml").is_file() else SOURCES / "fastscnn" / "conf"
+"""The checkout's configs, or the copy that an installed package carries."""
 
 
 class JobFailed(Exception):
@@ -50,7 +54,7 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
     Exit codes: 0 done, 1 failed, 2 the request was wrong (one sentence on stderr, no traceback), 128 + signal where a
     signal ended it.
     """
-    use_utf8(CONF.parent / "src")
+    use_utf8(_is_command)
     print_anything()
     logging.raiseExceptions = False  # a log of W&B or Lightning on a full disk: no tracebacks between our lines
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, instead of Hydra's print and exit
@@ -94,6 +98,11 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
     summary = close_multirun()
     if code := code if code > 128 else summary or code:
         sys.exit(code)
+
+
+def _is_command(program: Path) -> bool:
+    """Whether a program is a main of the checkout or a console script of the installed package."""
+    return program.parent == SOURCES or program.name.startswith("fastscnn-")
 
 
 def call(config: DictConfig, command: Callable[[DictConfig], None], name: str) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from hydra.core.override_parser.types import Quote, QuotedString
 
 TRAIN = Path("src/train.py")
+INSTALLED = "fastscnn-train"
+"""The same command of an installed package."""
 
 
 def this_command() -> str:
@@ -18,7 +20,7 @@ def this_command() -> str:
 def train_command(overrides: Sequence[str]) -> str:
     """A call of `train.py` with overrides as Hydra reads them, by the interpreter and the path of this call."""
     script = sys.argv[0]
-    program = [*_interpreter(), script] if Path(script).name == TRAIN.name else ["python", str(TRAIN)]
+    program = [*_interpreter(), script] if Path(script).name in (TRAIN.name, INSTALLED) else ["python", str(TRAIN)]
     return shlex.join([*program, *overrides])
 
 

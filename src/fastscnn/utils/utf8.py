@@ -2,12 +2,13 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 VARIABLE = "PYTHONUTF8"
 
 
-def use_utf8(folder: Path) -> None:
+def use_utf8(may_start_anew: Callable[[Path], bool]) -> None:
     """Start this process anew in Python's UTF-8 mode where the locale has another encoding (`LC_ALL=C`).
 
     In such a locale Python takes the letters of a name apart: the name cannot be written into a text file, sent to a
@@ -15,11 +16,12 @@ def use_utf8(folder: Path) -> None:
     Windows has UTF-8 names already.
 
     Args:
-        folder: Where the scripts are that may be started anew; within any other program nothing happens.
+        may_start_anew: Whether this process, by the file of its program, may be started anew: a program that only
+            calls us may not.
     """
     program = getattr(sys.modules.get("__main__"), "__file__", None)
-    ours = program is not None and Path(program).resolve().parent == folder
-    if os.name != "posix" or not ours or sys.getfilesystemencoding() == "utf-8" or os.environ.get(VARIABLE) == "1":
+    allowed = program is not None and may_start_anew(Path(program).resolve())
+    if os.name != "posix" or not allowed or sys.getfilesystemencoding() == "utf-8" or os.environ.get(VARIABLE) == "1":
         return
     os.environ[VARIABLE] = "1"
     sys.stdout.flush()

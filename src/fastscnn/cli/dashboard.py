@@ -1,0 +1,24 @@
+"""Create or update the project's W&B workspace and report: `python src/dashboard.py` and `fastscnn-dashboard`."""
+
+from omegaconf import DictConfig
+
+from fastscnn.cli.launch import launch
+
+
+def dashboard(config: DictConfig) -> None:
+    """Show or save the dashboard."""
+    from fastscnn.reports.wandb.dashboard import outline, sections
+
+    if config.dry_run:
+        print("\n".join(outline(sections())))
+        return
+    from fastscnn.reports.wandb.wandb_objects import save
+
+    workspace, report = save(config.entity, config.project)
+    print(f"Workspace: {workspace}")
+    print(f"Report: {report}")
+
+
+def main() -> None:
+    """The command, as `src/dashboard.py` and `fastscnn-dashboard` call it."""
+    launch("dashboard", dashboard)

@@ -1,0 +1,61 @@
+"""Export a trained network for another runtime: `python src/export.py` and `fastscnn-export`."""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from fastscnn.cli.launch import launch
+
+
+def export(config: DictConfig) -> None:
+    """Write one file, try it in its runtime, and say what it is."""
+    from fastscnn.export.export import check_request, export, recorded_metrics, usage
+    from fastscnn.inference.loader import load_trained
+
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    names = ("format", "output", "input", "ends_with", "overwrite")
+    chosen = {name: settings[name] for name in names}
+    check_request(**chosen, precision=settings["precision"])
+    trained = load_trained(settings["checkpoint"], skip=settings.get("model", {}).get("skip"))
+    done = export(
+        trained,
+        **chosen,
+        calibration=calibration(settings, trained) if settings["precision"] == "int8" else None,
+        metrics=recorded_metrics(settings["checkpoint"]),
+    )
+    if done.comparison:
+        stage = ", before int8" if done.quantized else ""
+        print(f"Compared with the network at six sizes{stage}: {done.comparison}")
+    if done.quantized:
+        print(f"int8: {done.quantized}")
+    for file in done.files:
+        print(f"{file}  {file.stat().st_size / 1e6:.1f} MB")
+    print(usage(done.files[0], settings["format"], settings["input"], settings["ends_with"]))
+
+
+def calibration(settings: Any, trained: Any) -> Any:
+    """What int8 is calibrated on, and judged by."""
+    from fastscnn.data.datamodules.build import build_data
+    from fastscnn.export.quantize import Calibration
+    from fastscnn.training.evaluate import data_config
+    from fastscnn.training.evaluate_labels import judge, some_images
+    from fastscnn.utils.errors import RequestError
+
+    data = build_data(data_config(settings["data"], trained.config["data"]))
+    if data.classes.names != trained.classes.names:
+        raise RequestError(
+            f"checkpoint={settings['checkpoint']} predicts the classes of {trained.classes.name}, and "
+            f"data={data.dataset} has those of {data.classes.name}: leave data= out."
+        )
+    data.prepare_data()
+    chosen = settings["calibration"]
+    return Calibration(
+        some_images(data, chosen["split"], chosen["frames"]),
+        lambda labels: judge(labels, data, settings["split"]).miou,
+        settings["max_miou_drop"],
+    )
+
+
+def main() -> None:
+    """The command, as `src/export.py` and `fastscnn-export` call it."""
+    launch("export", export)

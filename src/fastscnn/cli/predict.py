@@ -1,0 +1,47 @@
+"""Label images and videos with a trained network: `python src/predict.py` and `fastscnn-predict`."""
+
+import sys
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from fastscnn.cli.launch import launch
+
+
+def predict(config: DictConfig) -> None:
+    """Carry out one prediction; exits with 1 where an input could not be predicted."""
+    from fastscnn.utils.errors import RequestError
+
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    if settings["format"] == "cityscapes":
+        from fastscnn.predict.cityscapes_archive import predict_archive
+
+        outcome, archive = predict_archive(settings)
+        if archive is not None:
+            print(f"For the benchmark server, checked: {archive}")
+    elif settings["format"] is not None:
+        raise RequestError(f"format={settings['format']} is for export.py; predict.py has format=cityscapes.")
+    elif settings["input"] is None:
+        raise RequestError("input is not set: set input=PATH, an image, a folder, a pattern in quotes or a video.")
+    else:
+        from fastscnn.predict.predict import predict
+
+        outcome = predict(settings)
+        print(f"The predictions: {settings['output']}")
+    for path, reason in outcome.failed.items():
+        print(f"failed: {path}: {reason}", file=sys.stderr)
+    if outcome.stopped:
+        print(
+            f"stopped: {outcome.stopped}; {outcome.done + outcome.there} are done, and the same command goes on once "
+            f"there is room{', without overwrite=true' if settings['overwrite'] else ''}.",
+            file=sys.stderr,
+        )
+    elif outcome.failed:
+        print(f"{len(outcome.failed)} failed, the other {outcome.done + outcome.there} are done.", file=sys.stderr)
+    if outcome.failed:
+        sys.exit(1)
+
+
+def main() -> None:
+    """The command, as `src/predict.py` and `fastscnn-predict` call it."""
+    launch("predict", predict)
