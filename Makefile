@@ -8,7 +8,7 @@ VENV ?= .venv
 PYTHON ?= python3.11 python3.12 python3.13 python3 python
 ARGS ?=
 
-.PHONY: help train test lint setup lock
+.PHONY: help train test coverage lint setup lock
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*  ## /make \1 - /p' Makefile
@@ -18,6 +18,9 @@ train: setup  ## train on the synthetic streets; ARGS="experiment=fine_only" goe
 
 test: setup  ## run the tests, one process a core; ARGS="-m slow" goes to pytest
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest $(ARGS)
+
+coverage: setup  ## run the tests, and count the lines of src/fastscnn that they reach: at least 90 %
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --cov $(ARGS)
 
 lint: setup  ## run the hooks of .pre-commit-config.yaml on every tracked file
 	PATH="$(abspath $(VENV))/bin:$$PATH" pre-commit run --all-files $(ARGS)
