@@ -6,9 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from fastscnn.data.datamodules.build import TrainingData
 from fastscnn.data.datamodules.imagenet import NAME
-from fastscnn.data.datamodules.segmentation import SegmentationData
 from fastscnn.models.build import FAST_SCNN, check_model
 from fastscnn.training.accelerator import choose_precision
 from fastscnn.utils.errors import RequestError
@@ -31,42 +29,7 @@ def check_settings(plain: Mapping[str, Any]) -> None:
     _check_step(plain)
     _check_task(plain)
     _check_peer(plain)
-    _check_smallest_batch(plain, frames=plain["data"]["batch_size"])
-
-
-def check_data(plain: Mapping[str, Any], data: TrainingData) -> None:
-    """Check a training's data against its settings; lists the files for this.
-
-    Raises:
-        RequestError: Names the setting or the file, and the fix.
-    """
-    data.setup("fit")
-    if plain["data"]["evaluate_test"]:
-        if not isinstance(data, SegmentationData):
-            raise RequestError("data.evaluate_test=true, but ImageNet's test has no labels: leave it false.")
-        check_labelled(data, "test", "set data.evaluate_test=false")
-    for split in ("val", "test") if plain["data"]["evaluate_test"] else ("val",):
-        devices, frames = plain["trainer"]["devices"], len(data.frames(split))
-        if frames < devices:
-            raise RequestError(
-                f"trainer.devices={devices}, but {split} has {frames} frames, and each device needs one: "
-                f"set trainer.devices={frames} or fewer."
-            )
-    _check_smallest_batch(plain, frames=len(data.frames("train")))
-    data.check_shared_memory("train", "val", training=True)
-
-
-def check_labelled(data: SegmentationData, split: str, fix: str) -> None:
-    """Check that every frame of a split has a label file.
-
-    Raises:
-        RequestError: One has none; names it.
-    """
-    unlabelled = [frame.name for frame in data.frames(split) if frame.label is None]
-    if unlabelled:
-        raise RequestError(
-            f"{data.dataset} {split} has no label for {unlabelled[0]} ({len(unlabelled)} frames have none): {fix}."
-        )
+    check_smallest_batch(plain, frames=plain["data"]["batch_size"])
 
 
 def _check_step(plain: Mapping[str, Any]) -> None:
@@ -121,8 +84,16 @@ def _check_peer(plain: Mapping[str, Any]) -> None:
         )
 
 
-def _check_smallest_batch(plain: Mapping[str, Any], frames: int) -> None:
-    """A single frame has no batch statistics at the 1x1 pooled map."""
+def check_smallest_batch(plain: Mapping[str, Any], frames: int) -> None:
+    """Check that no training batch is of one frame, which has no batch statistics at the 1x1 pooled map.
+
+    Args:
+        plain: The training's settings.
+        frames: How many there are to train on, at least.
+
+    Raises:
+        RequestError: One would be.
+    """
     batch, devices = plain["data"]["batch_size"], plain["trainer"]["devices"]
     parts = devices * plain["trainer"]["accumulate_grad_batches"]
     smallest = batch // parts

@@ -21,7 +21,6 @@ from fastscnn.runs.folders import new_run_id, refuse_existing, run_folder
 from fastscnn.runs.process import describe_process
 from fastscnn.runs.record import read_record
 from fastscnn.training.accelerator import choose_accelerator, choose_precision, quiet
-from fastscnn.training.checks import check_labelled
 from fastscnn.training.metrics import Scores
 from fastscnn.training.pictures import DrawFrames
 from fastscnn.training.progress import ProgressLine
@@ -69,7 +68,7 @@ def _evaluate_frames(plain: Mapping[str, Any]) -> Scores:
         else None
     )
     if saving is None:
-        check_labelled(data, split, "choose a split that has labels, or save_predictions=DIR to only predict")
+        data.check_labels(split, "Choose a split that has labels, or save_predictions=DIR to only predict.")
     data.check_shared_memory(split)
     folder = _folder(plain, f"eval-{data.dataset}-{split}")
     drawn = DrawFrames(plain["pictures"], module.classes)

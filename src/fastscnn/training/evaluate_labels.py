@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from fastscnn.data.datamodules.segmentation import SegmentationData
-from fastscnn.training.checks import check_labelled
 from fastscnn.training.metrics import ConfusionMatrix, Scores, score
 from fastscnn.utils.progress import Progress
 
@@ -22,7 +21,7 @@ def judge(labels: Callable[[Tensor], Tensor], data: SegmentationData, split: str
     Raises:
         RequestError: The split has no labels.
     """
-    check_labelled(data, split, "choose a split that has labels")
+    data.check_labels(split, "Choose a split that has labels.")
     confusion = ConfusionMatrix(data.classes)
     with Progress(f"evaluating on {split}", len(data.frames(split)), "image") as progress:
         for batch in data.whole_frames(split):

@@ -30,7 +30,7 @@ from fastscnn.training.callbacks.record import (
     best_checkpoint,
     best_checkpoints,
 )
-from fastscnn.training.checks import OURS, check_data, check_settings
+from fastscnn.training.checks import OURS, check_settings, check_smallest_batch
 from fastscnn.training.pictures import Pictures
 from fastscnn.training.profile import Profile, StepProfiler
 from fastscnn.training.progress import ProgressLine
@@ -79,10 +79,11 @@ def fit(config: DictConfig) -> None:
     check_settings(plain)
     weights = None if resumed else find_weights(plain["pretrain"], plain["paths"]["output_dir"])
     data = _data(plain)
-    check_data(plain, data)
+    data.prepare_data()  # as Lightning calls them, and once more when it does; what is wrong is found without a folder
+    data.setup("fit")
+    check_smallest_batch(plain, frames=len(data.frames("train")))
     if choose_keep_memory(plain["trainer"].get("keep_memory", "auto"), _pixels(plain, data)):
         keep_freed_memory()
-    data.prepare_data()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module = _task(plain, data)
     transfer = load_pretrained(module.network, weights) if weights else None

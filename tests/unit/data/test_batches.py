@@ -7,7 +7,7 @@ import torch
 from fastscnn.data.datamodules.segmentation import SegmentationData
 from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.data.datasets.frames import DataError, Frame, FrameDataset
-from fastscnn.data.transforms.augment import build_augment
+from fastscnn.data.transforms.augment import PaperAugment
 from helpers import write_cityscapes
 
 SIZE = (32, 64)
@@ -20,7 +20,7 @@ def root(tmp_path):
 
 def data(root, **settings):
     made = SegmentationData(
-        dataset="fine", root=root, crop_size=SIZE, **{"batch_size": 3, "augment": build_augment(SIZE)} | settings
+        dataset="fine", root=root, crop_size=SIZE, **{"batch_size": 3, "augment": PaperAugment()} | settings
     )
     made.setup("fit")
     return made

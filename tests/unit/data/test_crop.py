@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from fastscnn.data.transforms.augment import PADDING, Augmentation, build_augment
+from fastscnn.data.transforms.augment import PADDING, Augmentation, PaperAugment
 from fastscnn.data.transforms.crop import RandomScaledCrop, Span, add_colors
 from helpers import block_labels
 
@@ -27,7 +27,7 @@ def resize_then_crop(crop, scale, flip=0.0):
 
 
 def crop_first(crop, scale, flip=0.0):
-    return build_augment(crop, scale, flip, channel_shift=0.0, brightness=0.0)
+    return PaperAugment(scale, flip, channel_shift=0.0, brightness=0.0)(crop)
 
 
 def coordinates():
@@ -137,6 +137,6 @@ def test_resizing_first_can_be_asked_for_and_is_the_librarys():
     image, label = coordinates(), np.zeros(FRAME, np.uint8)
     settings = {"channel_shift": 0.0, "brightness": 0.0, "crop_first": False}
     for seed in range(5):
-        ours = build_augment(CROP, (0.5, 2.0), 0.5, **settings)(image, label, seed)
+        ours = PaperAugment((0.5, 2.0), 0.5, **settings)(CROP)(image, label, seed)
         theirs = resize_then_crop(CROP, (0.5, 2.0), 0.5)(image, label, seed)
         assert all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))

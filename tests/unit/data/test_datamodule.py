@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from fastscnn.data.datamodules.build import build_data
 from fastscnn.data.datamodules.loading import per_device_batch
 from fastscnn.data.datamodules.sampler import EpochSampler
 from fastscnn.data.datamodules.segmentation import SegmentationData
@@ -18,7 +19,7 @@ from fastscnn.data.datasets import sources
 from fastscnn.data.datasets.classes import CAMVID, CITYSCAPES
 from fastscnn.data.datasets.frames import DataError, FrameDataset
 from fastscnn.data.datasets.sources import frames_for
-from fastscnn.data.transforms.augment import build_augment
+from fastscnn.data.transforms.augment import PaperAugment, no_augment
 from fastscnn.training.optim import poly, total_steps
 from helpers import block_labels, write_cityscapes, write_png
 
@@ -36,7 +37,7 @@ def make(root: Path | None, **settings) -> SegmentationData:
         "crop_size": CROP,
         "batch_size": 2,
         "num_workers": 0,
-        "augment": build_augment(CROP),
+        "augment": PaperAugment(),
     }
     return SegmentationData(root=root, **{**defaults, **settings})
 
@@ -108,7 +109,7 @@ def test_a_run_that_starts_at_a_later_epoch_sees_that_epochs_pixels(root):
 
 
 def test_training_batches_have_the_crop_and_the_tail_is_left_out(root):
-    (batches,) = epochs_of(make(root, crop_size=(40, 48), augment=None).train_dataloader(), 1)
+    (batches,) = epochs_of(make(root, crop_size=(40, 48), augment=no_augment).train_dataloader(), 1)
     assert len(batches) == 3
     for batch in batches:
         assert batch["image"].shape == (2, 3, 40, 48)
@@ -231,7 +232,12 @@ class Recorder(pl.LightningModule):
 
 
 def train(
-    root: Path, epochs: int, workers: int, checkpoint: Path | None = None, **settings
+    root: Path,
+    epochs: int,
+    workers: int,
+    checkpoint: Path | None = None,
+    data: SegmentationData | None = None,
+    **settings,
 ) -> tuple[Recorder, pl.Trainer]:
     recorder = Recorder()
     trainer = pl.Trainer(
@@ -245,7 +251,7 @@ def train(
         num_sanity_val_steps=0,
         **settings,
     )
-    trainer.fit(recorder, datamodule=make(root, num_workers=workers), ckpt_path=checkpoint, weights_only=True)
+    trainer.fit(recorder, datamodule=data or make(root, num_workers=workers), ckpt_path=checkpoint, weights_only=True)
     return recorder, trainer
 
 
@@ -323,6 +329,32 @@ def test_streets_are_generated_once_where_the_settings_say(tmp_path, monkeypatch
     assert make(None, dataset="streets", streets={"size": [128, 256]}).root == data.root
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_data_is_complete_when_it_is_built_and_lightning_prepares_it_before_a_frame_is_listed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sources, "write_streets", write_tiny_streets)
+    data = make(None, dataset="streets", streets={"size": [128, 256]}, crop_size="full")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(DataError, match=r"^data\.root=data/streets/\w+ does not exist"):
+        data.setup("fit")
+    assert list(tmp_path.iterdir()) == []
+    calls = []
+    for name in ("prepare_data", "setup"):
+        called = getattr(data, name)
+        monkeypatch.setattr(data, name, lambda *a, name=name, called=called, **k: (calls.append(name), called(*a, **k)))
+    recorder, _ = train(tmp_path, epochs=1, workers=0, data=data)
+    assert calls == ["prepare_data", "setup"]
+    assert (len(recorder.seen), data.crop_size) == (1, (32, 64))
+
+
+def test_a_wrong_augmentation_is_refused_when_it_is_built_also_where_the_crop_is_known_later():
+    with pytest.raises(DataError, match=r"augment\.brightness=2 is out of range"):
+        build_data(
+            {"dataset": "streets", "root": None, "batch_size": 2, "num_workers": 0, "crop_size": "full"},
+            {"name": "paper", "brightness": 2},
+        )
+
+
 def test_reading_frames_leaves_the_network_alone():
     """Importing the augmentation starts no connection: albumentations looks for updates unless told not to."""
     code = (
@@ -339,7 +371,7 @@ def test_reading_frames_leaves_the_network_alone():
 
 def test_frames_and_keys_of_the_sampler_meet_in_the_dataset(root):
     frames = frames_for("fine", root, "train")
-    dataset = FrameDataset(frames, CITYSCAPES, build_augment(CROP), seed=3)
+    dataset = FrameDataset(frames, CITYSCAPES, PaperAugment()(CROP), seed=3)
     key = next(iter(EpochSampler(len(frames), seed=3)))
     assert torch.equal(dataset[key]["image"], dataset[key]["image"])
     assert torch.equal(dataset[key[1]]["image"], dataset[(0, key[1])]["image"])

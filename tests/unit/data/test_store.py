@@ -22,7 +22,7 @@ from fastscnn.data.store import files as store_files
 from fastscnn.data.store import store as store_module
 from fastscnn.data.store.index import NAME
 from fastscnn.data.store.store import DecodedStore, StoreUnusable
-from fastscnn.data.transforms.augment import build_augment
+from fastscnn.data.transforms.augment import PaperAugment
 from fastscnn.utils import progress
 from helpers import block_labels, paint, write_cityscapes, write_png
 
@@ -337,7 +337,7 @@ def test_a_file_that_becomes_shorter_while_it_is_read_is_one_sentence(root, stor
     store.build(frames)
     path = file_of(store, frames[0])
     dataset = FrameDataset(
-        frames, CITYSCAPES, build_augment((20, 32)) if augmented else None, read=store.reader(frames)
+        frames, CITYSCAPES, PaperAugment()((20, 32)) if augmented else None, read=store.reader(frames)
     )
 
     def stamp(status, stored=store_files.stored_stamp):
@@ -355,7 +355,7 @@ def test_only_the_rows_that_a_crop_shows_are_read(root, store, monkeypatch):
     store.build(frames)
     rows = store_files.read_rows
     monkeypatch.setattr(store_module, "read_rows", lambda *given: read.append(given[3:]) or rows(*given))
-    augment = build_augment((12, 20), scale=(2.0, 2.0))  # a window of 6x10 pixels of 24x40
+    augment = PaperAugment(scale=(2.0, 2.0))((12, 20))  # a window of 6x10 pixels of 24x40
     dataset = FrameDataset(frames, CITYSCAPES, augment, read=store.reader(frames))
     for epoch in range(5):
         dataset.batch([(epoch, index) for index in range(len(frames))])

@@ -11,7 +11,6 @@ from fastscnn.data.datamodules import shared_memory
 from fastscnn.data.datamodules.build import build_data, build_image_data
 from fastscnn.data.datasets.frames import DataError
 from fastscnn.runs.record import RunRecord, recorded
-from fastscnn.training.checks import check_data
 from fastscnn.utils.errors import RequestError
 from helpers import write_cityscapes, write_png
 
@@ -33,9 +32,7 @@ def with_free(monkeypatch, free):
 
 
 def check(root, devices=1, **changes):
-    plain = settings(root, **changes) | {"evaluate_test": False}
-    data = build_data(plain, {"name": "none"}, devices=devices)
-    check_data({"data": plain, "trainer": {"devices": devices, "accumulate_grad_batches": 1}}, data)
+    build_data(settings(root, **changes), {"name": "none"}, devices=devices).prepare_data()
 
 
 def test_batches_that_do_not_fit_into_shared_memory_are_refused_before_training_with_both_fixes(root, monkeypatch):

@@ -5,27 +5,41 @@ import numpy as np
 import pytest
 
 from fastscnn.data.datamodules.segmentation import SegmentationData
-from fastscnn.training.checks import check_data
 from fastscnn.utils.errors import RequestError
 
 
-def camvid(root, **counts):
+def camvid(root, devices, **counts):
     """A tiny CamVid with so many frames in each split."""
     for split, count in counts.items():
         for folder, shape in ((split, (8, 8, 3)), (f"{split}annot", (8, 8))):
             (root / folder).mkdir(parents=True)
             for number in range(count):
                 cv2.imwrite(str(root / folder / f"{number}.png"), np.zeros(shape, np.uint8))
-    return SegmentationData(dataset="camvid", root=root, crop_size=(8, 8), batch_size=4)
+    return SegmentationData(
+        dataset="camvid", root=root, crop_size=(8, 8), batch_size=4, devices=devices, splits=("train", "val", "test")
+    )
 
 
 @pytest.mark.parametrize(("val", "test", "split"), [(1, 2, "val"), (2, 1, "test"), (2, 2, None)])
 def test_every_device_needs_a_frame_of_each_split_that_is_evaluated(tmp_path, val, test, split):
-    data = camvid(tmp_path, train=4, val=val, test=test)
-    plain = {"trainer": {"devices": 2, "accumulate_grad_batches": 1}, "data": {"evaluate_test": True, "batch_size": 4}}
+    data = camvid(tmp_path, devices=2, train=4, val=val, test=test)
     if split is None:
-        check_data(plain, data)
+        data.prepare_data()
         return
-    sentence = rf"^trainer\.devices=2, but {split} has 1 frames, and each device needs one: set trainer\.devices=1"
-    with pytest.raises(RequestError, match=sentence):
-        check_data(plain, data)
+    with pytest.raises(RequestError, match=f"{split} has 1 frames") as refused:
+        data.prepare_data()
+    assert refused.value.key == "trainer.devices"
+    assert refused.value.fix == "Set trainer.devices=1 or fewer."
+
+
+def test_test_frames_without_labels_are_refused_before_a_frame_is_decoded(tmp_path):
+    data = camvid(tmp_path, devices=1, train=4, val=2, test=2)
+    data.source = data.source._replace(
+        frames=lambda root, split, frames=data.source.frames: [
+            frame if split != "test" else type(frame)(frame.name, frame.image, None, frame.source)
+            for frame in frames(root, split)
+        ]
+    )
+    with pytest.raises(RequestError, match="camvid test has no label for 0") as refused:
+        data.prepare_data()
+    assert refused.value.fix == "Set data.evaluate_test=false."

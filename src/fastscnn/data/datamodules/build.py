@@ -1,14 +1,14 @@
 """From plain configs to the batches of a task."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastscnn.data.datamodules.imagenet import ImageNetData
 from fastscnn.data.datamodules.segmentation import SegmentationData
 from fastscnn.data.datasets.frames import DataError, Reading
 from fastscnn.data.datasets.images import train_transform
-from fastscnn.data.transforms.augment import build_augment, no_augment
+from fastscnn.data.transforms.augment import Augmentation, PaperAugment, no_augment
 from fastscnn.utils.images import MAX_PIXELS
 
 TrainingData = SegmentationData | ImageNetData
@@ -26,38 +26,30 @@ def build_data(
 
     Args:
         data: `dataset`, `root`, `crop_size` (`[H, W]`, or `full` for the size of the first training frame),
-            `batch_size`, `num_workers`, `store`, `exif`, `max_pixels` and, for the streets, `streets`. Training decodes
-            train and val into the store, with `evaluate_test` the test frames too; where nothing is trained, only what
-            is there is used.
-        augment: `name` (`paper` or `none`) and the settings of `build_augment`; None where nothing is trained.
+            `batch_size`, `num_workers`, `store`, `exif`, `max_pixels` and, for the streets, `streets`. Training reads
+            train and val, with `evaluate_test` the test frames too, and decodes them into the store; where nothing is
+            trained, only what is there is used.
+        augment: `name` (`paper` or `none`) and the settings of `PaperAugment`; None where nothing is trained.
         seed: Of the order and the augmentation.
         devices: Number of devices that share a batch.
         accumulate: Forward passes of one optimizer step.
 
     Raises:
-        DataError: A setting is wrong; with `crop_size="full"` also where the training frames are missing.
+        DataError: A setting is wrong.
     """
     splits = ("train", "val", "test") if data.get("evaluate_test") else ("train", "val")
-    module = SegmentationData(
-        **{key: data[key] for key in ("dataset", "batch_size", "num_workers")},
+    return SegmentationData(
+        **{key: data[key] for key in ("dataset", "batch_size", "num_workers", "crop_size")},
         root=None if data["root"] is None else os.path.expanduser(data["root"]),
-        crop_size=(1, 1),
+        augment=no_augment if augment is None else _augment(augment),
         seed=seed,
         streets=data.get("streets"),
         devices=devices,
         accumulate=accumulate,
+        splits=() if augment is None else splits,
         store=data.get("store", "auto"),  # runs of before the store have no such setting
-        decode=() if augment is None else splits,
         reading=Reading(data.get("exif") or "refuse", data.get("max_pixels") or MAX_PIXELS),
     )
-    if augment is None:
-        return module
-    crop = data["crop_size"]
-    if crop == "full":
-        crop = module.reading.size(module.frames("train")[0].image)
-    module.crop_size = (int(crop[0]), int(crop[1]))
-    module.augment = _build_augment(augment, module.crop_size)
-    return module
 
 
 def build_image_data(
@@ -82,13 +74,25 @@ def build_image_data(
         DataError: A setting is wrong.
     """
     if data["crop_size"] == "full":
-        raise DataError("data.crop_size=full: these images are of many sizes. Set data.crop_size=[224,224] or another.")
+        raise DataError(
+            "data.crop_size=full: these images are of many sizes.",
+            key="data.crop_size",
+            fix="Set data.crop_size=[224,224] or another.",
+        )
+    if data.get("evaluate_test"):
+        raise DataError(
+            "data.evaluate_test=true, but ImageNet's test has no labels.", key="data.evaluate_test", fix="Leave it false."
+        )
     transform = None
     if augment is not None and augment["name"] == "imagenet":
         settings = {key: augment[key] for key in ("scale", "flip", "color_jitter", "auto_augment")}
         transform = train_transform(data["crop_size"], **settings)
     elif augment is not None and augment["name"] != "none":
-        raise DataError(f"augment.name={augment['name']} is for segmentation: use augment=imagenet or none.")
+        raise DataError(
+            f"augment.name={augment['name']} is for segmentation.",
+            key="augment.name",
+            fix="Use augment=imagenet or augment=none.",
+        )
     return ImageNetData(
         root=None if data["root"] is None else os.path.expanduser(data["root"]),
         **{key: data[key] for key in ("crop_size", "crop_pct", "batch_size", "num_workers")},
@@ -96,6 +100,7 @@ def build_image_data(
         seed=seed,
         devices=devices,
         accumulate=accumulate,
+        splits=() if augment is None else ("train", "val"),
         max_pixels=data.get("max_pixels") or MAX_PIXELS,
     )
 
@@ -105,11 +110,14 @@ def title(data: TrainingData) -> str:
     return "Synthetic streets" if data.synthetic else data.classes.name
 
 
-def _build_augment(augment: Mapping[str, Any], crop_size: Sequence[int]) -> Any:
+def _augment(augment: Mapping[str, Any]) -> Callable[[Sequence[int]], Augmentation]:
+    """What makes the augmentation of a crop size."""
     settings = dict(augment)
     name = settings.pop("name")
     if name == "none":
-        return no_augment(crop_size)
+        return no_augment
     if name == "paper":
-        return build_augment(crop_size, **settings)
-    raise DataError(f"augment.name={name} is not for segmentation: use paper or none.")
+        return PaperAugment(**settings)
+    raise DataError(
+        f"augment.name={name} is not for segmentation.", key="augment.name", fix="Use augment=paper or augment=none."
+    )

@@ -35,10 +35,11 @@ class ImageNetData(EpochData):
         seed: Of the order and the augmentation.
         devices: Number of devices, as long as no trainer is attached.
         accumulate: Forward passes of one optimizer step, as long as no trainer is attached.
+        splits: What a training run reads, which `prepare_data` checks; empty where nothing is trained.
         max_pixels: The largest picture that is decoded.
 
     Raises:
-        DataError: A setting is wrong; in `setup` and `classes`, files are missing.
+        DataError: A setting is wrong; in `prepare_data`, `setup` and `classes`, files are missing.
     """
 
     dataset = NAME
@@ -56,9 +57,10 @@ class ImageNetData(EpochData):
         seed: int = 0,
         devices: int = 1,
         accumulate: int = 1,
+        splits: Sequence[str] = SPLITS,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        super().__init__(batch_size, num_workers, seed, devices, accumulate)
+        super().__init__(batch_size, num_workers, seed, devices, accumulate, splits)
         self.root = root
         self.max_pixels = max_pixels
         self.crop_size = (crop_size[0], crop_size[1])
@@ -76,6 +78,10 @@ class ImageNetData(EpochData):
     def judged_on_train(self) -> bool:
         """Whether there is no val/, so that the training images are val too."""
         return split_folder(self.root, "val") == split_folder(self.root, "train")
+
+    def prepare_data(self) -> None:
+        """Check the files where one trains."""
+        self.check_splits()
 
     def setup(self, stage: str | None = None) -> None:
         """Find the files, so that a missing one is told before anything starts."""

@@ -34,6 +34,7 @@ class EpochData(pl.LightningDataModule):
         seed: Of the order and the augmentation.
         devices: Number of devices, as long as no trainer is attached.
         accumulate: Forward passes of one optimizer step, as long as no trainer is attached.
+        splits: What a training run reads; empty where nothing is trained.
 
     Raises:
         DataError: A setting is wrong.
@@ -42,13 +43,22 @@ class EpochData(pl.LightningDataModule):
     dataset: str
     root: str | Path | None
 
-    def __init__(self, batch_size: int, num_workers: int | str, seed: int, devices: int, accumulate: int) -> None:
+    def __init__(
+        self,
+        batch_size: int,
+        num_workers: int | str,
+        seed: int,
+        devices: int,
+        accumulate: int,
+        splits: Sequence[str],
+    ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
         self.devices = devices
         self.accumulate = accumulate
+        self.splits = tuple(splits)
         per_device_batch(batch_size, devices, accumulate)
         _worker_count(num_workers, 1)
 
@@ -110,6 +120,22 @@ class EpochData(pl.LightningDataModule):
         if self.trainer is None:
             return 0, 1, self.accumulate
         return self.trainer.global_rank, self.trainer.world_size, self.trainer.accumulate_grad_batches
+
+    def check_splits(self) -> None:
+        """Check that the splits of a training run are enough for its devices, and that their batches find room.
+
+        Raises:
+            DataError: They are not, they do not, or files are missing.
+        """
+        for split in self.splits:
+            count = sum(self.source_counts(split).values())
+            if split != "train" and count < self.devices:
+                raise DataError(
+                    f"trainer.devices={self.devices}, but {split} has {count} frames, and each device needs one.",
+                    key="trainer.devices",
+                    fix=f"Set trainer.devices={count} or fewer.",
+                )
+        self.check_shared_memory(*self.splits, training=True)
 
     def check_shared_memory(self, *splits: str, training: bool = False) -> None:
         """Check that the batches under way fit into the shared memory that is free; lists the files for this.

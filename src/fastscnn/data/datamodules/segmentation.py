@@ -1,7 +1,7 @@
 """The LightningDataModule: which frames, in which batches, read by how many processes."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,12 @@ from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.data.datasets.frames import STRICT, Augment, DataError, Frame, FrameDataset, Read, Reading, read_frame
 from fastscnn.data.datasets.sources import generate_streets, source_of, streets_root, streets_spec
 from fastscnn.data.store.store import AUTO, DecodedStore, StoredFrames, StoreUnusable, store_parent
-from fastscnn.data.transforms.augment import no_augment
+from fastscnn.data.transforms.augment import check_crop, no_augment
 from fastscnn.streets.writer import MANIFEST
+
+
+FULL = "full"
+"""The crop size that is the size of the first training frame."""
 
 
 class SegmentationData(EpochData):
@@ -26,24 +30,25 @@ class SegmentationData(EpochData):
     Args:
         dataset: A name of `sources.DATASETS`.
         root: The folder that holds the data set; None with `streets` generates them below `data/streets/`.
-        crop_size: Height and width of a training frame.
+        crop_size: Height and width of a training frame; `full` takes those of the first one.
         batch_size: Frames of one optimizer step, over all devices and accumulation steps.
         num_workers: Processes that read frames, for each loader; `auto` takes the usable cores, shared among
             the devices of this machine, at most 8.
-        augment: From (image, label, seed) to a training frame; None pads and crops at the centre.
+        augment: Makes, of the crop size, what turns (image, label, seed) into a training frame; see `transforms.augment`.
         seed: Of the order and the augmentation.
         streets: Fields of `StreetsSpec` that differ from its defaults; the data set is then these streets, read as
             `fine` or `fine_coarse` too.
         devices: Number of devices, as long as no trainer is attached.
         accumulate: Forward passes of one optimizer step, as long as no trainer is attached.
+        splits: What a training run reads: `prepare_data` checks these splits, and decodes them into the store. Empty
+            where nothing is trained.
         store: Where the frames are kept decoded: `auto` (`data/store/`, unless its disk is too small), `off`, or a
             folder. A split that is there as its files are now is read from there, whoever decoded it.
-        decode: Splits that `prepare_data` decodes into the store.
         reading: What becomes of EXIF orientations, and the largest picture that is decoded.
 
     Raises:
-        DataError: A setting is wrong; in `setup`, files are missing; in `prepare_data`, a frame cannot be decoded, or
-            the folder of the store cannot hold it.
+        DataError: A setting is wrong; in `prepare_data` and `setup`, files are missing; in `prepare_data`, the files do
+            not suffice for what is set, a frame cannot be decoded, or the folder of the store cannot hold it.
     """
 
     def __init__(
@@ -51,27 +56,26 @@ class SegmentationData(EpochData):
         *,
         dataset: str,
         root: str | Path | None,
-        crop_size: Sequence[int],
+        crop_size: Sequence[int] | str,
         batch_size: int = 12,
         num_workers: int | str = "auto",
-        augment: Augment | None = None,
+        augment: Callable[[Sequence[int]], Augment] = no_augment,
         seed: int = 0,
         streets: Mapping[str, Any] | None = None,
         devices: int = 1,
         accumulate: int = 1,
+        splits: Sequence[str] = ("train", "val"),
         store: str | Path | bool = "off",
-        decode: Sequence[str] = ("train", "val"),
         reading: Reading = STRICT,
     ) -> None:
-        super().__init__(batch_size, num_workers, seed, devices, accumulate)
+        super().__init__(batch_size, num_workers, seed, devices, accumulate, splits)
         self.source = source_of(dataset)
         self.dataset = dataset
         self.streets = streets_spec(streets or {}) if streets or dataset == "streets" else None
         self.root = streets_root(self.streets) if self.streets and root is None else root
-        self.crop_size = (crop_size[0], crop_size[1])
-        self.augment = augment or no_augment(crop_size)
+        self._crop = None if crop_size == FULL else check_crop(crop_size)
+        self._make_augment = augment
         self.store = store
-        self.decode = decode
         self.reading = reading
         self._frames: dict[str, list[Frame]] = {}
         self._readers: dict[str, StoredFrames | None] = {}
@@ -82,19 +86,34 @@ class SegmentationData(EpochData):
         """The classes, known without touching the disk."""
         return self.source.classes
 
+    @cached_property
+    def crop_size(self) -> tuple[int, int]:
+        """Height and width of a training frame; lists the training frames where it is theirs."""
+        return self._crop or self.reading.size(self.frames("train")[0].image)
+
+    @cached_property
+    def augment(self) -> Augment:
+        """From (image, label, seed) to a training frame."""
+        return self._make_augment(self.crop_size)
+
     def prepare_data(self) -> None:
-        """Generate the streets, and decode the frames, where they are not there yet."""
-        self._generate()
+        """Generate the streets where they are not there yet; check the files, and decode them, where one trains."""
         if self._prepared:
             return
+        if self.streets is not None and self.root is not None:
+            generate_streets(Path(self.root), self.streets)
+        self.check_splits()
         store = self._store
-        if store is not None and self.decode:
+        if store is not None and self.splits:
             try:
-                store.build([frame for split in self.decode for frame in self.frames(split)])
+                store.build([frame for split in self.splits for frame in self.frames(split)])
             except StoreUnusable as error:
                 if store.folder.parent != AUTO:
-                    fix = "Set data.store=DIR to a folder with room, or data.store=off to read the files themselves."
-                    raise DataError(f"data.store={self.store}: {error}. {fix}") from None
+                    raise DataError(
+                        f"data.store={self.store}: {error}.",
+                        key="data.store",
+                        fix="Set data.store=DIR to a folder with room, or data.store=off to read the files themselves.",
+                    ) from None
                 advice = "the files are read instead, which is slower; data.store=DIR names a folder with room"
                 print(f"{error}: {advice}", flush=True)
         self._prepared = True
@@ -106,9 +125,8 @@ class SegmentationData(EpochData):
             self.frames(split)
 
     def frames(self, split: str) -> list[Frame]:
-        """Frames of a split, sorted by name."""
+        """Frames of a split, sorted by name; those of the streets once `prepare_data` has generated them."""
         if split not in self._frames:
-            self._generate()
             self._frames[split] = self.source.frames(self.root, split)
         return self._frames[split]
 
@@ -116,6 +134,23 @@ class SegmentationData(EpochData):
         """What a record says of the data; `store` is the folder that frames of these splits are read from, or null."""
         folders = [str(reader.folder) for split in splits if (reader := self._reader(split))]
         return {**super().described(*splits), "store": folders[0] if folders else None}
+
+    def check_labels(self, split: str, fix: str) -> None:
+        """Check that every frame of a split has a label file.
+
+        Raises:
+            DataError: One has none; names it, and says how to go on.
+        """
+        unlabelled = [frame.name for frame in self.frames(split) if frame.label is None]
+        if unlabelled:
+            count = f"{len(unlabelled)} frames have none"
+            raise DataError(f"{self.dataset} {split} has no label for {unlabelled[0]} ({count}).", fix=fix)
+
+    def check_splits(self) -> None:
+        """As for any data set, and that the test that a training ends with has labels."""
+        if "test" in self.splits:
+            self.check_labels("test", "Set data.evaluate_test=false.")
+        super().check_splits()
 
     def source_counts(self, split: str) -> dict[str, int]:
         """How many frames of a split come from each source, such as `fine` and `coarse`."""
@@ -150,10 +185,6 @@ class SegmentationData(EpochData):
         """Samples of one device's batch, and bytes of a sample: a training crop, or a frame as large as the first."""
         height, width = self.crop_size if training else self.reading.size(self.frames(split)[0].image)
         return self._planned_batch() if training else 1, 4 * height * width
-
-    def _generate(self) -> None:
-        if self.streets is not None and self.root is not None:
-            generate_streets(Path(self.root), self.streets)
 
     @cached_property
     def _store(self) -> DecodedStore | None:

@@ -4,6 +4,7 @@ import os
 import random
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -65,21 +66,15 @@ class Augmentation:
         return augmented["image"], augmented["mask"]
 
 
-def build_augment(
-    crop_size: Sequence[int],
-    scale: Sequence[float] = (0.5, 2.0),
-    flip: float = 0.5,
-    channel_shift: float = 20.0,
-    brightness: float = 0.2,
-    crop_first: bool = True,
-) -> Augmentation:
-    """Build the paper's augmentation (section 3.1): resizing, translation and crop, flip, colours.
+@dataclass(frozen=True)
+class PaperAugment:
+    """The paper's augmentation (section 3.1), for any crop: resizing, translation and crop, flip, colours.
 
-    The paper gives the range of the resizing and no other number; the rest are albumentations' defaults.
+    Called with a crop size it gives the `Augmentation` of that size. The paper gives the range of the resizing and no
+    other number; the rest are albumentations' defaults. A frame that is smaller than the crop after resizing is placed
+    in it at random, around it the mean colour and the label 255.
 
-    Args:
-        crop_size: Height and width of the result. A frame that is smaller after resizing is placed at random
-            in a crop of the mean colour, whose label is 255.
+    Attributes:
         scale: Smallest and largest factor of the resizing, drawn uniformly.
         flip: Probability of a horizontal flip.
         channel_shift: Largest value added to each colour channel, drawn for each on its own; of 255.
@@ -90,23 +85,38 @@ def build_augment(
     Raises:
         DataError: A setting is out of its range.
     """
-    height, width = _checked_crop(crop_size)
-    if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
-        raise DataError(f"augment.scale={list(scale)} is no range of factors: use two numbers with 0 < low <= high.")
-    for name, value, largest in (
-        ("flip", flip, 1),
-        ("channel_shift", channel_shift, 255),
-        ("brightness", brightness, 1),
-    ):
-        if not 0 <= value <= largest:
-            raise DataError(f"augment.{name}={value} is out of range: use 0 to {largest}.")
-    if not crop_first:
-        return _resize_first((height, width), scale, flip, channel_shift / 255, brightness)
-    return Augmentation(
-        lambda: RandomScaledCrop(height, width, tuple(scale), PADDING["fill"], PADDING["fill_mask"]),
-        lambda: A.HorizontalFlip(p=flip),
-        lambda: BrightnessAndChannelNoise(channel_shift / 255, brightness),
-    )
+
+    scale: Sequence[float] = (0.5, 2.0)
+    flip: float = 0.5
+    channel_shift: float = 20.0
+    brightness: float = 0.2
+    crop_first: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
+            raise DataError(
+                f"augment.scale={list(self.scale)} is no range of factors: use two numbers with 0 < low <= high."
+            )
+        for name, largest in (("flip", 1), ("channel_shift", 255), ("brightness", 1)):
+            value = getattr(self, name)
+            if not 0 <= value <= largest:
+                raise DataError(f"augment.{name}={value} is out of range: use 0 to {largest}.")
+
+    def __call__(self, crop_size: Sequence[int]) -> Augmentation:
+        """Build the augmentation of a crop.
+
+        Raises:
+            DataError: The crop size is no height and width.
+        """
+        height, width = check_crop(crop_size)
+        shift = self.channel_shift / 255
+        if not self.crop_first:
+            return _resize_first((height, width), self.scale, self.flip, shift, self.brightness)
+        return Augmentation(
+            lambda: RandomScaledCrop(height, width, tuple(self.scale), PADDING["fill"], PADDING["fill_mask"]),
+            lambda: A.HorizontalFlip(p=self.flip),
+            lambda: BrightnessAndChannelNoise(shift, self.brightness),
+        )
 
 
 def _resize_first(
@@ -135,11 +145,16 @@ def no_augment(crop_size: Sequence[int]) -> Augmentation:
     Raises:
         DataError: The crop size is no height and width.
     """
-    height, width = _checked_crop(crop_size)
+    height, width = check_crop(crop_size)
     return Augmentation(lambda: A.CenterCrop(height, width, **PADDING))
 
 
-def _checked_crop(crop_size: Sequence[int]) -> tuple[int, int]:
+def check_crop(crop_size: Sequence[int]) -> tuple[int, int]:
+    """Height and width of a crop.
+
+    Raises:
+        DataError: It is no height and width.
+    """
     if len(crop_size) != 2 or min(crop_size) < 1:
         raise DataError(f"data.crop_size={list(crop_size)} is no size: use [HEIGHT,WIDTH], both 1 or more.")
     return crop_size[0], crop_size[1]
