@@ -303,10 +303,10 @@ def make_run(folder, *overrides, epochs=2, status="failed"):
     """A run's folder as `train.py OVERRIDES` leaves it after some epochs; None of them: nothing was kept."""
     import torch
 
-    from fastscnn.runs.session import open_run
+    from fastscnn.runs.run import Run
 
-    with job("logger=csv", *overrides, f"paths.run_dir='{folder}'") as config, open_run(config) as session:
-        session.record.update(metrics={"best": {}, "last": {"epoch": epochs, "step": 10 * (epochs or 0)}})
+    with job("logger=csv", *overrides, f"paths.run_dir='{folder}'") as config, Run.create(config) as opened:
+        opened.record.update(metrics={"best": {}, "last": {"epoch": epochs, "step": 10 * (epochs or 0)}})
     (folder / "checkpoints").mkdir()
     if epochs is not None:
         progress = {"epoch_progress": {"current": {"processed": epochs}}}

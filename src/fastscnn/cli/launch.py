@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -17,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fastscnn.cli.multirun import close_multirun
 from fastscnn.runs import slurm
 from fastscnn.runs.config import check_config, explain
-from fastscnn.runs.jobs import DONE, FAILED, WRONG_REQUEST, Job, current_job, current_multirun
+from fastscnn.runs.jobs import DONE, FAILED, WRONG_REQUEST, Job, current_job, current_multirun, jobs_share_a_process
 from fastscnn.runs.process import RUN_DIR_VARIABLE
 from fastscnn.utils.errors import Crash, RequestError
 from fastscnn.utils.files import not_written, why_not_written
@@ -161,7 +160,7 @@ def run_job(config: DictConfig, job: Job, command: Callable[[DictConfig], None])
 
 def in_this_process() -> bool:
     """Whether Hydra's own launcher runs the jobs of the multirun here, one after the other."""
-    return current_multirun() is not None and HydraConfig.get().launcher._target_.endswith(".BasicLauncher")
+    return current_multirun() is not None and jobs_share_a_process()
 
 
 def print_stop(stop: Interrupted) -> None:

@@ -12,10 +12,10 @@ from omegaconf import DictConfig
 
 from fastscnn.runs import slurm
 from fastscnn.runs.identity import chosen_identity
-from fastscnn.runs.jobs import CARRYING_OUT, DONE, RUNNING, Job, current_multirun, within
+from fastscnn.runs.jobs import DONE, RUNNING, Job, current_multirun
 from fastscnn.runs.record import RECORD, observed_record, read_record, running_as
-from fastscnn.runs.resume import resolved, run_config
 from fastscnn.runs.resume_point import can_go_on
+from fastscnn.runs.run_settings import EXECUTION_SETTINGS, in_settings, read_run_config, run_settings
 from fastscnn.utils.errors import RequestError
 
 
@@ -105,7 +105,7 @@ def done_before_restart(config: DictConfig) -> bool:
 def earlier_run(config: DictConfig) -> Earlier | None:
     """The run that asks for the same as this config, if there is one that need not be started anew.
 
-    Two configs ask for the same where they differ in `CARRYING_OUT` alone. In a job of several cluster tasks only
+    Two configs ask for the same where they differ in `EXECUTION_SETTINGS` alone. In a job of several cluster tasks only
     finished runs count, and the one that the same job began before it was requeued: each task looks for itself, and
     only of these can they not see different things.
     """
@@ -132,7 +132,7 @@ def _ignored() -> list[str]:
     """Settings in which two configs that ask for the same may differ."""
     multirun = current_multirun()
     swept = multirun.swept if multirun else ()
-    return [key for key in CARRYING_OUT if key not in swept]
+    return [key for key in EXECUTION_SETTINGS if key not in swept]
 
 
 def _runs(config: DictConfig) -> Iterator[Earlier]:
@@ -151,10 +151,10 @@ def _runs(config: DictConfig) -> Iterator[Earlier]:
 
 def _asks_for(folder: Path, wanted: dict[str, Any], ignored: list[str]) -> bool:
     try:
-        return _comparable(run_config(folder), ignored) == wanted
+        return _comparable(read_run_config(folder), ignored) == wanted
     except RequestError:
         return False
 
 
 def _comparable(config: DictConfig, ignored: list[str]) -> dict[str, Any]:
-    return {key: value for key, value in resolved(config).items() if not within(key, ignored)}
+    return {key: value for key, value in run_settings(config).items() if not in_settings(key, ignored)}

@@ -14,33 +14,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
+from fastscnn.runs.run_settings import EXECUTION_SETTINGS, in_settings
 from fastscnn.utils.files import plain_json, why_not_written
 from fastscnn.utils.locks import Lock, NoLocks, take
 from fastscnn.utils.reserve import ReservedFile
 
 VARIABLE = "FASTSCNN_MULTIRUN"
 """Environment variable that tells the jobs, in whatever process a launcher starts them, of their multirun."""
-CARRYING_OUT = (
-    "paths",
-    "logger",
-    "pictures",
-    "resume",
-    "rerun",
-    "data.num_workers",
-    "data.store",
-    "data.max_pixels",
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.strategy",
-    "trainer.sync_batchnorm",
-    "trainer.compile",
-    "trainer.log_every_n_steps",
-    "trainer.save_every_minutes",
-)
-"""Settings of how a run is carried out and kept: two configs that differ in these alone ask for the same run.
-
-One of them that a multirun sweeps counts there like any other setting.
-"""
 DONE, FAILED, WRONG_REQUEST = 0, 1, 2
 RUNNING = "running now"
 """Why a job is skipped that another call is running."""
@@ -69,7 +49,7 @@ class Multirun:
         asked = sorted(
             str(override.input_line)
             for override in parsed
-            if override.key_or_group in swept or not within(override.key_or_group, CARRYING_OUT)
+            if override.key_or_group in swept or not in_settings(override.key_or_group, EXECUTION_SETTINGS)
         )
         digest = hashlib.sha256("\n".join(asked).encode()).hexdigest()[:8]
         keys = ",".join(swept)[:100].rstrip(",") or "jobs"
@@ -208,6 +188,9 @@ def current_job() -> Job | None:
     return Job(hydra.job.num, swept or overrides)
 
 
-def within(key: str, settings: Sequence[str]) -> bool:
-    """Whether a setting is one of these, or in one of these groups."""
-    return any(key == setting or key.startswith(f"{setting}.") for setting in settings)
+def jobs_share_a_process() -> bool:
+    """Whether the jobs of a multirun run one after the other in one process, as Hydra's own launcher has it."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return False
+    launcher: str = HydraConfig.get().runtime.choices["hydra/launcher"]
+    return launcher == "basic"

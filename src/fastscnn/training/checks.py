@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 
 from fastscnn.data.datamodules.imagenet import NAME
 from fastscnn.models.build import FAST_SCNN, check_model
+from fastscnn.runs.jobs import jobs_share_a_process
 from fastscnn.training.accelerator import choose_precision
 from fastscnn.utils.errors import RequestError
 
@@ -25,11 +26,24 @@ def check_settings(plain: Mapping[str, Any]) -> None:
     unknown = sorted(set(trainer) - OURS - set(inspect.signature(pl.Trainer).parameters))
     if unknown:
         raise RequestError(f"trainer.{unknown[0]} is no setting of Lightning's Trainer: leave it out.")
+    _check_multirun(trainer["devices"])
     check_model(plain["model"])
     _check_step(plain)
     _check_task(plain)
     _check_peer(plain)
     check_smallest_batch(plain, frames=plain["data"]["batch_size"])
+
+
+def _check_multirun(devices: int) -> None:
+    """Each process of a distributed run starts from the same command line."""
+    if devices > 1 and jobs_share_a_process():
+        raise RequestError(
+            f"-m with trainer.devices={devices}: each process of a distributed run would start the whole multirun "
+            "again.",
+            key="trainer.devices",
+            fix="Add hydra/launcher=submitit_slurm or submitit_local (pip install hydra-submitit-launcher), or run the "
+            "jobs one by one.",
+        )
 
 
 def _check_step(plain: Mapping[str, Any]) -> None:

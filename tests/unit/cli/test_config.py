@@ -9,7 +9,7 @@ from fastscnn.cli.launch import CONF
 from fastscnn.models.build import MODELS
 from fastscnn.runs.config import REQUIREMENTS, check_config, explain
 from fastscnn.training.checks import check_settings
-from fastscnn.training.fit import validation_interval
+from fastscnn.training.trainer import validation_interval
 from fastscnn.utils.errors import RequestError
 
 MAINS = sorted(file.stem for file in CONF.glob("*.yaml"))

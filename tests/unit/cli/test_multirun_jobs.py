@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from fastscnn.cli.multirun import AnnounceMultirun, close_multirun
 from fastscnn.cli.skip_finished import claim_file, left_to_do
 from fastscnn.runs.jobs import VARIABLE, Job
-from fastscnn.runs.session import open_run
+from fastscnn.runs.run import Run
 from fastscnn.utils.locks import is_held, take
 from helpers import change_run, full_disk, job, make_run
 
@@ -37,12 +37,12 @@ def test_job_that_another_call_is_starting_is_waited_for_and_then_left_to_it(tmp
         waiting.join(0.5)
         assert waiting.is_alive()
         with first.running():
-            with open_run(config) as session:
+            with Run.create(config) as run:
                 waiting.join()
                 assert found == [False]
                 assert (second.status, second.reason) == ("skipped", "running now")
             assert "another call is starting it" in capsys.readouterr().out
-            assert first.folder == second.folder == str(session.folder)
+            assert first.folder == second.folder == str(run.folder)
     assert not (tmp_path / "outputs" / ".starting").exists()
 
 

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from fastscnn.cli.launch import CONF
 from fastscnn.runs.config import check_config
 from fastscnn.runs.identity import chosen_identity
-from fastscnn.training.fit import validation_interval
+from fastscnn.training.trainer import validation_interval
 from helpers import agent_start, job, sweep
 
 SWEEPS = CONF.parent / "sweeps"

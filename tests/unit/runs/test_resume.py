@@ -7,17 +7,18 @@ import signal
 
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from fastscnn.cli.skip_finished import earlier_run
-from fastscnn.runs import session
+from fastscnn.runs import run
 from fastscnn.runs.identity import recorded_identity
 from fastscnn.runs.jobs import Multirun
 from fastscnn.runs.record import read_record
-from fastscnn.runs.resume import resumed_run, write_config
+from fastscnn.runs.resume import resumption, write_config
 from fastscnn.runs.resume_point import resume_command, start_again
-from fastscnn.runs.session import open_run
+from fastscnn.runs.run import Run
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.locks import take
 from fastscnn.utils.signals import Interrupted, watched
@@ -26,7 +27,7 @@ from helpers import change_run, job, make_run
 
 def resume(folder, *overrides, **settings):
     with job(f"resume='{folder}'", *overrides) as config:
-        return resumed_run(config, **settings)
+        return resumption(config.resume, HydraConfig.get().overrides.task, config, **settings)
 
 
 @pytest.fixture
@@ -54,10 +55,10 @@ def test_settings_of_how_it_is_carried_out_are_told_and_recorded_and_the_old_one
         "optimizer.lr": (0.1, 0.2),
         "trainer.max_epochs": (4, 6),
     }
-    assert "resume: trainer.max_epochs 4 -> 6" in list(resumed.told())
-    with job(f"resume='{stopped}'"), open_run(resumed.config, resumed) as session:
+    assert "resume: trainer.max_epochs 4 -> 6" in list(resumed.lines())
+    with job(f"resume='{stopped}'", *changed) as config, Run.of(config) as opened:
         assert read_record(stopped)["status"] == "running"
-        assert session.record.data["error"] is session.record.data["finished"] is None
+        assert opened.record.data["error"] is opened.record.data["finished"] is None
     (entry,) = read_record(stopped)["resumed"]
     assert (entry["epoch"], entry["step"], entry["overrides"]["trainer.max_epochs"]) == (2, 20, [4, 6])
     assert entry["time"] and entry["command"] and entry["versions"]
@@ -97,7 +98,7 @@ def test_what_would_make_it_another_run_is_refused(stopped, override, named):
 
 def test_finished_run_says_so_and_can_be_made_longer_only(tmp_path):
     folder = make_run(tmp_path / "run", "trainer.max_epochs=2", status="finished")
-    (line,) = resume(folder, "data.num_workers=3").told()
+    (line,) = resume(folder, "data.num_workers=3").lines()
     assert line == f"{folder} is finished (epoch 2 of 2). Extend it with trainer.max_epochs=N above 2."
     assert not resume(folder, "trainer.max_epochs=3").finished
     with pytest.raises(RequestError, match=r"trainer\.max_epochs=1 is not above the 2 epochs"):
@@ -142,28 +143,28 @@ def test_broken_checkpoint_stops_no_run_that_another_one_lets_go_on(stopped):
     last.write_bytes(whole[:300])
     resumed = resume(stopped)
     assert (resumed.point.checkpoint, resumed.step) == (best, 15)
-    assert f"resume: {last} is broken: the run goes on from {best}" in list(resumed.told())
+    assert f"resume: {last} is broken: the run goes on from {best}" in list(resumed.lines())
     last.unlink()
-    assert f"resume: {last} is not there: the run goes on from {best}" in list(resume(stopped).told())
+    assert f"resume: {last} is not there: the run goes on from {best}" in list(resume(stopped).lines())
 
     torch.save(content | {"callbacks": {"FolderCheckpoint{}": {"best_k_models": {"best.ckpt": 0.5}}}}, last)
     best.write_bytes(b"half")
     resumed = resume(stopped)
     assert (resumed.point.checkpoint, resumed.point.best_lost) == (last, True)
-    assert any(f"{best} is broken" in line for line in resumed.told())
+    assert any(f"{best} is broken" in line for line in resumed.lines())
     best.unlink()
-    assert any(f"{best} is gone" in line for line in resume(stopped).told())
+    assert any(f"{best} is gone" in line for line in resume(stopped).lines())
 
 
 def test_signal_while_a_run_opens_is_recorded_and_the_command_that_starts_it_anew_is_printed(tmp_path, monkeypatch):
     """Between the record's first state and the moment from which somebody closes it."""
     folder = tmp_path / "run"
-    monkeypatch.setattr(session, "keep_folder", lambda folder: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(run, "keep_folder", lambda folder: os.kill(os.getpid(), signal.SIGTERM))
     with (
         pytest.raises(Interrupted) as stop,
         watched(),
         job("logger=csv", "seed=5", f"paths.run_dir={folder}") as config,
-        open_run(config),
+        Run.create(config),
     ):
         pytest.fail("it went on")
     assert (read_record(folder)["status"], read_record(folder)["error"]) == ("interrupted", "stopped by SIGTERM")
@@ -199,10 +200,10 @@ def test_stopped_run_names_the_command_that_goes_on_with_it(tmp_path):
     with (
         pytest.raises(KeyboardInterrupt) as stop,
         job("logger=csv", f"paths.run_dir={tmp_path / 'new'}") as config,
-        open_run(config) as session,
+        Run.create(config) as opened,
     ):
-        (session.folder / "checkpoints").mkdir()
-        (session.folder / "checkpoints" / "last.ckpt").touch()
+        (opened.folder / "checkpoints").mkdir()
+        (opened.folder / "checkpoints" / "last.ckpt").touch()
         raise KeyboardInterrupt
     assert stop.value.__notes__[-1] == f"Continue it: python src/train.py resume={tmp_path / 'new'}"
 

@@ -17,7 +17,7 @@ from wandb.sdk import wandb_setup
 from wandb.sdk.lib.service import service_process
 
 from fastscnn.runs.offline import holds_run, set_aside_dead, set_aside_empty
-from fastscnn.runs.session import open_run
+from fastscnn.runs.run import Run
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.locks import take
 from helpers import job, track, wandb_config_of, wandb_records
@@ -169,11 +169,11 @@ def test_run_of_a_sweep_has_the_sweeps_id_and_its_whole_config(tmp_path, monkeyp
 @pytest.mark.parametrize("mode", ["offline", "disabled"])
 def test_record_names_its_wandb_run_if_there_is_one(tmp_path, monkeypatch, mode):
     monkeypatch.setenv("WANDB_MODE", mode)
-    with job("skip=zero", f"paths.output_dir={tmp_path}") as config, open_run(config) as session:
-        assert session.record.data["wandb_id"] == (session.record.data["id"] if mode == "offline" else None)
+    with job("skip=zero", f"paths.output_dir={tmp_path}") as config, Run.create(config) as run:
+        assert run.record.data["wandb_id"] == (run.record.data["id"] if mode == "offline" else None)
     if mode == "offline":
-        assert wandb_config_of(session.folder)["config"]["model"]["skip"] == "zero"
-        assert wandb_config_of(session.folder)["skip"] == "zero"
+        assert wandb_config_of(run.folder)["config"]["model"]["skip"] == "zero"
+        assert wandb_config_of(run.folder)["skip"] == "zero"
 
 
 def service():
@@ -183,21 +183,21 @@ def service():
 
 @pytest.mark.parametrize("what", [signal.SIGKILL, signal.SIGSTOP])
 def test_service_that_dies_or_freezes_leaves_the_run_alone(tmp_path, what, capsys):
-    with job(f"paths.output_dir={tmp_path / 'the outputs'}") as config, open_run(config) as session:
-        logger = session.loggers[1]
+    with job(f"paths.output_dir={tmp_path / 'the outputs'}") as config, Run.create(config) as run:
+        logger = run.loggers[1]
         process = service()
         process.send_signal(what)
         for step in range(50):
             logger.log_metrics({f"metric {number}": 1.0 for number in range(50)}, step)
-    assert session.record.data["status"] == "finished"
+    assert run.record.data["status"] == "finished"
     assert process.wait(timeout=60) == -signal.SIGKILL, "nothing waits for it any more"
     last = capsys.readouterr().err.splitlines()[-1]
     assert "did not arrive" in last
-    assert f"{session.folder / 'metrics.csv'} holds all of it" in last
-    with job(f"paths.output_dir={tmp_path / 'the outputs'}") as config, open_run(config) as session:
-        session.loggers[1].log_metrics({"val/miou": 0.5}, 1)
+    assert f"{run.folder / 'metrics.csv'} holds all of it" in last
+    with job(f"paths.output_dir={tmp_path / 'the outputs'}") as config, Run.create(config) as run:
+        run.loggers[1].log_metrics({"val/miou": 0.5}, 1)
     assert capsys.readouterr().err == "", "the next run has a service of its own"
-    assert [row["val/miou"] for row in history_of(session.folder)] == [0.5]
+    assert [row["val/miou"] for row in history_of(run.folder)] == [0.5]
 
 
 def test_tracker_that_cannot_be_started_leaves_the_run_alone(tmp_path, monkeypatch, capsys):
@@ -205,9 +205,9 @@ def test_tracker_that_cannot_be_started_leaves_the_run_alone(tmp_path, monkeypat
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
     monkeypatch.setattr(service_process, "start", no_service)
-    with job(f"paths.output_dir={tmp_path}") as config, open_run(config) as session:
-        session.loggers[1].log_metrics({"val/miou": 0.5}, 1)
-    data = json.loads((session.folder / "run.json").read_text())
+    with job(f"paths.output_dir={tmp_path}") as config, Run.create(config) as run:
+        run.loggers[1].log_metrics({"val/miou": 0.5}, 1)
+    data = json.loads((run.folder / "run.json").read_text())
     assert (data["status"], data["wandb_id"]) == ("finished", None)
     assert "Cannot allocate memory" in capsys.readouterr().err
 
@@ -228,7 +228,7 @@ def test_offline_folder_without_a_run_is_set_aside_before_the_next_run_and_one_w
     (folder / "run.json").write_text(json.dumps({"status": "running"}))
     assert set_aside_dead(tmp_path) == [], "its first data may still come"
     lock.release()
-    with job(f"paths.output_dir={tmp_path}") as config, open_run(config):
+    with job(f"paths.output_dir={tmp_path}") as config, Run.create(config):
         pass
     assert not list(folder.glob("wandb/offline-run-*"))
     assert len(list(folder.glob("wandb/empty-offline-run-*/*.wandb"))) == 1
@@ -251,14 +251,13 @@ def test_multirun_inside_a_sweep_is_refused_before_it_makes_anything(tmp_path, m
     with (
         job("hydra.mode=MULTIRUN", f"paths.output_dir={tmp_path / 'outputs'}") as config,
         pytest.raises(RequestError, match="WANDB_RUN_ID"),
-        open_run(config),
     ):
-        pytest.fail("opened")
+        Run.create(config)
     assert not (tmp_path / "outputs").exists()
 
 
 def test_csv_logger_does_without_wandb(tmp_path, monkeypatch):
     with job("logger=csv", f"paths.output_dir={tmp_path}") as config, monkeypatch.context() as patch:
         patch.setitem(sys.modules, "wandb", None)  # its import fails
-        with open_run(config) as session:
-            assert [logger.name for logger in session.loggers] == ["csv"]
+        with Run.create(config) as run:
+            assert [logger.name for logger in run.loggers] == ["csv"]

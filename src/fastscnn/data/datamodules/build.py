@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from fastscnn.data.datamodules.imagenet import NAME as IMAGENET
 from fastscnn.data.datamodules.imagenet import ImageNetData
 from fastscnn.data.datamodules.segmentation import SegmentationData
 from fastscnn.data.datasets.frames import DataError, Reading
@@ -12,6 +13,23 @@ from fastscnn.data.transforms.augment import Augmentation, PaperAugment, no_augm
 from fastscnn.utils.images import MAX_PIXELS
 
 TrainingData = SegmentationData | ImageNetData
+
+
+def build_training_data(plain: Mapping[str, Any]) -> TrainingData:
+    """Build the data module of a training's config.
+
+    Raises:
+        DataError: A setting is wrong.
+    """
+    build = build_image_data if plain["data"]["dataset"] == IMAGENET else build_data
+    data: TrainingData = build(
+        plain["data"],
+        plain["augment"],
+        seed=plain["seed"],
+        devices=plain["trainer"]["devices"],
+        accumulate=plain["trainer"]["accumulate_grad_batches"],
+    )
+    return data
 
 
 def build_data(
@@ -81,7 +99,9 @@ def build_image_data(
         )
     if data.get("evaluate_test"):
         raise DataError(
-            "data.evaluate_test=true, but ImageNet's test has no labels.", key="data.evaluate_test", fix="Leave it false."
+            "data.evaluate_test=true, but ImageNet's test has no labels.",
+            key="data.evaluate_test",
+            fix="Leave it false.",
         )
     transform = None
     if augment is not None and augment["name"] == "imagenet":

@@ -16,7 +16,6 @@ from fastscnn.data.store.store import AUTO, DecodedStore, StoredFrames, StoreUnu
 from fastscnn.data.transforms.augment import check_crop, no_augment
 from fastscnn.streets.writer import MANIFEST
 
-
 FULL = "full"
 """The crop size that is the size of the first training frame."""
 
@@ -34,7 +33,8 @@ class SegmentationData(EpochData):
         batch_size: Frames of one optimizer step, over all devices and accumulation steps.
         num_workers: Processes that read frames, for each loader; `auto` takes the usable cores, shared among
             the devices of this machine, at most 8.
-        augment: Makes, of the crop size, what turns (image, label, seed) into a training frame; see `transforms.augment`.
+        augment: Gives, for the crop size, what turns (image, label, seed) into a training frame, such as
+            `PaperAugment`.
         seed: Of the order and the augmentation.
         streets: Fields of `StreetsSpec` that differ from its defaults; the data set is then these streets, read as
             `fine` or `fine_coarse` too.

@@ -10,7 +10,7 @@ from scipy import stats
 
 from fastscnn.reports.comparison.records import Run
 from fastscnn.runs.identity import GROUPS
-from fastscnn.runs.jobs import CARRYING_OUT, within
+from fastscnn.runs.run_settings import EXECUTION_SETTINGS, in_settings
 
 KEY_CHOICES = (*GROUPS, "experiment", "loss", "optimizer", "debug")
 PLAIN_EXPERIMENTS = frozenset(
@@ -27,7 +27,7 @@ PLAIN_EXPERIMENTS = frozenset(
     }
 )
 """Experiments that choose options of groups and set nothing else: `experiment=fine_only` is `data=fine`."""
-IRRELEVANT = (*CARRYING_OUT, "seed", "data.root")
+IRRELEVANT = (*EXECUTION_SETTINGS, "seed", "data.root")
 """Settings that say how a run was carried out, not what it is."""
 
 
@@ -132,7 +132,7 @@ def group_key(run: Run) -> dict[str, str]:
     if choices.get("experiment") in PLAIN_EXPERIMENTS:
         del choices["experiment"]
     overrides = run.record.get("overrides", {})
-    settings = {name: str(value) for name, value in overrides.items() if not within(name, IRRELEVANT)}
+    settings = {name: str(value) for name, value in overrides.items() if not in_settings(name, IRRELEVANT)}
     return {**choices, "place": run.place, **settings}
 
 

@@ -1,0 +1,254 @@
+"""One training run: its folder, record and loggers, from the first check of the request to the last line."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from fastscnn.runs.folders import new_run_id, refuse_existing, run_folder
+from fastscnn.runs.identity import Identity, chosen_identity, recorded_identity
+from fastscnn.runs.jobs import keep_folder, release_claim
+from fastscnn.runs.metrics_csv import MetricsCSV, cut_back
+from fastscnn.runs.offline import set_aside_dead, set_aside_empty
+from fastscnn.runs.process import RUN_DIR_VARIABLE
+from fastscnn.runs.record import METRICS, RunRecord, recorded
+from fastscnn.runs.resume import Resumption, resumption, write_config
+from fastscnn.runs.resume_point import anew, resume_command
+from fastscnn.runs.wandb_tracker import finish_seconds, wandb_tracker
+from fastscnn.utils.errors import RequestError
+from fastscnn.utils.files import check_writable, remove_leftovers, replaced
+from fastscnn.utils.signals import Interrupted, waiting
+
+
+class Run:
+    """One training run.
+
+    `create` and `resume` check the request and write nothing. `with run:` makes or reopens the folder, the record and
+    the loggers, and closes them as finished, interrupted or failed. Its last line names the folder, also after a
+    failure (there as a note on the error, with the command that goes on).
+
+    In a distributed run the first process does this alone: the others have no record and no loggers.
+
+    Attributes:
+        config: What is run; of a resumed run its own config, with what the command line changes.
+        identity: Its name, tags and group.
+        resumption: What a resumed run goes on from; None for a new run.
+        record: Its record, within `with run:`; None in the other processes of a distributed run.
+        loggers: Where its metrics go, within `with run:`.
+    """
+
+    def __init__(self, config: DictConfig, identity: Identity, resumption: Resumption | None = None) -> None:
+        self.config = config
+        self.identity = identity
+        self.resumption = resumption
+        self.record: RunRecord | None = None
+        self.loggers: list[Logger] = []
+        self._folder = resumption.folder if resumption else None
+        self._block: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+
+    @classmethod
+    def of(cls, config: DictConfig) -> "Run":
+        """The run that a composed config asks for: the one that its `resume` names, or else a new one.
+
+        Raises:
+            RequestError: As `create` and `resume`.
+        """
+        folder = OmegaConf.select(config, "resume")
+        if folder is None:
+            return cls.create(config)
+        command_line = list(HydraConfig.get().overrides.task)
+        parsed = OverridesParser.create().parse_overrides(command_line)
+        named = any(override.key_or_group == "resume" for override in parsed)
+        return cls.resume(str(folder), command_line if named else None, config)
+
+    @classmethod
+    def create(cls, config: DictConfig) -> "Run":
+        """A new run of a composed config.
+
+        Raises:
+            RequestError: Its folder exists already or cannot be written, or W&B would mix it with other runs.
+        """
+        if is_first_process():
+            _refuse_shared_wandb_run(config)
+            if config.paths.run_dir:
+                refuse_existing(Path(config.paths.run_dir))
+                check_writable(Path(config.paths.run_dir), "paths.run_dir")
+            else:
+                check_writable(Path(config.paths.output_dir), "paths.output_dir")
+        return cls(config, chosen_identity(config))
+
+    @classmethod
+    def resume(cls, folder: str | Path, overrides: Sequence[str] | None, composed: DictConfig) -> "Run":
+        """A run that was stopped, to go on in its own folder.
+
+        It keeps the config that it was started with, not today's defaults.
+
+        Args:
+            folder: Its folder, or `run.json` or `last.ckpt` in it.
+            overrides: Settings to change, as on the command line; None where `composed` asks for the same run, and
+                replaces its config.
+            composed: What Hydra composed with these overrides today.
+
+        Raises:
+            RequestError: There is no run to go on with, it is running, its folder cannot be written, or the overrides
+                would make it another run.
+        """
+        first_process = is_first_process()
+        found = resumption(folder, overrides, composed, first_process=first_process)
+        if first_process and not found.finished:
+            _refuse_shared_wandb_run(found.config)
+            check_writable(found.folder, "resume")
+        return cls(found.config, recorded_identity(found.record), found)
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder; a new run has one within `with run:`."""
+        assert self._folder is not None
+        return self._folder
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do of a resumed run."""
+        return self.resumption is not None and self.resumption.finished
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The checkpoint that a resumed run goes on from."""
+        return self.resumption.point.checkpoint if self.resumption and self.resumption.point else None
+
+    @property
+    def best_lost(self) -> bool:
+        """Whether the best checkpoint of a resumed run is gone, so that another one takes its place."""
+        return bool(self.resumption and self.resumption.point and self.resumption.point.best_lost)
+
+    def print_finished(self) -> None:
+        """Say that nothing is left to do."""
+        assert self.resumption is not None
+        print(*self.resumption.lines(), sep="\n")
+        keep_folder(self.folder)
+
+    def update(self, **changes: object) -> None:
+        """Change keys of the record, in the process that has it."""
+        if self.record:
+            self.record.update(**changes)
+
+    def __enter__(self) -> "Run":
+        self._block = self._opened() if is_first_process() else self._joined()
+        self._block.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._block.__exit__(kind, error, trace)
+
+    @contextlib.contextmanager
+    def _joined(self) -> Iterator[None]:
+        """Take part in the run that the first process of a distributed run has opened."""
+        self._folder = Path(os.environ.get(RUN_DIR_VARIABLE, "."))
+        yield
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[None]:
+        with contextlib.ExitStack() as opening:
+            opening.enter_context(waiting())  # a signal in here would leave a record that nobody closes
+            self.record = record = self._reopen(self.resumption) if self.resumption else self._make()
+            self._folder = folder = record.folder
+            os.environ[RUN_DIR_VARIABLE] = str(folder.resolve())
+            keep_folder(folder)
+            opened = opening.pop_all()
+        try:
+            with recorded(record), contextlib.ExitStack() as stack:
+                opened.close()
+                if self.resumption:
+                    _clean_up(self.resumption)
+                else:
+                    _write_hydra_files(self.config, folder)
+                release_claim()
+                self.loggers = [MetricsCSV(folder / METRICS)]
+                if self.config.logger.name == "wandb":
+                    set_aside_dead(Path(self.config.paths.output_dir))
+                    tracker = wandb_tracker(self.config, record, self.identity)
+                    self.loggers.append(stack.enter_context(tracker.running(finish_seconds())))
+                yield
+        except BaseException as error:
+            error.add_note(f"The run's folder, kept as it is: {folder}")
+            if command := resume_command(folder):
+                error.add_note(f"Continue it: {command}")
+            elif isinstance(error, Interrupted):
+                error.add_note(f"It kept nothing to go on from. Start again: {anew(HydraConfig.get().overrides.task)}")
+            raise
+        finally:
+            os.environ.pop(RUN_DIR_VARIABLE, None)
+        print(f"The run's folder: {folder}")
+
+    def _make(self) -> RunRecord:
+        run_id, paths = new_run_id(), self.config.paths
+        return RunRecord.create(
+            Path(paths.run_dir) if paths.run_dir else run_folder(Path(paths.output_dir), self.identity.name, run_id),
+            run_id=run_id,
+            name=self.identity.name,
+            choices=self.identity.choices,
+            seed=self.config.seed,
+            overrides=self.identity.overrides,
+            group=self.identity.group,
+        )
+
+    def _reopen(self, resumption: Resumption) -> RunRecord:
+        for line in resumption.lines():
+            print(line)
+        record = RunRecord.reopen(
+            resumption.folder,
+            epoch=resumption.epochs,
+            step=resumption.step,
+            overrides={key: list(values) for key, values in resumption.changes.items()},
+        )
+        now = {key: str(value) for key, (_, value) in resumption.changes.items()}
+        record.update(
+            overrides=record.data.get("overrides", {}) | now,
+            choices=record.data["choices"] | {"logger": self.config.logger.name},
+        )
+        return record
+
+
+def is_first_process() -> bool:
+    """Whether this is not one of the other processes of a distributed run."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def _clean_up(resumption: Resumption) -> None:
+    """Take away what the run had half-written when it was killed, and what it measured after its checkpoint."""
+    folder = resumption.folder
+    for part in (folder, *(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())):
+        remove_leftovers(part)
+    set_aside_empty(folder)
+    write_config(resumption)
+    rows = resumption.point.rows if resumption.point else None
+    was_finished = resumption.record["status"] == "finished"
+    cut_back(folder / METRICS, rows=rows, epochs=resumption.epochs, finished=was_finished)
+
+
+def _refuse_shared_wandb_run(config: DictConfig) -> None:
+    wandb_id = os.environ.get("WANDB_RUN_ID")
+    if wandb_id and config.logger.name == "wandb" and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise RequestError(
+            f"-m with WANDB_RUN_ID={wandb_id}: every job would write into that one W&B run.",
+            fix="Leave -m out of a sweep's command, or unset WANDB_RUN_ID.",
+        )
+
+
+def _write_hydra_files(config: DictConfig, folder: Path) -> None:
+    """The files that Hydra itself would write: what was composed, and from which overrides."""
+    hydra = HydraConfig.get()
+    contents = {"config": config, "hydra": OmegaConf.create({"hydra": hydra}), "overrides": hydra.overrides.task}
+    for name, content in contents.items():
+        with replaced(folder / ".hydra" / f"{name}.yaml") as target:
+            OmegaConf.save(content, target)

@@ -1,0 +1,94 @@
+"""The settings of a run: its config on disk, and which of them two configs of one run may differ in."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fastscnn.utils.errors import RequestError
+
+CONFIG = Path(".hydra/config.yaml")
+CALL_SETTINGS = ("resume", "rerun", "paths")
+"""Settings of one call of the command, not of the run."""
+EXECUTION_SETTINGS = (
+    "paths",
+    "logger",
+    "pictures",
+    "resume",
+    "rerun",
+    "data.num_workers",
+    "data.store",
+    "data.max_pixels",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.strategy",
+    "trainer.sync_batchnorm",
+    "trainer.compile",
+    "trainer.log_every_n_steps",
+    "trainer.save_every_minutes",
+)
+"""Settings of how a run is executed and recorded: two configs that differ in these alone ask for the same run.
+
+One of them that a multirun sweeps counts there like any other setting.
+"""
+RESUMABLE_SETTINGS = (
+    "data.root",
+    "data.num_workers",
+    "data.store",
+    "data.exif",
+    "data.max_pixels",
+    "data.max_epochs",
+    "data.lr",
+    "data.check_val_every_n_epoch",
+    "data.evaluate_test",
+    "trainer",
+    "optimizer",
+    "pictures",
+    "logger",
+)
+"""Settings that a resumed run may change. Any other would make it another run."""
+FIXED_SETTINGS = ("trainer.limit_train_batches", "trainer.profile_steps")
+"""Settings within `RESUMABLE_SETTINGS` that stay: the number of steps in an epoch, by which the schedule counts."""
+
+
+def in_settings(key: str, settings: Sequence[str]) -> bool:
+    """Whether a setting is one of these, or in one of these groups."""
+    return any(key == setting or key.startswith(f"{setting}.") for setting in settings)
+
+
+def may_change(key: str) -> bool:
+    """Whether a resumed run may change a setting."""
+    return in_settings(key, RESUMABLE_SETTINGS) and not in_settings(key, FIXED_SETTINGS)
+
+
+def read_run_config(folder: Path) -> DictConfig:
+    """The config that a run was started with, or was resumed with last.
+
+    Raises:
+        RequestError: It is not there, or cannot be read.
+    """
+    try:
+        config = OmegaConf.load(folder / CONFIG)
+        OmegaConf.resolve(config.copy())
+    except (OSError, ValueError, OmegaConfBaseException) as error:
+        cause = str(error).splitlines()[0]
+        problem = f"resume={folder}: {folder / CONFIG} cannot be read ({cause})."
+        raise RequestError(problem, key="resume", fix="Start a new run.") from None
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted key to value, for every value of nested containers."""
+    values: dict[str, Any] = {}
+    for key, value in config.items():
+        values |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return values
+
+
+def run_settings(config: DictConfig) -> dict[str, Any]:
+    """Dotted key to value of a config, without the settings that belong to the call."""
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    return {key: value for key, value in flatten(plain).items() if not in_settings(key, CALL_SETTINGS)}
