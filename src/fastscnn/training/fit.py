@@ -49,14 +49,14 @@ def fit(config: DictConfig) -> None:
     check_settings(plain)
     weights = None if run.checkpoint else find_weights(plain["pretrain"], plain["paths"]["output_dir"])
     data = build_training_data(plain)
-    pl.seed_everything(plain["seed"], workers=True, verbose=False)
-    module = build_task(plain, data)
-    transfer = load_pretrained(module.network, weights) if weights else None
     data.prepare_data()  # as Lightning calls them, which does so once more: what is wrong is found without a folder
     data.setup("fit")
     check_smallest_batch(plain, frames=len(data.frames("train")))
     if choose_keep_memory(plain["trainer"].get("keep_memory", "auto"), _pixels(plain, data)):
         keep_freed_memory()
+    pl.seed_everything(plain["seed"], workers=True, verbose=False)
+    module = build_task(plain, data)
+    transfer = load_pretrained(module.network, weights) if weights else None
     with run:
         run.update(dataset=data.described("train", "val"))
         if run.record:

@@ -15,7 +15,7 @@ def nothing_computed(monkeypatch):
         pytest.fail("it has begun")
 
     monkeypatch.setattr(comparing, "read_all", fail)
-    monkeypatch.setattr(training, "_data", fail)
+    monkeypatch.setattr(training, "build_training_data", fail)
 
 
 @pytest.mark.parametrize("setting", ["paths.run_dir", "paths.output_dir"])
