@@ -11,7 +11,7 @@ import torch
 from omegaconf import OmegaConf
 
 from fastscnn.cli.launch import report
-from fastscnn.data.datamodules.segmentation import SegmentationData
+from fastscnn.data.datamodules import segmentation
 from fastscnn.data.datasets.cityscapes import fine_frames
 from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.data.datasets.sources import DATASETS, Source
@@ -137,7 +137,7 @@ def test_predictions_have_the_names_of_their_data_set_whatever_its_classes_say(
     monkeypatch.setitem(DATASETS, dataset, DATASETS[dataset]._replace(classes=CITYSCAPES, frames=fine_frames))
     root = Path(torch.load(settings["checkpoint"], weights_only=True)["fastscnn"]["config"]["data"]["root"])
     data = {"dataset": dataset, "root": str(root), "crop_size": [64, 128], "batch_size": 1, "num_workers": 0}
-    monkeypatch.setattr(SegmentationData, "_generate", lambda self: None)
+    monkeypatch.setattr(segmentation, "generate_streets", lambda root, spec: None)
     predictions = tmp_path / "predictions"
     evaluated(settings, data=data, save_predictions=str(predictions), paths={"run_dir": str(tmp_path / "eval")})
     names = {frame.name for frame in fine_frames(root, "val")}
