@@ -448,7 +448,8 @@ def test_auto_is_below_the_working_directory_and_of_an_evaluation_only_what_is_t
 
 def test_test_frames_are_decoded_where_the_test_is_evaluated(root, tmp_path, decoded):
     (frame,) = (root / "leftImg8bit/test").rglob("*.png")
-    write_png(root / f"gtFine/test/{frame.parent.name}/testa_000000_000019_gtFine_labelIds.png", block_labels((24, 40), 9))
+    label = root / "gtFine/test" / frame.parent.name / frame.name.replace("leftImg8bit", "gtFine_labelIds")
+    write_png(label, block_labels((24, 40), seed=9))
     build_data(settings(root, tmp_path / "store", evaluate_test=True), AUGMENT).prepare_data()
     assert len(decoded) == 7
 

@@ -73,7 +73,7 @@ class SegmentationData(EpochData):
         self.dataset = dataset
         self.streets = streets_spec(streets or {}) if streets or dataset == "streets" else None
         self.root = streets_root(self.streets) if self.streets and root is None else root
-        self._crop = None if crop_size == FULL else check_crop(crop_size)
+        self._crop = None if isinstance(crop_size, str) else check_crop(crop_size)
         self._make_augment = augment
         self.store = store
         self.reading = reading
