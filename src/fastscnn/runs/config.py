@@ -54,6 +54,7 @@ REQUIREMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: value is None or value is False or (isinstance(value, str) and value.strip() != ""),
         "auto, off or a folder",
     ),
+    "data.device": _one_of("auto", "cpu", "gpu"),
     "data.exif": _one_of(None, "refuse", "apply", "ignore"),
     "data.max_pixels": (lambda value: value is None or _whole(1)[0](value), "a whole number of 1 or more"),
     "data.crop_size": (lambda value: value == "full" or _is_size(value), "full or two whole numbers, [H,W]"),
@@ -85,6 +86,7 @@ REQUIREMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "trainer.profile_steps": _whole(0),
     "trainer.save_every_minutes": POSITIVE,
     "trainer.recompute": _one_of("auto", True, False),
+    "trainer.cuda_graph": _one_of("auto", True, False),
     "trainer.sync_batchnorm": _one_of(True, False, "auto"),
     "trainer.deterministic": _one_of(True, False, "warn"),
     "trainer.gradient_clip_val": (

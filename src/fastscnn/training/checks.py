@@ -12,7 +12,7 @@ from fastscnn.runs.jobs import jobs_share_a_process
 from fastscnn.training.accelerator import choose_precision
 from fastscnn.utils.errors import RequestError
 
-OURS = {"compile", "channels_last", "keep_memory", "profile_steps", "recompute", "save_every_minutes"}
+OURS = {"compile", "channels_last", "cuda_graph", "keep_memory", "profile_steps", "recompute", "save_every_minutes"}
 """Settings of the `trainer` group that are not Lightning's."""
 
 
@@ -29,6 +29,7 @@ def check_settings(plain: Mapping[str, Any]) -> None:
     _check_multirun(trainer["devices"])
     check_model(plain["model"])
     _check_step(plain)
+    _check_device(plain)
     _check_task(plain)
     _check_peer(plain)
     check_smallest_batch(plain, frames=plain["data"]["batch_size"])
@@ -54,6 +55,17 @@ def _check_step(plain: Mapping[str, Any]) -> None:
         raise RequestError(
             f"optimizer.fused=true and trainer.gradient_clip_val={trainer['gradient_clip_val']} do not go together at "
             f"trainer.precision={precision}: leave optimizer.fused out."
+        )
+
+
+def _check_device(plain: Mapping[str, Any]) -> None:
+    """Frames lie on a GPU that computes."""
+    accelerator = plain["trainer"]["accelerator"]
+    if plain["data"].get("device") == "gpu" and accelerator not in ("gpu", "cuda"):
+        raise RequestError(
+            f"data.device=gpu, but trainer.accelerator={accelerator} computes.",
+            key="data.device",
+            fix="Set data.device=auto, which takes a GPU where there is one.",
         )
 
 

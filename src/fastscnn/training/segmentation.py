@@ -134,7 +134,7 @@ class Segmentation(Task):
         """
         images, labels = batch["image"], batch["label"]
         if not self.in_parts:
-            loss = whole = self.objective(images, labels)
+            loss = whole = self._objective(self.objective, images, labels)
         else:
             logits, heads = self._heads(images)
             with self._part("loss"):

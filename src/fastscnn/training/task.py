@@ -1,7 +1,7 @@
 """What every task trains with: its module's named places, from config to checkpoint."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +22,7 @@ from fastscnn.training.global_batch import GlobalBatch, Part
 from fastscnn.training.loss_monitor import SeenLosses
 from fastscnn.training.optim import choose_fused, poly, same_layout, sgd, total_steps
 from fastscnn.training.recompute import Recomputed, choose_recompute
+from fastscnn.training.step_graph import StepGraph, choose_step_graph
 from fastscnn.utils.errors import RequestError
 
 
@@ -62,6 +63,8 @@ class Task(pl.LightningModule):
         self.losses = SeenLosses()
         self._global_batch = GlobalBatch()
         self._recomputed: Recomputed | None = None
+        self._step_graph: StepGraph | None = None
+        self._derived = False
         self.scores: dict[str, Result] = {}
         self.best_scores: Result | None = None
 
@@ -128,6 +131,24 @@ class Task(pl.LightningModule):
             group |= own | {"lr": own["initial_lr"] * factor(schedule.last_epoch)}
         same_layout(optimizer)
 
+    def on_fit_start(self) -> None:
+        """Choose whether the steps are replayed from a graph."""
+        self._step_graph = choose_step_graph(self.config.get("trainer", {}), self._trainer)
+
+    def on_fit_end(self) -> None:
+        """Free the graph's memory."""
+        self._step_graph = None
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
+        """As ever, unless the step's graph has written the gradients already."""
+        if not self._derived:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """As ever, unless the step's graph has written the gradients already."""
+        if not self._derived:
+            super().backward(loss, *args, **kwargs)
+
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Before they are clipped, make the gradients those of the global batch."""
         if self.trainer.accumulate_grad_batches > 1:
@@ -167,6 +188,12 @@ class Task(pl.LightningModule):
         """Whether a global batch is computed in parts: on several devices, or in several accumulation steps."""
         trainer: Any = self._trainer
         return trainer is not None and (trainer.world_size > 1 or trainer.accumulate_grad_batches > 1)
+
+    def _objective(self, objective: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """The loss of a batch; from the step's graph, where there is one, which sets the gradients too."""
+        loss = self._step_graph(self, objective, *inputs) if self._step_graph else None
+        self._derived = loss is not None
+        return objective(*inputs) if loss is None else loss
 
     def _in_global_batch(self, part: Part, batch_idx: int) -> tuple[Tensor, Tensor]:
         """What this device derives of its part, and the loss of the global batch as far as it is known."""

@@ -67,6 +67,7 @@ def build_data(
         splits=() if augment is None else splits,
         store=data.get("store", "auto"),  # runs of before the store have no such setting
         reading=Reading(data.get("exif") or "refuse", data.get("max_pixels") or MAX_PIXELS),
+        device=data.get("device") or "auto",
     )
 
 

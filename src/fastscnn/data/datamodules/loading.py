@@ -80,8 +80,16 @@ class EpochData(pl.LightningDataModule):
     def source_counts(self, split: str) -> dict[str, int]:
         """How many samples of a split come from each source."""
 
-    def shuffled(self, dataset: Dataset[dict[str, Any]], count: int) -> DataLoader[dict[str, Any]]:
-        """All samples in a new order each epoch; the tail that fills no global batch is left out."""
+    def shuffled(
+        self, dataset: Dataset[dict[str, Any]], count: int, workers: int | None = None
+    ) -> DataLoader[dict[str, Any]]:
+        """All samples in a new order each epoch; the tail that fills no global batch is left out.
+
+        Args:
+            dataset: The samples.
+            count: How many there are.
+            workers: Processes that read, where it is not `num_workers`.
+        """
         rank, world_size, _ = self._place()
         if count < world_size:
             raise DataError(
@@ -97,7 +105,7 @@ class EpochData(pl.LightningDataModule):
             sampler.set_epoch(epoch)
             if loop.restarting:  # within that epoch
                 sampler.skip(epoch, loop.epoch_loop.batch_progress.current.processed * own_batch)
-        return self._loader(dataset, sampler, own_batch)
+        return self._loader(dataset, sampler, own_batch, workers)
 
     def in_order(
         self, dataset: Dataset[dict[str, Any]], count: int, batch_size: int | None = None
@@ -158,9 +166,10 @@ class EpochData(pl.LightningDataModule):
         """Samples of one device's batch, and bytes of a sample."""
 
     def _loader(
-        self, dataset: Dataset[dict[str, Any]], sampler: EpochSampler, batch_size: int
+        self, dataset: Dataset[dict[str, Any]], sampler: EpochSampler, batch_size: int, workers: int | None = None
     ) -> DataLoader[dict[str, Any]]:
-        workers = _worker_count(self.num_workers, self.trainer.num_devices if self.trainer else self.devices)
+        if workers is None:
+            workers = _worker_count(self.num_workers, self.trainer.num_devices if self.trainer else self.devices)
         return Loader(
             Batches(dataset) if isinstance(dataset, FrameDataset) else dataset,
             batch_size=batch_size,

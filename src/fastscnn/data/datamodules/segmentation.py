@@ -9,12 +9,14 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from fastscnn.data.datamodules.loading import EpochData
+from fastscnn.data.datamodules.resident import ResidentFrames, is_uncut, why_not_resident
 from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.data.datasets.frames import STRICT, Augment, DataError, Frame, FrameDataset, Read, Reading, read_frame
 from fastscnn.data.datasets.sources import generate_streets, source_of, streets_root, streets_spec
 from fastscnn.data.store.store import AUTO, DecodedStore, StoredFrames, StoreUnusable, store_parent
 from fastscnn.data.transforms.augment import check_crop, no_augment
 from fastscnn.streets.writer import MANIFEST
+from fastscnn.utils.progress import say
 
 FULL = "full"
 """The crop size that is the size of the first training frame."""
@@ -45,6 +47,8 @@ class SegmentationData(EpochData):
         store: Where the frames are kept decoded: `auto` (`data/store/`, unless its disk is too small), `off`, or a
             folder. A split that is there as its files are now is read from there, whoever decoded it.
         reading: What becomes of EXIF orientations, and the largest picture that is decoded.
+        device: Where the training frames lie: `cpu`, `gpu`, or `auto`, which is the GPU of a trainer that has one, where
+            the store's frames take at most half of its free memory. The pixels are the same to a rounding of one level.
 
     Raises:
         DataError: A setting is wrong; in `prepare_data` and `setup`, files are missing; in `prepare_data`, the files do
@@ -67,6 +71,7 @@ class SegmentationData(EpochData):
         splits: Sequence[str] = ("train", "val"),
         store: str | Path | bool = "off",
         reading: Reading = STRICT,
+        device: str = "auto",
     ) -> None:
         super().__init__(batch_size, num_workers, seed, devices, accumulate, splits)
         self.source = source_of(dataset)
@@ -77,6 +82,9 @@ class SegmentationData(EpochData):
         self._make_augment = augment
         self.store = store
         self.reading = reading
+        self.device = device
+        self._resident: ResidentFrames | None = None
+        self._said: set[str] = set()
         self._frames: dict[str, list[Frame]] = {}
         self._readers: dict[str, StoredFrames | None] = {}
         self._prepared = False
@@ -163,9 +171,12 @@ class SegmentationData(EpochData):
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Augmented frames in a new order each epoch; the tail that fills no global batch is left out."""
-        frames = self.frames("train")
-        dataset = FrameDataset(frames, self.classes, self.augment, self.seed, read=self._read("train"))
-        return self.shuffled(dataset, len(frames))
+        dataset = self._training_frames()
+        return self.shuffled(dataset, len(dataset), 0 if isinstance(dataset, ResidentFrames) else None)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Cut the images and labels of a training batch out of the frames, where these lie on the device."""
+        return self._resident.cut(batch) if self._resident is not None and is_uncut(batch) else batch
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Whole frames of `val`, each once over all ranks."""
@@ -185,6 +196,26 @@ class SegmentationData(EpochData):
         """Samples of one device's batch, and bytes of a sample: a training crop, or a frame as large as the first."""
         height, width = self.crop_size if training else self.reading.size(self.frames(split)[0].image)
         return self._planned_batch() if training else 1, 4 * height * width
+
+    def _training_frames(self) -> FrameDataset:
+        frames, reader = self.frames("train"), self._reader("train")
+        if self._resident is None and self.device != "cpu" and self.trainer is not None:
+            device = self.trainer.strategy.root_device
+            why_not = why_not_resident(self.augment, frames, reader, device)
+            if why_not is None and reader is not None:
+                self._resident = ResidentFrames(frames, self.classes, self.augment, self.seed, reader, device)
+                self._say(f"the training frames lie on the GPU ({self._resident.pixels.nbytes / 1e9:.2f} GB)")
+            elif device.type == "cuda" or self.device == "gpu":
+                self._say(f"the training frames do not lie on the GPU: {why_not}")
+        if self._resident is not None:
+            return self._resident
+        return FrameDataset(frames, self.classes, self.augment, self.seed, read=self._read("train"))
+
+    def _say(self, what: str) -> None:
+        assert self.trainer is not None
+        if self.trainer.is_global_zero and what not in self._said:
+            self._said.add(what)
+            say(f"data.device={self.device}: {what}")
 
     @cached_property
     def _store(self) -> DecodedStore | None:

@@ -141,13 +141,23 @@ def add_colors(image: Pixels, shifts: npt.NDArray[np.float64], brightness: float
         shifts: Of each channel, shares of 255.
         brightness: Of all channels, a share of 255.
     """
+    first, then = color_steps(shifts, brightness)
+    lighter = then[0] >= 0
+    begin, end = (cv2.subtract, cv2.add) if lighter else (cv2.add, cv2.subtract)
+    changed = begin(image, _scalar(np.abs(first)))
+    return np.asarray(end(changed, _scalar(np.abs(then)), dst=changed), np.uint8)
+
+
+def color_steps(
+    shifts: npt.NDArray[np.float64], brightness: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """What is added to each channel first, and what then: whole numbers of opposite signs, all of one step of one sign.
+
+    What goes the same way as the brightness is added together with it, after what goes the other way.
+    """
     whole, both = np.trunc(255 * shifts), math.floor(255 * brightness)
     up, down = np.maximum(whole, 0), np.maximum(-whole, 0)
-    # What goes the same way as the brightness is added together with it, after what goes the other way.
-    first, then = (down, up + both) if both >= 0 else (up, down - both)
-    begin, end = (cv2.subtract, cv2.add) if both >= 0 else (cv2.add, cv2.subtract)
-    changed = begin(image, _scalar(first))
-    return np.asarray(end(changed, _scalar(then), dst=changed), np.uint8)
+    return (-down, up + both) if both >= 0 else (up, both - down)
 
 
 def _scalar(values: npt.NDArray[np.float64]) -> Any:
