@@ -85,6 +85,7 @@ REQUIREMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "trainer.keep_memory": _one_of("auto", True, False),
     "trainer.profile_steps": _whole(0),
     "trainer.save_every_minutes": POSITIVE,
+    "trainer.save_every_epochs": _whole(1),
     "trainer.recompute": _one_of("auto", True, False),
     "trainer.cuda_graph": _one_of("auto", True, False),
     "trainer.sync_batchnorm": _one_of(True, False, "auto"),

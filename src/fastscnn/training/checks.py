@@ -12,7 +12,16 @@ from fastscnn.runs.jobs import jobs_share_a_process
 from fastscnn.training.accelerator import choose_precision
 from fastscnn.utils.errors import RequestError
 
-OURS = {"compile", "channels_last", "cuda_graph", "keep_memory", "profile_steps", "recompute", "save_every_minutes"}
+OURS = {
+    "compile",
+    "channels_last",
+    "cuda_graph",
+    "keep_memory",
+    "profile_steps",
+    "recompute",
+    "save_every_epochs",
+    "save_every_minutes",
+}
 """Settings of the `trainer` group that are not Lightning's."""
 
 

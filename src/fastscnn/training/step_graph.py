@@ -4,6 +4,7 @@ The optimizer, clipping and callbacks stay outside: they see the gradients as ev
 graph, for each replay takes the seed that the device's generator has then, and the draws keep their order.
 """
 
+import contextlib
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -154,19 +155,33 @@ def record_on_gpu(compute: Compute) -> tuple[Callable[[], None], list[Tensor]]:
 
     All on one stream: what autograd keeps of a parameter remembers the stream that it was made on.
     """
+    current = torch.cuda.current_stream()
     side: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream())
+    side.wait_stream(current)
     with torch.cuda.stream(side):
         for _ in range(WARM_UPS):
             compute()
-    torch.cuda.current_stream().wait_stream(side)
+    current.wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with _no_collection():
-        # Other threads (that read frames into pinned memory, say) may go on while this one captures.
-        with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
-            outputs = compute()
-    torch.cuda.current_stream().wait_stream(side)
+    try:
+        with _no_collection():
+            # Other threads (that read frames into pinned memory, say) may go on while this one captures.
+            with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+                outputs = compute()
+    except BaseException:
+        torch.cuda.set_stream(current)
+        _end_capture()
+        raise
+    current.wait_stream(side)
     return graph.replay, outputs
+
+
+def _end_capture() -> None:
+    """After a capture that failed torch's generator counts as captured still, until another capture ends well."""
+    with contextlib.suppress(RuntimeError):
+        torch.cuda.synchronize()
+        with torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode="thread_local"):
+            torch.zeros((), device="cuda").add_(1)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ LAST_STEP_SECONDS = 20.0
 
 
 class LastCheckpoint(pl.Callback):
-    """Saves `last.ckpt` after each epoch, every so many minutes, and where a signal asks the run to end.
+    """Saves `last.ckpt` every so many epochs and minutes, and where a signal asks the run to end.
 
     Always between two optimizer steps with what they logged written, so that a run goes on from it as if it had never
     stopped. All devices save and stop at the same step, whichever of them received the signal.
@@ -33,12 +33,14 @@ class LastCheckpoint(pl.Callback):
         folder: The run's folder.
         minutes: Most time that a kill may cost, within an epoch.
         record: The run's record; None in the processes of a distributed run that are not the first.
+        epochs: After how many epochs it is saved; more than one where an epoch is over in less than a second.
     """
 
-    def __init__(self, folder: Path, minutes: float, record: RunRecord | None) -> None:
+    def __init__(self, folder: Path, minutes: float, record: RunRecord | None, epochs: int = 1) -> None:
         self.path = folder / LAST
         self.seconds = 60 * minutes
         self.record = record
+        self.epochs = epochs
         self._agreement = Agreement()
         self._place: Place | None = None
         self._saved_at = time.monotonic()
@@ -53,7 +55,7 @@ class LastCheckpoint(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the epoch that is done: all of it is logged only now."""
-        if trainer.current_epoch > self._begun_at:
+        if trainer.current_epoch > self._begun_at and trainer.current_epoch % self.epochs == 0:
             self._save(trainer, "epoch")
 
     def on_train_batch_start(

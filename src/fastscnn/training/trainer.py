@@ -57,7 +57,8 @@ def build_trainer(
         settings |= {"limit_val_batches": 0, "enable_checkpointing": False, "profiler": profiler}
     else:
         minutes = plain["trainer"].get("save_every_minutes", SAVE_EVERY_MINUTES)
-        callbacks.append(LastCheckpoint(run.folder, minutes, run.record))
+        epochs = plain["trainer"].get("save_every_epochs", 1)
+        callbacks.append(LastCheckpoint(run.folder, minutes, run.record, epochs))
         callbacks.append(best_checkpoint(run.folder, module.monitor))
     trainer = pl.Trainer(
         **settings,

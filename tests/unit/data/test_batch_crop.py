@@ -48,7 +48,7 @@ def test_pixels_are_those_of_the_transforms_to_one_level_and_labels_exactly(crop
     images, cut = crop_batch(pixels, fields, places, crop)
     assert images.shape == (len(seeds), 3, *crop) and images.dtype == cut.dtype == torch.uint8
     assert images.is_contiguous(memory_format=torch.channels_last)
-    differing = 0
+    differing = 0.0
     for seed in seeds:
         image, label = augment(pictures[seed % 3], labels[seed % 3], seed)
         difference = np.abs(images[seed].permute(1, 2, 0).numpy().astype(int) - image)

@@ -28,6 +28,8 @@ FLIP, FIRST, THEN = 11, 12, 15
 FIELDS = 18
 """Of a crop, in the order of a row of `Crops.fields`: where its frame lies, and its size; the spans of its rows and of its
 columns; whether it is flipped; and what is added to each channel, cut to 0 to 255 after each of the two additions."""
+ONE = 2048
+"""A share of one, as OpenCV's interpolation counts."""
 BLOCK = 512
 """Pixels of one program."""
 OLDEST = (7, 0)
@@ -140,6 +142,7 @@ def launch(pixels: Tensor, fields: Tensor, places: Tensor, images: Tensor, label
         width,
         *PADDING["fill"],
         FIELDS=FIELDS,
+        ONE=ONE,
         FILL_LABEL=IGNORE_INDEX,
         BLOCK=BLOCK,
         num_warps=4,
@@ -158,20 +161,21 @@ def _crop(pixels: Tensor, fields: Tensor, places: Tensor, image: Tensor, label: 
     channel = torch.arange(3, device=pixels.device)
 
     def corner(rows: Tensor, columns: Tensor) -> Tensor:
-        return pixels[begin + (rows[:, None] * stride + columns)[..., None] * 3 + channel].float()
+        return pixels[begin + (rows[:, None] * stride + columns)[..., None] * 3 + channel].int()
 
     low, share = low[:, None, None], share[:, None]
-    above = torch.lerp(corner(upper, left), corner(upper, right), share)
-    below = torch.lerp(corner(lower, left), corner(lower, right), share)
-    value = (torch.lerp(above, below, low) + 0.5).floor()
-    for step in (FIRST, THEN):
-        value = (value + fields[step : step + 3]).clamp(0, 255)
+    above = corner(upper, left) * (ONE - share) + corner(upper, right) * share
+    below = corner(lower, left) * (ONE - share) + corner(lower, right) * share
+    value = (((ONE - low) * (above >> 4) >> 16) + (low * (below >> 4) >> 16) + 2) >> 2  # OpenCV's fixed point
     fill = torch.stack([torch.full_like(value[..., 0], level) for level in PADDING["fill"]], -1)
-    image.copy_(value.where(inside[..., None], fill))
+    value = value.where(inside[..., None], fill)
+    for step in (FIRST, THEN):
+        value = (value + fields[step : step + 3].int()).clamp(0, 255)
+    image.copy_(value)
 
 
 def _between(span: Tensor, size: int, flips: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """For each place of a side, the two of the frame that it lies between, and the share of the second."""
+    """For each place of a side, the two of the frame that it lies between, and the share of the second, of `ONE`."""
     start, length, out_start, out_length = span.unbind()
     place = torch.arange(size, device=span.device)
     if flips is not None:
@@ -180,7 +184,8 @@ def _between(span: Tensor, size: int, flips: Tensor | None) -> tuple[Tensor, Ten
     position = ((place - out_start).float() + 0.5) * scale - 0.5
     position = torch.minimum(position.clamp(min=0), (length - 1).float())
     first = position.floor().long()
-    return start + first, start + torch.minimum(first + 1, length - 1), position - first
+    share = ((position - first) * ONE + 0.5).int()
+    return start + first, start + torch.minimum(first + 1, length - 1), share
 
 
 @cache

@@ -17,6 +17,7 @@ def crop_program(
     fill_green,
     fill_blue,
     FIELDS: tl.constexpr,
+    ONE: tl.constexpr,
     FILL_LABEL: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -51,8 +52,8 @@ def crop_program(
 
     flips = tl.load(field + 11)
     column = tl.where(flips > 0, width - 1 - column, column)
-    upper, lower, low = _between(field + 3, row)
-    left, right, share = _between(field + 7, column)
+    upper, lower, low = _between(field + 3, row, ONE)
+    left, right, share = _between(field + 7, column, ONE)
     upper_left = frame + (upper * stride + left) * 3
     upper_right = frame + (upper * stride + right) * 3
     lower_left = frame + (lower * stride + left) * 3
@@ -61,29 +62,29 @@ def crop_program(
     out = image * height * width + at
     tl.store(labels + out, label, mask=wanted)
     for channel in tl.static_range(3):
-        a = tl.load(upper_left + channel, mask=inside, other=0).to(tl.float32)
-        b = tl.load(upper_right + channel, mask=inside, other=0).to(tl.float32)
-        c = tl.load(lower_left + channel, mask=inside, other=0).to(tl.float32)
-        d = tl.load(lower_right + channel, mask=inside, other=0).to(tl.float32)
-        above = a + share * (b - a)
-        below = c + share * (d - c)
-        value = tl.floor(above + low * (below - above) + 0.5)
-        first = tl.load(field + 12 + channel).to(tl.float32)
-        then = tl.load(field + 15 + channel).to(tl.float32)
-        value = tl.minimum(tl.maximum(value + first, 0.0), 255.0)
-        value = tl.minimum(tl.maximum(value + then, 0.0), 255.0)
+        a = tl.load(upper_left + channel, mask=inside, other=0).to(tl.int32)
+        b = tl.load(upper_right + channel, mask=inside, other=0).to(tl.int32)
+        c = tl.load(lower_left + channel, mask=inside, other=0).to(tl.int32)
+        d = tl.load(lower_right + channel, mask=inside, other=0).to(tl.int32)
+        above = a * (ONE - share) + b * share
+        below = c * (ONE - share) + d * share
+        value = ((((ONE - low) * (above >> 4)) >> 16) + ((low * (below >> 4)) >> 16) + 2) >> 2
         if channel == 0:
             value = tl.where(inside, value, fill_red)
         elif channel == 1:
             value = tl.where(inside, value, fill_green)
         else:
             value = tl.where(inside, value, fill_blue)
-        tl.store(images + out * 3 + channel, value.to(tl.int32).to(tl.uint8), mask=wanted)
+        first = tl.load(field + 12 + channel).to(tl.int32)
+        then = tl.load(field + 15 + channel).to(tl.int32)
+        value = tl.minimum(tl.maximum(value + first, 0), 255)
+        value = tl.minimum(tl.maximum(value + then, 0), 255)
+        tl.store(images + out * 3 + channel, value.to(tl.uint8), mask=wanted)
 
 
 @triton.jit
-def _between(span, place):
-    """The two places of a frame that a place of the crop lies between, and the share of the second."""
+def _between(span, place, ONE: tl.constexpr):
+    """The two places of a frame that a place of the crop lies between, and the share of the second, of `ONE`."""
     start = tl.load(span)
     length = tl.load(span + 1)
     out_start = tl.load(span + 2)
@@ -93,4 +94,5 @@ def _between(span, place):
     position = tl.minimum(tl.maximum(position, 0.0), (length - 1).to(tl.float32))
     first = tl.floor(position).to(tl.int64)
     second = tl.minimum(first + 1, length - 1)
-    return start + first, start + second, position - first.to(tl.float32)
+    share = ((position - first.to(tl.float32)) * ONE + 0.5).to(tl.int32)
+    return start + first, start + second, share
