@@ -2,10 +2,10 @@
 
     python benchmarks/gpu_resident.py [--seconds 60] [--epochs 6] [--settings data=camvid ...] [--dry-run]
 
-Each variant is a run of the real command on drawn frames of CamVid's number, size and layout (made first): images a second
-within the epochs, the first one left out, and seconds from one epoch to the next, with all that belongs to it. No variant
-is started that the time left would not see finished. Writes results/gpu_resident.json after each run, with the minutes
-that CamVid's 1,000 epochs take at the measured rate.
+Each variant is a run of the real command on drawn frames of CamVid's number, size and layout (made first): images a
+second within the epochs, the first one left out, and seconds from one epoch to the next, with all that belongs to it.
+No variant is started that the time left would not see finished. Writes results/gpu_resident.json after each run, with
+the minutes that CamVid's 1,000 epochs take at the measured rate.
 """
 
 import argparse
@@ -93,9 +93,19 @@ def measure(settings, folder, limit):
     """Rates of one variant, from a process of its own."""
     output = folder / "epochs.json"
     folder.mkdir()
-    command = [sys.executable, __file__, "--one", str(output), "--settings", *settings, f"paths.run_dir={folder / 'run'}"]
+    command = [
+        sys.executable,
+        __file__,
+        "--one",
+        str(output),
+        "--settings",
+        *settings,
+        f"paths.run_dir={folder / 'run'}",
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=limit, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=limit, check=False
+    )
     if done.returncode:
         raise subprocess.SubprocessError((done.stdout + done.stderr)[-600:])
     told = [line for line in done.stdout.splitlines() if "GPU" in line or "graph" in line]
@@ -138,9 +148,14 @@ def main(arguments):
             else:
                 one["minutes_of_1000_epochs"] = EPOCHS * one["seconds_per_epoch_with_all"] / 60
                 found[name] = one
-                print(name, {key: round(value, 3) for key, value in one.items() if key != "said"}, *one["said"], flush=True)
+                print(
+                    name,
+                    {key: round(value, 3) for key, value in one.items() if key != "said"},
+                    *one["said"],
+                    flush=True,
+                )
             result = {
-                "what": "images a second in training on frames of CamVid's size, all in the GPU's memory or read by workers",
+                "what": "images a second in training on frames of CamVid's size, on the GPU or read by workers",
                 "settings": arguments.settings,
                 "variants": {name: VARIANTS[name] for name in arguments.variants},
                 "measured": found,

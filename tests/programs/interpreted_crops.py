@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import torch
 
-from fastscnn.data.transforms.augment import build_augment
+from fastscnn.data.transforms.augment import PaperAugment
 from fastscnn.data.transforms.batch_crop import CropDrawer, crop_batch, launch
 
 FRAMES = [(45, 60), (64, 97)]
@@ -22,7 +22,7 @@ def main():
     sizes = [height * width for height, width in FRAMES]
     pixels = torch.from_numpy(draw.integers(0, 256, 4 * sum(sizes), np.uint8))
     for crop, settings in CASES:
-        drawer = CropDrawer(build_augment(crop, **settings))
+        drawer = CropDrawer(PaperAugment(**settings)(crop))
         drawn = [drawer.draw(seed, 4 * sizes[0] * (seed % 2), FRAMES[seed % 2]) for seed in range(4)]
         fields, places = (torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True))
         images, labels = crop_batch(pixels, fields, places, crop)

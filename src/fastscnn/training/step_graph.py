@@ -164,10 +164,9 @@ def record_on_gpu(compute: Compute) -> tuple[Callable[[], None], list[Tensor]]:
     current.wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     try:
-        with _no_collection():
-            # Other threads (that read frames into pinned memory, say) may go on while this one captures.
-            with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
-                outputs = compute()
+        # Other threads (that read frames into pinned memory, say) may go on while this one captures.
+        with _no_collection(), torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+            outputs = compute()
     except BaseException:
         torch.cuda.set_stream(current)
         _end_capture()
@@ -239,8 +238,7 @@ def _as(gradient: Tensor, parameter: Tensor) -> Tensor:
     """
     strides = parameter.stride()
     same = all(
-        size == 1 or own == other
-        for size, own, other in zip(parameter.shape, gradient.stride(), strides, strict=True)
+        size == 1 or own == other for size, own, other in zip(parameter.shape, gradient.stride(), strides, strict=True)
     )
     return gradient.as_strided(parameter.shape, strides) if same and gradient.stride() != strides else gradient
 

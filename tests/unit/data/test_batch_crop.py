@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastscnn.data.transforms.augment import Augmentation, build_augment, no_augment
+from fastscnn.data.transforms.augment import Augmentation, PaperAugment, no_augment
 from fastscnn.data.transforms.batch_crop import CropDrawer, crop_batch, has_batch_form
 from helpers import block_labels
 
@@ -39,7 +39,7 @@ def begins():
     ],
 )
 def test_pixels_are_those_of_the_transforms_to_one_level_and_labels_exactly(crop, settings):
-    augment, other = build_augment(crop, **settings), build_augment(crop, **settings)
+    augment, other = PaperAugment(**settings)(crop), PaperAugment(**settings)(crop)
     pictures, labels, pixels = frames()
     drawer = CropDrawer(other)
     seeds = range(36)
@@ -59,7 +59,7 @@ def test_pixels_are_those_of_the_transforms_to_one_level_and_labels_exactly(crop
 
 
 def test_the_same_draws_come_from_a_seed_whatever_was_drawn_before():
-    drawer = CropDrawer(build_augment((20, 30)))
+    drawer = CropDrawer(PaperAugment()((20, 30)))
     first = drawer.draw(5, 0, (45, 60))
     drawer.draw(6, 0, (45, 60))
     again = drawer.draw(5, 0, (45, 60))
@@ -67,8 +67,8 @@ def test_the_same_draws_come_from_a_seed_whatever_was_drawn_before():
 
 
 def test_what_has_no_form_for_a_batch_is_known():
-    assert has_batch_form(build_augment((20, 30)))
+    assert has_batch_form(PaperAugment()((20, 30)))
     assert not has_batch_form(no_augment((20, 30)))
-    assert not has_batch_form(build_augment((20, 30), crop_first=False))
-    crop, *rest = build_augment((20, 30)).transforms.transforms
+    assert not has_batch_form(PaperAugment(crop_first=False)((20, 30)))
+    crop, *rest = PaperAugment()((20, 30)).transforms.transforms
     assert not has_batch_form(Augmentation(lambda: crop, *(lambda one=one: one for one in rest), lambda: A.Blur(p=0.1)))

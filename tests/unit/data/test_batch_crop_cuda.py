@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from fastscnn.data.transforms.augment import build_augment
+from fastscnn.data.transforms.augment import PaperAugment
 from fastscnn.data.transforms.batch_crop import CropDrawer, crop_batch
 
 PROGRAMS = Path(__file__).parents[2] / "programs"
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 
 
-@pytest.mark.parametrize(("script", "variables"), [("interpreted_crops.py", {"TRITON_INTERPRET": "1"}), ("compiled_crops.py", {})])
+@pytest.mark.parametrize(
+    ("script", "variables"), [("interpreted_crops.py", {"TRITON_INTERPRET": "1"}), ("compiled_crops.py", {})]
+)
 def test_the_program_without_a_gpu(script, variables):
     """By itself: Triton reads its settings at import, for the whole process."""
     pytest.importorskip("triton")
@@ -35,7 +37,7 @@ def test_the_program_without_a_gpu(script, variables):
 @pytest.mark.parametrize("crop", [(480, 640), (200, 300), (700, 1100)])
 def test_pixels_of_the_gpu_are_those_of_the_cpu(crop):
     frame = (360, 480)
-    drawer = CropDrawer(build_augment(crop, scale=(0.5, 4.0)))
+    drawer = CropDrawer(PaperAugment(scale=(0.5, 4.0))(crop))
     size = 4 * frame[0] * frame[1]
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, 3 * size, np.uint8))
     drawn = [drawer.draw(seed, seed % 3 * size, frame) for seed in range(12)]

@@ -1,4 +1,4 @@
-"""Frames that lie on a device: the batches of the loader that reads them, in the same order; here on the CPU as a device."""
+"""Frames that lie on a device give the batches of the loader that reads them; here the CPU is that device."""
 
 from types import SimpleNamespace
 
@@ -8,7 +8,7 @@ import torch
 
 from fastscnn.data.datamodules import resident
 from fastscnn.data.datamodules.segmentation import SegmentationData
-from fastscnn.data.transforms.augment import build_augment
+from fastscnn.data.transforms.augment import PaperAugment
 from helpers import write_cityscapes
 
 CROP = (32, 64)
@@ -34,9 +34,7 @@ def make(root, tmp_path, epoch=0, done=0, **settings):
         epoch_loop=SimpleNamespace(batch_progress=progress),
     )
     defaults = {"dataset": "fine", "crop_size": CROP, "batch_size": 2, "num_workers": 0, "seed": 3}
-    data = SegmentationData(
-        root=root, store=tmp_path / "store", **defaults | {"augment": build_augment(CROP)} | settings
-    )
+    data = SegmentationData(root=root, store=tmp_path / "store", **defaults | {"augment": PaperAugment()} | settings)
     data.prepare_data()
     data.trainer = SimpleNamespace(
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
@@ -95,8 +93,8 @@ def test_frames_are_brought_once(root, tmp_path, on_cpu):
 
 
 def test_what_cannot_be_cut_on_the_device_is_read_and_said_once(root, tmp_path, on_cpu, capsys):
-    data = make(root, tmp_path, augment=build_augment(CROP, crop_first=False), device="gpu")
-    expected = batches(make(root, tmp_path, augment=build_augment(CROP, crop_first=False), device="cpu"))
+    data = make(root, tmp_path, augment=PaperAugment(crop_first=False), device="gpu")
+    expected = batches(make(root, tmp_path, augment=PaperAugment(crop_first=False), device="cpu"))
     data.train_dataloader()
     assert_same(batches(data), expected)
     assert capsys.readouterr().out.count("this augmentation has no form for it") == 1

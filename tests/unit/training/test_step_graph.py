@@ -1,4 +1,4 @@
-"""A step replayed from a graph trains as one that is computed; here what is recorded is computed anew at each replay."""
+"""A step that is replayed trains as one that is computed; here a replay computes anew what was recorded."""
 
 import copy
 
@@ -95,7 +95,7 @@ def test_a_step_that_cannot_be_recorded_is_computed_and_says_why_once(capsys):
         try:
             raise RuntimeError("operation not permitted\nmore of it")
         except RuntimeError:
-            raise RuntimeError("capture was invalidated")  # as the end of a capture does after what went wrong
+            raise RuntimeError("capture was invalidated")  # noqa: B904 - as the end of a capture does after what went wrong
 
     eager, graphed = network(), network()
     expected = train(eager, batches(5))

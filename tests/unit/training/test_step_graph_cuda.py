@@ -54,7 +54,9 @@ def test_ten_captured_steps_give_the_weights_of_ten_eager_ones(precision):
     expected, losses = train(eager, precision), train(graphed, precision, StepGraph())
     torch.testing.assert_close(losses, expected, rtol=TOLERANCE[precision], atol=0)
     state = eager.state_dict()
-    largest = max((state[name].float() - tensor.float()).abs().max() for name, tensor in before.items() if "weight" in name)
+    largest = max(
+        (state[name].float() - tensor.float()).abs().max() for name, tensor in before.items() if "weight" in name
+    )
     for name, tensor in graphed.state_dict().items():
         if "num_batches_tracked" in name:
             assert torch.equal(tensor, state[name]), name
@@ -64,7 +66,9 @@ def test_ten_captured_steps_give_the_weights_of_ten_eager_ones(precision):
 
 def test_dropout_is_that_of_the_seed_of_each_step():
     module, graph = build(), StepGraph()
-    images = torch.randint(0, 256, (4, 3, *SIZE), dtype=torch.uint8).cuda().contiguous(memory_format=torch.channels_last)
+    images = (
+        torch.randint(0, 256, (4, 3, *SIZE), dtype=torch.uint8).cuda().contiguous(memory_format=torch.channels_last)
+    )
     labels = torch.randint(0, 11, (4, *SIZE), dtype=torch.uint8).cuda()
     found = []
     for seed in (1, 2, 1, 2):

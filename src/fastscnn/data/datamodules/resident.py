@@ -126,4 +126,3 @@ def _free(device: torch.device) -> int:
         return 2**40
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(torch.cuda.mem_get_info(device)[0]) + unused
-

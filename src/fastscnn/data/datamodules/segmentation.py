@@ -47,7 +47,7 @@ class SegmentationData(EpochData):
         store: Where the frames are kept decoded: `auto` (`data/store/`, unless its disk is too small), `off`, or a
             folder. A split that is there as its files are now is read from there, whoever decoded it.
         reading: What becomes of EXIF orientations, and the largest picture that is decoded.
-        device: Where the training frames lie: `cpu`, `gpu`, or `auto`, which is the GPU of a trainer that has one, where
+        device: Where the training frames lie: `cpu`, `gpu`, or `auto`, which is the GPU of a trainer that has one where
             the store's frames take at most half of its free memory. The pixels are the same to a rounding of one level.
 
     Raises:

@@ -1,8 +1,9 @@
 """Scale, crop, flip and colours of a whole batch in one program, on the device where the frames lie.
 
-What is drawn is drawn on the host, by the transforms themselves and from the frame's own seed, so that a frame's crop is
-the same on every path. The pixels are those of `RandomScaledCrop`, `HorizontalFlip` and `BrightnessAndChannelNoise` one
-after the other: labels exactly, colours to a rounding of one level, for OpenCV interpolates in fixed point.
+What is drawn is drawn on the host, by the transforms themselves and from the frame's own seed, so that a frame's crop
+is the same on every path. The pixels are those of `RandomScaledCrop`, `HorizontalFlip` and `BrightnessAndChannelNoise`
+one after the other: labels exactly, colours to a rounding of one level, for OpenCV's vector instructions round a few
+pixels otherwise than its fixed point.
 """
 
 import importlib
@@ -26,8 +27,8 @@ PLACE, HEIGHT, WIDTH = 0, 1, 2
 ROWS, COLUMNS = 3, 7
 FLIP, FIRST, THEN = 11, 12, 15
 FIELDS = 18
-"""Of a crop, in the order of a row of `Crops.fields`: where its frame lies, and its size; the spans of its rows and of its
-columns; whether it is flipped; and what is added to each channel, cut to 0 to 255 after each of the two additions."""
+"""Numbers of a crop: where its frame lies, and its size; the spans of its rows and columns; whether it is flipped; and
+what is added to each channel, cut to 0 to 255 after each of the two additions."""
 ONE = 2048
 """A share of one, as OpenCV's interpolation counts."""
 BLOCK = 512
@@ -100,7 +101,8 @@ def nearest(span: Span, size: int, flips: bool) -> npt.NDArray[np.int32]:
 def _ramp(length: int, out_length: int) -> npt.NDArray[np.int32]:
     """What OpenCV itself takes for the nearest places; its fixed-point rule is its own."""
     ramp = np.arange(length, dtype=np.float32)[None]
-    return cv2.resize(ramp, (out_length, 1), interpolation=cv2.INTER_NEAREST_EXACT)[0].astype(np.int32)
+    found: npt.NDArray[np.int32] = cv2.resize(ramp, (out_length, 1), interpolation=cv2.INTER_NEAREST_EXACT)
+    return found[0].astype(np.int32)
 
 
 def crop_batch(pixels: Tensor, fields: Tensor, places: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
