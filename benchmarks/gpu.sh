@@ -5,7 +5,8 @@
 #
 # Steps: tests (the programs against torch), inference (ours and eager torch at three sizes), peers (all in one
 # interleaved run at 1024x2048, with the paper's peers and the compiled variants), training (frames a second from the
-# store, against eager torch fed with PNG files). All of them without a name.
+# store, against eager torch fed with PNG files). All of them without a name. Also resident (small frames that lie on
+# the GPU, and steps from a CUDA graph; a minute).
 # CHECKPOINT is a trained Fast-SCNN, or - for random weights. Results are saved as they come: results/gpu_*.json, copied
 # to $OUT where that is set. Whole trainings on a GPU have their own script: benchmarks/camvid_ablations.sh.
 set -uo pipefail
@@ -35,8 +36,10 @@ for step in $steps; do
         --sizes 1024x2048 || status=1 ;;
     training)
       timeout "$limit" "$python" benchmarks/gpu_training.py --seconds $((limit - 30)) || status=1 ;;
+    resident)
+      timeout "$limit" "$python" benchmarks/gpu_resident.py --seconds "$((limit < 70 ? limit - 10 : 60))" || status=1 ;;
     *)
-      echo "$step is no step: tests, inference, training, peers" >&2; status=2 ;;
+      echo "$step is no step: tests, inference, training, peers, resident" >&2; status=2 ;;
   esac
   keep
 done

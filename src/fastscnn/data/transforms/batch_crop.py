@@ -101,8 +101,8 @@ def nearest(span: Span, size: int, flips: bool) -> npt.NDArray[np.int32]:
 def _ramp(length: int, out_length: int) -> npt.NDArray[np.int32]:
     """What OpenCV itself takes for the nearest places; its fixed-point rule is its own."""
     ramp = np.arange(length, dtype=np.float32)[None]
-    found: npt.NDArray[np.int32] = cv2.resize(ramp, (out_length, 1), interpolation=cv2.INTER_NEAREST_EXACT)
-    return found[0].astype(np.int32)
+    found = cv2.resize(ramp, (out_length, 1), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(found[0], np.int32)
 
 
 def crop_batch(pixels: Tensor, fields: Tensor, places: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
