@@ -32,7 +32,7 @@ def run(script, *arguments, **environment):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("part", ["sizes", "settings", "pixels"])
+@pytest.mark.parametrize("part", ["sums", "sizes", "settings", "pixels"])
 def test_loss_in_the_interpreter(part):
     run("interpreted_loss.py", part, TRITON_INTERPRET="1")
 

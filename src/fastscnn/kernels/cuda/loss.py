@@ -1,9 +1,10 @@
 """The fused cross-entropy on a GPU, by Triton: the loss and its gradient in one pass, no full-size logits.
 
 No call waits for the GPU, and all can be captured into a CUDA graph once they have run (the first call of a kind
-compiles its program). The gradient is the same every time. Memory: the gradient in float32 at the logits' size, and
-where hard pixels are chosen a float32 for each pixel. To find a label that is neither ignored nor a class would be to
-wait, so such a label makes the loss NaN, as it does its gradient.
+compiles its program). The gradient is the same every time. Memory: the gradient in float32 at the logits' size; while
+it is computed, four floats for each class and 8x8 pixels; where hard pixels are chosen, a float32 for each pixel. To
+find a label that is neither ignored nor a class would be to wait, so such a label makes the loss NaN, as it does its
+gradient.
 """
 
 import contextlib
@@ -23,10 +24,16 @@ if TYPE_CHECKING:
     from fastscnn.kernels.reference import HardPixels
 
 MOST_CLASSES = 256
-CELLS = 8
-"""Cells that a program takes of a row; fewer, where the logits of that many would not stay in its registers."""
-VALUES = 512
-"""Logits of a corner that its one warp keeps: 16 in each thread."""
+PIECE = 8
+"""Outputs along each side of a piece of a cell, about; smaller cells are not cut."""
+CELLS = 32
+"""Pieces that a program takes of a row; fewer, where the logits of that many would not stay in its registers."""
+VALUES = 1024
+"""Logits of a corner that its one warp keeps: 32 in each thread."""
+REGISTERS = 128
+"""Of a thread, so that 16 warps fit into a multiprocessor; what does not fit is used once a row, not once a pixel."""
+GATHERED = 512
+"""Logits of which a program adds up the gradient."""
 DIGITS = 2048
 SHIFTS = (22, 11, 0)
 """Bits below each digit of a float32 that is not negative."""
@@ -124,7 +131,7 @@ def _sums(
     Args:
         gradient: float32 of the logits' shape; None where it is not wanted.
     """
-    logits, labels = logits.detach(), labels.contiguous()
+    logits, labels = logits.detach().float().contiguous(), labels.contiguous()
     weight = None if weight is None else weight.detach().to(logits.device, torch.float32).contiguous()
     difficulty = threshold = None
     if settings.hard is not None:
@@ -146,51 +153,58 @@ def _launch(
     threshold: Tensor | None = None,
     gradient: Tensor | None = None,
 ) -> Tensor:
-    """Run the program over all cells of all images; see there. Returns its sums."""
+    """Run the program over all pieces of all images; see there. Returns its sums.
+
+    Args:
+        logits: float32, contiguous.
+    """
     batch, classes, height, width = logits.shape
     size = labels.shape[-2:]
-    chunk = cuda._power_of_two(classes)
-    cells = min(CELLS, VALUES // chunk)
-    step = 1 if gradient is None else 2
-    starts = [(row, cell) for row in range(min(step, height)) for cell in range(min(step, width))]
-    grids = [-(-(height - row) // step) * -(-(width - cell) // (step * cells)) for row, cell in starts]
-    sums = torch.empty(sum(grids) * batch, 2, dtype=torch.float32, device=logits.device)
-    scales = [float(np.float32(side) / np.float32(target)) for side, target in zip((height, width), size, strict=True)]
-    begin = 0
+    first, second = _parts(classes)
+    cells = _cells(classes)
+    pieces = [max(1, round(target / side / PIECE)) for side, target in zip((height, width), size, strict=True)]
+    rows, columns = height * pieces[0], width * pieces[1]
+    grid = rows * -(-columns // cells), batch
+    sums = torch.empty(grid[0] * batch, 2, dtype=torch.float32, device=logits.device)
+    nvidia = logits.is_cuda and torch.version.hip is None
+    corners = None
+    if gradient is not None:
+        corners = torch.empty(batch, rows, 4, classes, columns, dtype=torch.float32, device=logits.device)
     with torch.cuda.device(logits.device) if logits.is_cuda else contextlib.nullcontext():
-        for (row, cell), programs_of_image in zip(starts, grids, strict=True):
-            programs().loss_program[programs_of_image, batch](
-                logits,
-                labels,
-                weight,
-                difficulty,
-                threshold,
-                gradient,
-                sums[begin:],
-                classes,
-                height,
-                width,
-                *size,
-                *scales,
-                settings.ignore_index,
-                settings.label_smoothing,
-                *logits.stride(),
-                *(gradient.stride() if gradient is not None else (0, 0, 0, 0)),
-                row,
-                cell,
-                CHUNK=chunk,
-                CELLS=cells,
-                STEP=step,
-                WEIGHS=weight is not None,
-                SMOOTHS=settings.label_smoothing != 0,
-                JUDGES=difficulty is not None and threshold is None,
-                CHOOSES=threshold is not None,
-                DERIVES=gradient is not None,
-                ADDS=(row, cell) != (0, 0),
-                num_warps=1,
+        programs().loss_program[grid](
+            *(logits, labels, weight, difficulty, threshold, corners, sums),
+            *(classes, height, width, *size, settings.ignore_index, settings.label_smoothing, *pieces),
+            FIRST=first,
+            SECOND=second,
+            CELLS=cells,
+            WEIGHS=weight is not None,
+            SMOOTHS=settings.label_smoothing != 0,
+            JUDGES=difficulty is not None and threshold is None,
+            CHOOSES=threshold is not None,
+            DERIVES=gradient is not None,
+            NVIDIA=nvidia,
+            num_warps=1,
+            **({"maxnreg": REGISTERS} if nvidia else {}),
+        )
+        if gradient is not None:
+            blocks = -(-classes * height * width // GATHERED), batch
+            programs().gather_program[blocks](
+                *(corners, gradient, classes, height, width, *pieces, *gradient.stride()), BLOCK=GATHERED, num_warps=4
             )
-            begin += programs_of_image * batch
     return sums
+
+
+def _parts(classes: int) -> tuple[int, int]:
+    """Two powers of two that hold so many classes, or one and 0; as few as can be."""
+    first = 1 << classes.bit_length() - 1
+    rest = classes - first
+    second = 1 << (rest - 1).bit_length() if rest else 0
+    return (2 * first, 0) if second == first else (first, second)
+
+
+def _cells(classes: int) -> int:
+    """Pieces that a program takes of a row: a power of two."""
+    return min(CELLS, 1 << (VALUES // sum(_parts(classes))).bit_length() - 1)
 
 
 def _threshold(difficulty: Tensor, hard: "HardPixels") -> Tensor:
