@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fastscnn.data.transforms.normalize import MEAN, STD
+from fastscnn.inference.backends.graph_memory import GraphMemory
 from fastscnn.inference.backends.triton import GPUFastSCNN
 from fastscnn.kernels import upsample_labels, upsample_probabilities
 from fastscnn.models.base import SegmentationNetwork
@@ -60,7 +61,7 @@ class GraphRunner:
         self.max_graphs = max_graphs
         self._logits = _engine(network, engine, dtype, scale, self.device)
         self._graphs: OrderedDict[tuple[str, tuple[int, ...]], _Captured] = OrderedDict()
-        self._pool: Any = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
+        self._memory = GraphMemory(self.device) if self.device.type == "cuda" else None
 
     def __call__(self, images: Tensor) -> Tensor:
         """Train ids of each pixel.
@@ -95,39 +96,32 @@ class GraphRunner:
             )
         if images.shape[-1] != 3:
             images = images.permute(0, 2, 3, 1)
-        if self.device.type != "cuda":
+        if self._memory is None:
             return compute(images)
         with torch.cuda.device(self.device):
             key = what, tuple(images.shape)
             if key not in self._graphs:
                 while len(self._graphs) >= self.max_graphs:
+                    torch.cuda.synchronize()  # the last replay may be under way
                     self._graphs.popitem(last=False)[1].graph.reset()
-                self._graphs[key] = self._capture(compute, images)
+                self._graphs[key] = self._capture(self._memory, compute, images)
             self._graphs.move_to_end(key)
             captured = self._graphs[key]
             captured.images.copy_(images, non_blocking=True)
             captured.graph.replay()
             return captured.output
 
-    def _capture(self, compute: Callable[[Tensor], Tensor], images: Tensor) -> _Captured:
+    def _capture(self, memory: GraphMemory, compute: Callable[[Tensor], Tensor], images: Tensor) -> _Captured:
         """Run a few times aside, so that all is compiled, chosen and allocated; then capture (torch's notes on CUDA).
 
         All graphs share one pool of memory, as they never run at the same time: the largest size sets what they take.
         """
         static = torch.empty(images.shape, dtype=torch.uint8, device=self.device)
         static.copy_(images)
-        side: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
         benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
         try:
-            with torch.cuda.stream(side):
-                for _ in range(WARM_UPS):
-                    compute(static)
-            torch.cuda.current_stream().wait_stream(side)
-            graph = torch.cuda.CUDAGraph()
-            # Other threads (that read frames into pinned memory, say) may go on while this one captures.
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                output = compute(static)
+            memory.run_aside(lambda: compute(static), WARM_UPS)
+            graph, output = memory.capture(lambda: compute(static))
         finally:
             torch.backends.cudnn.benchmark = benchmark
         constants = self._logits.constants if isinstance(self._logits, GPUFastSCNN) else ()
