@@ -1,46 +1,99 @@
 #!/usr/bin/env bash
-# What is to be shown on a GPU, made for a machine that is lent for half an hour: steps of at most ten minutes.
+# What is to be shown on a GPU, made for a machine that is lent for minutes and has little installed beside torch.
 #
-#   bash benchmarks/gpu.sh [CHECKPOINT] [STEP ...]
+#   bash benchmarks/gpu.sh [PART ...]
 #
-# Steps: tests (the programs against torch), inference (ours and eager torch at three sizes), peers (all in one
-# interleaved run at 1024x2048, with the paper's peers and the compiled variants), training (frames a second from the
-# store, against eager torch fed with PNG files). All of them without a name. Also resident (small frames that lie on
-# the GPU, and steps from a CUDA graph; a minute).
-# CHECKPOINT is a trained Fast-SCNN, or - for random weights. Results are saved as they come: results/gpu_*.json, copied
-# to $OUT where that is set. Whole trainings on a GPU have their own script: benchmarks/camvid_ablations.sh.
+# Parts, in the order in which they run without a name, each with its own limit in seconds:
+#   tests      the programs against torch, and every command on tiny data
+#   inference  ours and eager torch at 1024x2048 and 512x1024, to labels
+#   loss       the fused loss of three heads, forward and backward, against eager torch
+#   training   images a second from the store at 1024x2048, and where a step's time goes
+#   resident   frames that lie in the GPU's memory, and steps that are replayed from a CUDA graph
+#   compiled   the tests that compile with torch.compile: our CUDA graphs beside its own
+#   compare    inference once more, with torch.compile in the same run
+# and, by name alone:
+#   tiles      the fused step alone: labels and probabilities with each shape of tile
+#   peers      the paper's peers and every compiled variant at 1024x2048
+#
+# CHECKPOINT=FILE takes a trained Fast-SCNN instead of random weights, LIMIT=N gives every part so many seconds, and
+# DRY_RUN=1 tries every part on the CPU. Wheels in .gpu/ are installed first where Hydra is missing. Results are
+# written as they come: results/gpu_*.json, copied to $OUT where that is set.
+# Whole trainings on a GPU have their own script: benchmarks/camvid_ablations.sh.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-checkpoint=${1:--}
-shift || true
-steps=${*:-tests inference training peers}
-python=${PYTHON:-python}
-limit=${LIMIT:-560}
-export PYTHONPATH=src PYTHONUNBUFFERED=1
+python=${PYTHON:-$(command -v python3 || command -v python)}
+export PYTHONPATH=src PYTHONUNBUFFERED=1 NO_ALBUMENTATIONS_UPDATE=1
+results=results
+flags=()
+if [ -n "${DRY_RUN:-}" ]; then
+  results=$(mktemp -d)
+  flags=(--dry-run)
+fi
 weights=()
-[ "$checkpoint" = - ] || weights=(--checkpoint "$checkpoint")
-status=0
+[ -z "${CHECKPOINT:-}" ] || weights=(--checkpoint "$CHECKPOINT")
 
-keep() { if [ -n "${OUT:-}" ]; then cp results/gpu_* "$OUT"/ 2> /dev/null || true; fi; }
-
-for step in $steps; do
-  case $step in
-    tests)
-      timeout "$limit" "$python" -m pytest -q -n 0 -x tests/unit/kernels \
-        || status=1 ;;
-    inference)
-      timeout "$limit" "$python" benchmarks/gpu_inference.py "${weights[@]}" --seconds $((limit - 120)) --peers \
-        --output results/gpu_sizes.json || status=1 ;;
-    peers)
-      timeout "$limit" "$python" benchmarks/gpu_inference.py "${weights[@]}" --seconds $((limit - 120)) \
-        --sizes 1024x2048 || status=1 ;;
-    training)
-      timeout "$limit" "$python" benchmarks/gpu_training.py --seconds $((limit - 30)) || status=1 ;;
-    resident)
-      timeout "$limit" "$python" benchmarks/gpu_resident.py --seconds "$((limit < 70 ? limit - 10 : 60))" || status=1 ;;
-    *)
-      echo "$step is no step: tests, inference, training, peers, resident" >&2; status=2 ;;
+seconds_of() {
+  case $1 in
+    tests | training) echo 100 ;;
+    loss) echo 45 ;;
+    resident) echo 75 ;;
+    inference | compiled | tiles) echo 90 ;;
+    compare) echo 150 ;;
+    peers) echo 235 ;;
+    *) return 1 ;;
   esac
-  keep
+}
+
+# limited SECONDS COMMAND ...: what is left at its limit gets ten seconds to end.
+limited() { timeout --kill-after=10 "$@"; }
+
+# run_tests SECONDS EXPRESSION WORKERS FILE ...
+run_tests() {
+  limited "$1" "$python" -m pytest -q --numprocesses "$3" --dist loadgroup --durations=6 -k "$2" "${@:4}"
+}
+
+# run_part NAME SECONDS
+run_part() {
+  local unit=(tests/unit/kernels/test_kernels_cuda.py tests/unit/kernels/test_loss_cuda.py)
+  local inference=(limited "$2" "$python" benchmarks/gpu_inference.py "${flags[@]}" "${weights[@]}" --seconds $(($2 - 40)))
+  local two_sizes=(--sizes 1024x2048 512x1024)
+  [ -z "${DRY_RUN:-}" ] || two_sizes=(--rounds 1)
+  case $1 in
+    tests)
+      run_tests "$2" "not compile and not interpreter" "${WORKERS:-8}" "${unit[@]}" tests/integration/test_gpu_commands.py ;;
+    compiled) run_tests "$2" "torch_compile" 3 "${unit[@]}" ;;
+    inference) "${inference[@]}" "${two_sizes[@]}" --peers --eager --output "$results/gpu_sizes.json" ;;
+    compare) "${inference[@]}" "${two_sizes[@]}" --peers --output "$results/gpu_compare.json" ;;
+    peers) "${inference[@]}" "${two_sizes[@]:0:2}" --output "$results/gpu_inference.json" ;;
+    tiles) limited "$2" "$python" benchmarks/gpu_tiles.py "${flags[@]}" --output "$results/gpu_tiles.json" ;;
+    loss)
+      limited "$2" "$python" benchmarks/gpu_loss.py "${flags[@]}" ${DRY_RUN:+--rounds 1 --batch 2} \
+        --output "$results/gpu_loss.json" ;;
+    training)
+      limited "$2" "$python" benchmarks/gpu_training.py "${flags[@]}" --seconds $(($2 - 5)) --rounds 1 --ways ours \
+        ${DRY_RUN:+--count 6 --batch 2 --steps 2 --workers 1 --sizes 64x128} --output "$results/gpu_training.json" ;;
+    resident)
+      [ -f benchmarks/gpu_resident.py ] || { echo "There is no benchmarks/gpu_resident.py."; return; }
+      limited "$2" "$python" benchmarks/gpu_resident.py "${flags[@]}" --seconds $(($2 - 5)) \
+        --output "$results/gpu_resident.json" ;;
+  esac
+}
+
+parts=${*:-tests inference loss training resident compiled compare}
+for part in $parts; do
+  seconds_of "$part" > /dev/null || { sed -n '3,18p' "${BASH_SOURCE[0]}" >&2; echo "$part is no part." >&2; exit 2; }
+done
+if ls .gpu/*.whl > /dev/null 2>&1 && ! "$python" -c 'import hydra' 2> /dev/null; then
+  "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir .gpu/*.whl || exit 1
+fi
+status=0
+for part in $parts; do
+  begun=$SECONDS
+  echo "== $part"
+  run_part "$part" "${LIMIT:-$(seconds_of "$part")}"
+  code=$?
+  [ "$code" = 0 ] || status=1
+  echo "== $part: exit code $code after $((SECONDS - begun)) s"
+  if [ -n "${OUT:-}" ]; then cp "$results"/gpu_* "$OUT"/ 2> /dev/null || true; fi
 done
 exit "$status"

@@ -42,7 +42,9 @@ def body_of_innermost_loop(kernel):
     for at, text in found:
         jump = re.search(r"\bBRA\b.*?0x([0-9a-f]+)", text)
         if jump and int(jump[1], 16) < at:
-            body = [re.sub(r"^@\S+ ", "", line).split(".")[0].split()[0] for a, line in found if int(jump[1], 16) <= a <= at]
+            body = [
+                re.sub(r"^@\S+ ", "", line).split(".")[0].split()[0] for a, line in found if int(jump[1], 16) <= a <= at
+            ]
             return collections.Counter(body)
     raise AssertionError("no loop")
 

@@ -288,9 +288,7 @@ def loss_program(
             tl.store(target + 3 * classes * across, from_lower_right[part], mask=kept)
 
 
-@triton.jit(
-    do_not_specialize=["pieces_y", "pieces_x", "stride_image", "stride_class", "stride_row", "stride_column"]
-)
+@triton.jit(do_not_specialize=["pieces_y", "pieces_x", "stride_image", "stride_class", "stride_row", "stride_column"])
 def gather_program(
     corners,
     gradient,
