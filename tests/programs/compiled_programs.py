@@ -8,27 +8,35 @@ from triton.compiler import ASTSource
 
 from fastscnn.kernels.cuda import labels as cuda
 from fastscnn.kernels.cuda import labels_kernels as cuda_programs
+from fastscnn.kernels.cuda import layers as cuda_layers
 from fastscnn.kernels.cuda import layers_kernels as cuda_layer_programs
 
 POINTERS = {
     "logits": "*fp16",
     "images": "*u8",
     **dict.fromkeys(("features", "addend", "weight"), "*fp16"),
-    **dict.fromkeys(("factor", "offset", "bias", "taps", "taps_bias"), "*fp32"),
+    **dict.fromkeys(("factor", "offset", "bias", "taps", "taps_bias", "partial"), "*fp32"),
+    "arrivals": "*i32",
 }
 SCALES = dict.fromkeys(("scale_y", "scale_x"), "fp32")
+MULTIPLES = ("inputs", "outputs", "channels", "height", "width", "out_height", "out_width")
 SHARED_MEMORY = 227 * 1024
 
 
-def check(program, out, warps=4, stages=2, **constants):
+def check(program, out, options=None, warps=4, stages=2, **constants):
     types = POINTERS | SCALES | {"out": out} | dict.fromkeys(constants, "constexpr")
     signature = {name: types.get(name, "i32") for name in program.arg_names}
+    # As a launch on a GPU has them: memory and counts of channels are multiples of 16.
+    whole = [name for name, kind in signature.items() if kind.startswith("*") or name in MULTIPLES]
+    aligned = {(program.arg_names.index(name),): [["tt.divisibility", 16]] for name in whole}
     kernel = triton.compile(
-        ASTSource(program, signature, constants),
+        ASTSource(program, signature, constants, aligned),
         target=GPUTarget("cuda", 90, 32),
-        options={"num_warps": warps, "num_stages": stages},
+        options={"num_warps": warps, "num_stages": stages, **(options or {})},
     )
     assert kernel.metadata.shared <= SHARED_MEMORY
+    assert ("griddepcontrol.wait" in kernel.asm["ptx"]) == constants.get("OVERLAPS", False)
+    return kernel
 
 
 def main():
@@ -43,30 +51,40 @@ def main():
     check(many, "*fp32", CHUNK=cuda.CHUNK_OF_MANY, **tile(cuda.TILE_OF_MANY))
 
     relu = float("inf")
-    square = {"TILE_ROWS": 8, "TILE_COLUMNS": 8}
-    check(cuda_layer_programs.stem_program, "*fp16", OUTPUTS=32, TILE_ROWS=8, TILE_COLUMNS=16, HIGHEST=6.0)
-    check(
-        cuda_layer_programs.pointwise_program,
-        "*fp32",
-        stages=3,
-        PIXELS=128,
-        OUTPUTS=64,
-        INPUTS=64,
-        ADDS=True,
-        HIGHEST=relu,
-    )
-    check(
-        cuda_layer_programs.depthwise_pointwise_program,
-        "*fp16",
-        STRIDE=1,
-        DILATION=4,
-        OUTPUTS=128,
-        INPUTS=32,
-        ADDS=True,
-        HIGHEST_BETWEEN=relu,
-        HIGHEST=0.0,
-        **square,
-    )
+    for overlaps in (False, True):
+        options = {"launch_pdl": True} if overlaps else {}
+        check(
+            cuda_layer_programs.stem_program,
+            "*fp16",
+            options,
+            OUTPUTS=32,
+            TILE_ROWS=8,
+            TILE_COLUMNS=16,
+            HIGHEST=6.0,
+            OVERLAPS=overlaps,
+        )
+        check(cuda_layer_programs.upsample_program, "*fp16", options, PIXELS=16, CHANNELS=128, OVERLAPS=overlaps)
+        sizes = {"PIXELS": 128, "OUTPUTS": 64, "INPUTS": 64, "HIGHEST": relu}
+        check(cuda_layer_programs.pointwise_program, "*fp32", options, stages=3, ADDS=True, OVERLAPS=overlaps, **sizes)
+        for pixels, inputs, dilation in ((128 * 256, 128, 4), (64 * 128, 384, 1), (16 * 32, 768, 1)):
+            block, chunk, chunks, splits = cuda_layers._shared_out(pixels, inputs)
+            check(
+                cuda_layer_programs.depthwise_pointwise_program,
+                "*fp16",
+                options,
+                STRIDE=1,
+                DILATION=dilation,
+                TILE_ROWS=8 if block == 64 else 4,
+                TILE_COLUMNS=block // (8 if block == 64 else 4),
+                OUTPUTS=128,
+                INPUTS=chunk,
+                CHUNKS=chunks,
+                SPLITS=splits,
+                ADDS=True,
+                HIGHEST_BETWEEN=relu,
+                HIGHEST=0.0,
+                OVERLAPS=overlaps,
+            )
 
 
 if __name__ == "__main__":

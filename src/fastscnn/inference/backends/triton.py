@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastscnn.data.transforms.normalize import MEAN, STD
-from fastscnn.kernels.cuda.layers import depthwise_pointwise, pointwise, stem
-from fastscnn.models.blocks import PyramidPooling, downscale, resize
+from fastscnn.kernels.cuda.layers import WAVE, depthwise_pointwise, pointwise, stem, upsample
+from fastscnn.models.blocks import PyramidPooling, downscale
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.models.folding import folded
 
@@ -72,7 +72,7 @@ class GPUFastSCNN(nn.Module):
             context = project(hidden, highest_between=highest, addend=context if residual else None)
         context = self.pooling(context)
         height, width = detail.shape[1:3]
-        wide = resize(context.permute(0, 3, 1, 2), (height, width)).permute(0, 2, 3, 1).contiguous()
+        wide = upsample(context, (height, width))
         addend = None if self.skip == "zero" else self.high(detail)
         fused = self.low(wide, highest_between=highest, highest=highest, addend=addend)
         for layer in self.classify:
@@ -102,6 +102,7 @@ class _Separable(nn.Module):
 
     taps: Tensor
     taps_bias: Tensor
+    arrivals: Tensor
 
     def __init__(self, depthwise: nn.Conv2d, convolution: nn.Conv2d, dtype: torch.dtype) -> None:
         super().__init__()
@@ -109,6 +110,7 @@ class _Separable(nn.Module):
         self.stride, self.dilation = depthwise.stride[0], depthwise.dilation[0]
         self.register_buffer("taps", depthwise.weight.flatten(1).t().float().contiguous())
         self.register_buffer("taps_bias", depthwise.bias.float())
+        self.register_buffer("arrivals", torch.zeros(WAVE, dtype=torch.int32))
         self.pointwise = _Pointwise(convolution, dtype)
 
     def forward(self, features: Tensor, **options: Any) -> Tensor:
@@ -121,6 +123,7 @@ class _Separable(nn.Module):
             point.bias,
             stride=self.stride,
             dilation=self.dilation,
+            arrivals=self.arrivals,
             **options,
         )
 

@@ -21,7 +21,7 @@ OLDEST = (7, 0)
 """The first compute capability that Triton's programs run on."""
 CHUNK = 32
 """Classes that a program looks at together: a bit of an int32 for each."""
-LABEL_TILE = (8, 128, 8)
+LABEL_TILE = (8, 64, 4)
 """Rows and columns of a label program's tile, and its warps: none of its values leaves the registers (sm_90)."""
 MOST_NEAR = 128
 """Logits of a class that a label program looks through to leave classes out."""

@@ -10,11 +10,14 @@ import importlib
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 WAVE = 264
 """Blocks that a launch should have at least: two to each multiprocessor of an H100."""
+OVERLAPS = True
+"""Whether a launch may begin while the one before it ends, on a GPU and with a Triton that know of it."""
 
 
 def stem(images: Tensor, factor: Tensor, offset: Tensor, weight: Tensor, bias: Tensor, *, highest: float) -> Tensor:
@@ -97,6 +100,7 @@ def depthwise_pointwise(
     highest_between: float = 0.0,
     highest: float = 0.0,
     addend: Tensor | None = None,
+    arrivals: Tensor | None = None,
 ) -> Tensor:
     """A depthwise 3x3 convolution, an activation, a 1x1 convolution, an addition and an activation.
 
@@ -111,6 +115,8 @@ def depthwise_pointwise(
         highest_between: The first activation, see above.
         highest: The second.
         addend: [B, H', W', N] of any float type, added before the second.
+        arrivals: int32 [WAVE], zeros before and after; no two calls that have the same may run at one time. None: one
+            is made for this call.
 
     Returns:
         [B, ceil(H / stride), ceil(W / stride), N].
@@ -118,19 +124,30 @@ def depthwise_pointwise(
     count, height, width, inputs = features.shape
     rows, columns, outputs = -(-height // stride), -(-width // stride), weight.shape[1]
     out = features.new_empty(count, rows, columns, outputs)
-    block = _block(count * rows * columns, 64)
+    block, chunk, chunks, splits = _shared_out(count * rows * columns, inputs)
     tile_rows = 8 if block == 64 else 4
+    tiles = _tiles(rows, tile_rows) * _tiles(columns, block // tile_rows)
+    if count * tiles > WAVE:  # many small images, each with tiles that reach beyond it
+        chunks, splits = _tiles(inputs, chunk), 1
+    partial = out
+    if splits > 1:
+        partial = out.new_empty(count, tiles, splits, block, _padded(outputs), dtype=torch.float32)
+        if arrivals is None:
+            arrivals = torch.zeros(WAVE, dtype=torch.int32, device=out.device)
     _launch(
         "depthwise_pointwise_program",
-        (_tiles(rows, tile_rows) * _tiles(columns, block // tile_rows), count),
+        (tiles, count, splits),
         *(features, taps, taps_bias, weight, bias, features if addend is None else addend, out),
+        *(partial, out if arrivals is None else arrivals),
         *(height, width, rows, columns, inputs, outputs),
         STRIDE=stride,
         DILATION=dilation,
         TILE_ROWS=tile_rows,
         TILE_COLUMNS=block // tile_rows,
         OUTPUTS=_padded(outputs),
-        INPUTS=64 if inputs % 64 == 0 and block == 16 else 32,
+        INPUTS=chunk,
+        CHUNKS=chunks,
+        SPLITS=splits,
         ADDS=addend is not None,
         HIGHEST_BETWEEN=highest_between,
         HIGHEST=highest,
@@ -138,6 +155,36 @@ def depthwise_pointwise(
         num_stages=2,
     )
     return out
+
+
+def upsample(features: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear upsampling with half-pixel centres, [B, h, w, C] to [B, H, W, C]; sums are float32."""
+    count, height, width, channels = features.shape
+    out = features.new_empty(count, *size, channels)
+    across = min(128, _padded(channels))
+    pixels = 2048 // across
+    _launch(
+        "upsample_program",
+        (_tiles(size[0] * size[1], pixels), count, _tiles(channels, across)),
+        *(features, out, height, width, *size, channels),
+        *(float(np.float32(side) / np.float32(target)) for side, target in zip((height, width), size, strict=True)),
+        PIXELS=pixels,
+        CHANNELS=across,
+        num_warps=4,
+    )
+    return out
+
+
+def _shared_out(pixels: int, inputs: int) -> tuple[int, int, int, int]:
+    """Pixels of a block, its inputs at a time, how often, and blocks that share out the inputs of the same pixels."""
+    block = 64
+    while block > 16 and pixels // block < (WAVE if block == 64 else WAVE // 8):
+        block //= 2
+    chunk = 64 if block < 64 and inputs % 64 == 0 else 32
+    chunks = _tiles(inputs, chunk)
+    splits = min(chunks, max(1, _tiles(WAVE, _tiles(pixels, block)))) if block < 64 else 1
+    each = _tiles(chunks, splits)
+    return block, chunk, each, _tiles(chunks, each)
 
 
 def _tiles(size: int, tile: int) -> int:
@@ -157,10 +204,24 @@ def _block(pixels: int, most: int) -> int:
     return block
 
 
-def _launch(program: str, grid: tuple[int, int], images: Tensor, *arguments: Any, **constants: Any) -> None:
+def _launch(program: str, grid: tuple[int, ...], images: Tensor, *arguments: Any, **constants: Any) -> None:
     tensors = [value.contiguous() if isinstance(value, Tensor) else value for value in (images, *arguments)]
+    overlaps = OVERLAPS and images.is_cuda and _can_overlap(images.device.index)
+    options = {"launch_pdl": True} if overlaps else {}
     with torch.cuda.device(images.device) if images.is_cuda else contextlib.nullcontext():
-        getattr(_programs(), program)[grid](*tensors, **constants)
+        getattr(_programs(), program)[grid](*tensors, OVERLAPS=overlaps, **constants, **options)
+
+
+@cache
+def _can_overlap(device: int) -> bool:
+    """Whether a GPU and Triton have programmatic dependent launch."""
+    if torch.version.hip is not None or torch.cuda.get_device_capability(device) < (9, 0):
+        return False
+    try:
+        options = importlib.import_module("triton.backends.nvidia.compiler").CUDAOptions
+    except (ImportError, AttributeError):
+        return False
+    return "launch_pdl" in options.__dataclass_fields__ and _programs().gdc_wait is not None
 
 
 @cache

@@ -9,6 +9,22 @@ kept in float32. Import this only where Triton is installed.
 import triton
 import triton.language as tl
 
+try:
+    from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+except ImportError:  # before Triton 3.5: OVERLAPS is never on
+    gdc_launch_dependents = gdc_wait = None
+
+
+@triton.jit
+def _begin(OVERLAPS: tl.constexpr):
+    """Before a program touches what others wrote: wait for them, and let the next ones start and wait in turn.
+
+    Where OVERLAPS (programmatic dependent launch, Hopper) a launch begins while the one before it ends.
+    """
+    if OVERLAPS:
+        gdc_wait()
+        gdc_launch_dependents()
+
 
 @triton.jit
 def _activate(values, HIGHEST: tl.constexpr):
@@ -47,6 +63,7 @@ def stem_program(
     TILE_ROWS: tl.constexpr,
     TILE_COLUMNS: tl.constexpr,
     HIGHEST: tl.constexpr,
+    OVERLAPS: tl.constexpr,
 ):
     """RGB [B, H, W, 3], normalised by factor and offset, and a 3x3 convolution of stride 2, weight [27, outputs]."""
     y, x, image = _pixels(out_width, TILE_ROWS, TILE_COLUMNS)
@@ -54,6 +71,7 @@ def stem_program(
     source_y = 2 * y[:, None] - 1 + (tap // 9)[None, :]
     source_x = 2 * x[:, None] - 1 + (tap // 3 % 3)[None, :]
     inside = (source_y >= 0) & (source_y < height) & (source_x >= 0) & (source_x < width) & (tap < 27)[None, :]
+    _begin(OVERLAPS)
     address = image * height * width * 3 + ((source_y * width + source_x) * 3 + (tap % 3)[None, :])
     values = tl.load(images + address, mask=inside, other=0).to(tl.float32)
     values = values * tl.load(factor + tap % 3)[None, :] + tl.load(offset + tap % 3)[None, :]
@@ -84,11 +102,13 @@ def pointwise_program(
     INPUTS: tl.constexpr,
     ADDS: tl.constexpr,
     HIGHEST: tl.constexpr,
+    OVERLAPS: tl.constexpr,
 ):
     """[pixels, inputs] times weight [inputs, outputs], with an addend [pixels, outputs] or none."""
     pixel = tl.program_id(0).to(tl.int64) * PIXELS + tl.arange(0, PIXELS)
     n = tl.program_id(1) * OUTPUTS + tl.arange(0, OUTPUTS)
     total = tl.zeros([PIXELS, OUTPUTS], tl.float32)
+    _begin(OVERLAPS)
     for first in range(0, inputs, INPUTS):
         k = first + tl.arange(0, INPUTS)
         values = tl.load(
@@ -117,6 +137,8 @@ def depthwise_pointwise_program(
     bias,
     addend,
     out,
+    partial,
+    arrivals,
     height,
     width,
     out_height,
@@ -129,20 +151,31 @@ def depthwise_pointwise_program(
     TILE_COLUMNS: tl.constexpr,
     OUTPUTS: tl.constexpr,
     INPUTS: tl.constexpr,
+    CHUNKS: tl.constexpr,
+    SPLITS: tl.constexpr,
     ADDS: tl.constexpr,
     HIGHEST_BETWEEN: tl.constexpr,
     HIGHEST: tl.constexpr,
+    OVERLAPS: tl.constexpr,
 ):
     """A depthwise 3x3 convolution, taps [9, inputs], and the 1x1 after it, weight [inputs, outputs].
 
-    The block computes all outputs of its pixels, so that what is between the two stays on the multiprocessor.
+    The block computes all outputs of its pixels, so that what is between the two stays on the multiprocessor. A small
+    image has too few pixels for all multiprocessors: its inputs are shared out among SPLITS blocks, CHUNKS times INPUTS
+    to each. The block that is done last adds up what they found, in their order, so that the result is always the same.
+
+    Args:
+        partial: float32 [B, tiles, SPLITS, pixels of a tile, OUTPUTS], where SPLITS is more than 1.
+        arrivals: int32 [B * tiles], zeros, and zeros afterwards: how many blocks of a tile are done.
     """
     y, x, image = _pixels(out_width, TILE_ROWS, TILE_COLUMNS)
+    split = tl.program_id(2)
     n = tl.arange(0, OUTPUTS)
     features += image * height * width * inputs
     total = tl.zeros([TILE_ROWS * TILE_COLUMNS, OUTPUTS], tl.float32)
-    for first in range(0, inputs, INPUTS):
-        k = first + tl.arange(0, INPUTS)
+    _begin(OVERLAPS)
+    for chunk in range(0, CHUNKS):
+        k = (split * CHUNKS + chunk) * INPUTS + tl.arange(0, INPUTS)
         named = k < inputs
         filtered = tl.zeros([TILE_ROWS * TILE_COLUMNS, INPUTS], tl.float32)
         filtered += tl.load(taps_bias + k, mask=named, other=0.0)[None, :]
@@ -160,9 +193,71 @@ def depthwise_pointwise_program(
             weight + k[:, None] * outputs + n[None, :], mask=named[:, None] & (n < outputs)[None, :], other=0.0
         )
         total = tl.dot(_activate(filtered, HIGHEST_BETWEEN).to(weight.dtype.element_ty), weights, total)
-    total += tl.load(bias + n, mask=n < outputs, other=0.0)[None, :]
     target = (image * out_height * out_width + y * out_width + x)[:, None] * outputs + n[None, :]
     wanted = ((y < out_height) & (x < out_width))[:, None] & (n < outputs)[None, :]
-    if ADDS:
-        total += tl.load(addend + target, mask=wanted, other=0.0).to(tl.float32)
-    tl.store(out + target, _activate(total, HIGHEST).to(out.dtype.element_ty), mask=wanted)
+    if SPLITS == 1:
+        if ADDS:
+            total += tl.load(addend + target, mask=wanted, other=0.0).to(tl.float32)
+        total += tl.load(bias + n, mask=n < outputs, other=0.0)[None, :]
+        tl.store(out + target, _activate(total, HIGHEST).to(out.dtype.element_ty), mask=wanted)
+    else:
+        tile = image * tl.num_programs(0) + tl.program_id(0)
+        size: tl.constexpr = TILE_ROWS * TILE_COLUMNS * OUTPUTS
+        place = tl.arange(0, TILE_ROWS * TILE_COLUMNS)[:, None] * OUTPUTS + n[None, :]
+        partial += tile * SPLITS * size + place
+        tl.store(partial + split * size, total)
+        tl.debug_barrier()  # all of the block has written before one thread says so
+        if tl.atomic_add(arrivals + tile, 1, sem="acq_rel") == SPLITS - 1:
+            found = tl.zeros([TILE_ROWS * TILE_COLUMNS, OUTPUTS], tl.float32)
+            for each in range(0, SPLITS):
+                found += tl.load(partial + each * size, cache_modifier=".cg")
+            if ADDS:
+                found += tl.load(addend + target, mask=wanted, other=0.0).to(tl.float32)
+            found += tl.load(bias + n, mask=n < outputs, other=0.0)[None, :]
+            tl.store(out + target, _activate(found, HIGHEST).to(out.dtype.element_ty), mask=wanted)
+            tl.store(arrivals + tile, 0)
+
+
+@triton.jit
+def _neighbours(target, scale, size):
+    """As torch finds them: see `labels_kernels._neighbours`."""
+    source = tl.maximum(tl.fma(target.to(tl.float32) + 0.5, scale, -0.5), 0.0)
+    before = tl.minimum(source.to(tl.int32), size - 1)
+    return before, tl.minimum(before + 1, size - 1), source - before.to(tl.float32)
+
+
+@triton.jit
+def upsample_program(
+    features,
+    out,
+    height,
+    width,
+    out_height,
+    out_width,
+    channels,
+    scale_y,
+    scale_x,
+    PIXELS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    OVERLAPS: tl.constexpr,
+):
+    """Bilinear with half-pixel centres: [B, height, width, C] to [B, out_height, out_width, C]."""
+    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
+    image = tl.program_id(1).to(tl.int64)
+    y = pixel // out_width
+    above, below, low = _neighbours(y, scale_y, height)
+    left, right, share = _neighbours(pixel % out_width, scale_x, width)
+    c = (tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS))[None, :]
+    wanted = (y < out_height)[:, None] & (c < channels)
+    features += image * height * width * channels
+    low, share = low[:, None], share[:, None]
+    _begin(OVERLAPS)
+    upper_left = tl.load(features + ((above * width + left) * channels)[:, None] + c, mask=wanted, other=0.0)
+    upper_right = tl.load(features + ((above * width + right) * channels)[:, None] + c, mask=wanted, other=0.0)
+    lower_left = tl.load(features + ((below * width + left) * channels)[:, None] + c, mask=wanted, other=0.0)
+    lower_right = tl.load(features + ((below * width + right) * channels)[:, None] + c, mask=wanted, other=0.0)
+    upper = (1.0 - share) * upper_left.to(tl.float32) + share * upper_right.to(tl.float32)
+    lower = (1.0 - share) * lower_left.to(tl.float32) + share * lower_right.to(tl.float32)
+    value = (1.0 - low) * upper + low * lower
+    target = (image * out_height * out_width + pixel)[:, None] * channels + c
+    tl.store(out + target, value.to(out.dtype.element_ty), mask=wanted)
