@@ -67,24 +67,24 @@ def main():
         sizes = {"PIXELS": 128, "OUTPUTS": 64, "INPUTS": 64, "HIGHEST": relu}
         check(cuda_layer_programs.pointwise_program, "*fp32", options, stages=3, ADDS=True, OVERLAPS=overlaps, **sizes)
         for pixels, inputs, dilation in ((128 * 256, 128, 4), (64 * 128, 384, 1), (16 * 32, 768, 1)):
-            block, chunk, chunks, splits = cuda_layers._shared_out(pixels, inputs)
-            check(
+            block, chunk, _, splits = cuda_layers._shared_out(pixels, inputs)
+            kernel = check(
                 cuda_layer_programs.depthwise_pointwise_program,
                 "*fp16",
-                options,
+                options | ({"maxnreg": cuda_layers.REGISTERS} if block == 64 else {}),
                 STRIDE=1,
                 DILATION=dilation,
                 TILE_ROWS=8 if block == 64 else 4,
                 TILE_COLUMNS=block // (8 if block == 64 else 4),
                 OUTPUTS=128,
                 INPUTS=chunk,
-                CHUNKS=chunks,
                 SPLITS=splits,
                 ADDS=True,
                 HIGHEST_BETWEEN=relu,
                 HIGHEST=0.0,
                 OVERLAPS=overlaps,
             )
+            assert block < 64 or kernel.metadata.shared <= SHARED_MEMORY // 4, "four fit into a multiprocessor"
 
 
 if __name__ == "__main__":

@@ -3,13 +3,17 @@
 In float16: the interpreter multiplies the bits of bfloat16 instead of its values.
 """
 
+import math
 import sys
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from fastscnn.data.transforms.normalize import normalize
 from fastscnn.inference.backends.triton import GPUFastSCNN
+from fastscnn.kernels.cuda import layers
+from fastscnn.kernels.cuda.layers import WAVE, _shared_out, depthwise_pointwise, upsample
 from fastscnn.models.blocks import downscale
 from fastscnn.models.fast_scnn import FastSCNN
 
@@ -34,8 +38,44 @@ def check(network, size, scale=1.0):
     assert error < 2e-3, f"{size}: {error}"
 
 
+def check_upsampling():
+    for size, target in (((2, 3, 5, 7), (12, 20)), ((1, 40, 4, 4), (9, 5)), ((1, 8, 1, 1), (3, 2))):
+        features = torch.randn(*size).half()
+        expected = F.interpolate(features.float(), target, mode="bilinear")
+        found = upsample(features.permute(0, 2, 3, 1), target).permute(0, 3, 1, 2).float()
+        assert (found - expected).abs().max() <= 2e-3, (size, target)
+
+
+def check_shared_channels():
+    """A small map, whose channels are shared out among blocks, and what they count is 0 afterwards."""
+    arrivals = torch.zeros(WAVE, dtype=torch.int32)
+    features, weight = torch.randn(1, 5, 6, 96).half(), (torch.randn(96, 24) / 10).half()
+    taps, taps_bias, bias = torch.randn(9, 96), torch.randn(96), torch.randn(24)
+    assert _shared_out(30, 96)[3] > 1
+    for stride, dilation in ((1, 1), (2, 1), (1, 2)):
+        filtered = F.conv2d(
+            features.permute(0, 3, 1, 2).float(),
+            taps.t().reshape(96, 1, 3, 3),
+            taps_bias,
+            stride,
+            dilation,
+            dilation,
+            groups=96,
+        ).relu()
+        addend = torch.randn(*filtered.permute(0, 2, 3, 1).shape[:3], 24).half()
+        for given in (None, arrivals):
+            options = {"stride": stride, "dilation": dilation, "highest_between": math.inf, "addend": addend}
+            found = depthwise_pointwise(features, taps, taps_bias, weight, bias, **options, arrivals=given)
+            found, wanted = found.float(), (filtered.permute(0, 2, 3, 1) @ weight.float() + bias + addend)
+            assert (found - wanted).norm() / wanted.norm() < 2e-3
+            assert not arrivals.any()
+
+
 def main():
     torch.manual_seed(0)
+    check_upsampling()
+    check_shared_channels()
+    layers.WAVE = 4  # fewer blocks, one after another here
     check(trained(), (2, 17, 35))
     check(trained(activation="relu6", skip="zero"), (1, 32, 48), scale=0.5)
 

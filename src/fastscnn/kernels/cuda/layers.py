@@ -16,6 +16,8 @@ from torch import Tensor
 
 WAVE = 264
 """Blocks that a launch should have at least: two to each multiprocessor of an H100."""
+REGISTERS = 128
+"""Of a thread of a block of 64 pixels, so that four of them fit into a multiprocessor (sm_90)."""
 OVERLAPS = True
 """Whether a launch may begin while the one before it ends, on a GPU and with a Triton that know of it."""
 
@@ -139,20 +141,20 @@ def depthwise_pointwise(
         (tiles, count, splits),
         *(features, taps, taps_bias, weight, bias, features if addend is None else addend, out),
         *(partial, out if arrivals is None else arrivals),
-        *(height, width, rows, columns, inputs, outputs),
+        *(height, width, rows, columns, inputs, outputs, chunks),
         STRIDE=stride,
         DILATION=dilation,
         TILE_ROWS=tile_rows,
         TILE_COLUMNS=block // tile_rows,
         OUTPUTS=_padded(outputs),
         INPUTS=chunk,
-        CHUNKS=chunks,
         SPLITS=splits,
         ADDS=addend is not None,
         HIGHEST_BETWEEN=highest_between,
         HIGHEST=highest,
         num_warps=4,
         num_stages=2,
+        **({"maxnreg": REGISTERS} if out.is_cuda and torch.version.hip is None and block == 64 else {}),
     )
     return out
 
@@ -176,13 +178,14 @@ def upsample(features: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _shared_out(pixels: int, inputs: int) -> tuple[int, int, int, int]:
-    """Pixels of a block, its inputs at a time, how often, and blocks that share out the inputs of the same pixels."""
-    block = 64
-    while block > 16 and pixels // block < (WAVE if block == 64 else WAVE // 8):
-        block //= 2
-    chunk = 64 if block < 64 and inputs % 64 == 0 else 32
+    """Pixels of a block, its inputs at a time, how often, and blocks that share out the inputs of the same pixels.
+
+    Below 64 pixels the matrix units have every warp filter the pixels of all, which only small maps are worth.
+    """
+    block = 64 if pixels >= 4096 else 32 if pixels >= 256 else 16
+    chunk = 64 if block == 32 and inputs % 64 == 0 else 32
     chunks = _tiles(inputs, chunk)
-    splits = min(chunks, max(1, _tiles(WAVE, _tiles(pixels, block)))) if block < 64 else 1
+    splits = min(chunks, _tiles(WAVE, _tiles(pixels, block)))
     each = _tiles(chunks, splits)
     return block, chunk, each, _tiles(chunks, each)
 

@@ -128,7 +128,7 @@ def pointwise_program(
     tl.store(out + target, _activate(total, HIGHEST).to(out.dtype.element_ty), mask=wanted)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["chunks"])
 def depthwise_pointwise_program(
     features,
     taps,
@@ -145,13 +145,13 @@ def depthwise_pointwise_program(
     out_width,
     inputs,
     outputs,
+    chunks,
     STRIDE: tl.constexpr,
     DILATION: tl.constexpr,
     TILE_ROWS: tl.constexpr,
     TILE_COLUMNS: tl.constexpr,
     OUTPUTS: tl.constexpr,
     INPUTS: tl.constexpr,
-    CHUNKS: tl.constexpr,
     SPLITS: tl.constexpr,
     ADDS: tl.constexpr,
     HIGHEST_BETWEEN: tl.constexpr,
@@ -161,8 +161,9 @@ def depthwise_pointwise_program(
     """A depthwise 3x3 convolution, taps [9, inputs], and the 1x1 after it, weight [inputs, outputs].
 
     The block computes all outputs of its pixels, so that what is between the two stays on the multiprocessor. A small
-    image has too few pixels for all multiprocessors: its inputs are shared out among SPLITS blocks, CHUNKS times INPUTS
-    to each. The block that is done last adds up what they found, in their order, so that the result is always the same.
+    image has too few pixels for all multiprocessors: its inputs are shared out among SPLITS blocks, `chunks` times
+    INPUTS to each. The block that is done last adds up what they found, in their order, so that the result is always
+    the same.
 
     Args:
         partial: float32 [B, tiles, SPLITS, pixels of a tile, OUTPUTS], where SPLITS is more than 1.
@@ -174,8 +175,8 @@ def depthwise_pointwise_program(
     features += image * height * width * inputs
     total = tl.zeros([TILE_ROWS * TILE_COLUMNS, OUTPUTS], tl.float32)
     _begin(OVERLAPS)
-    for chunk in range(0, CHUNKS):
-        k = (split * CHUNKS + chunk) * INPUTS + tl.arange(0, INPUTS)
+    for chunk in range(0, chunks):
+        k = (split * chunks + chunk) * INPUTS + tl.arange(0, INPUTS)
         named = k < inputs
         filtered = tl.zeros([TILE_ROWS * TILE_COLUMNS, INPUTS], tl.float32)
         filtered += tl.load(taps_bias + k, mask=named, other=0.0)[None, :]
