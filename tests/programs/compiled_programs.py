@@ -10,16 +10,18 @@ from fastscnn.kernels.cuda import labels as cuda
 from fastscnn.kernels.cuda import labels_kernels as cuda_programs
 from fastscnn.kernels.cuda import layers as cuda_layers
 from fastscnn.kernels.cuda import layers_kernels as cuda_layer_programs
+from fastscnn.kernels.cuda import pyramid_kernels as pyramid_programs
 
 POINTERS = {
     "logits": "*fp16",
     "images": "*u8",
     **dict.fromkeys(("features", "addend", "weight"), "*fp16"),
     **dict.fromkeys(("factor", "offset", "bias", "taps", "taps_bias", "partial"), "*fp32"),
-    "arrivals": "*i32",
+    **dict.fromkeys(("places", "context", "reduce", "reduce_bias", "spread"), "*fp32"),
+    **dict.fromkeys(("arrivals", "bounds", "table"), "*i32"),
 }
 SCALES = dict.fromkeys(("scale_y", "scale_x"), "fp32")
-MULTIPLES = ("inputs", "outputs", "channels", "height", "width", "out_height", "out_width")
+MULTIPLES = ("inputs", "outputs", "channels", "height", "width", "out_height", "out_width", "reduced", "pixels")
 SHARED_MEMORY = 227 * 1024
 
 
@@ -85,6 +87,28 @@ def main():
                 OVERLAPS=overlaps,
             )
             assert block < 64 or kernel.metadata.shared <= SHARED_MEMORY // 4, "four fit into a multiprocessor"
+        common = {"PLACES": 64, "PRECISION": "tf32x3", "OVERLAPS": overlaps}
+        check(pyramid_programs.pool_program, None, options, PIXELS=64, CHANNELS=32, SPLITS=8, **common)
+        check(
+            pyramid_programs.context_program,
+            None,
+            options,
+            INPUTS=32,
+            REDUCED=128,
+            OUTPUTS=32,
+            HIGHEST=relu,
+            **common,
+        )
+        check(
+            pyramid_programs.project_program,
+            "*fp16",
+            options,
+            PIXELS=32,
+            OUTPUTS=64,
+            INPUTS=32,
+            HIGHEST=relu,
+            **common,
+        )
 
 
 if __name__ == "__main__":

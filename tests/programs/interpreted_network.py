@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from fastscnn.data.transforms.normalize import normalize
-from fastscnn.inference.backends.triton import GPUFastSCNN
+from fastscnn.inference.backends.triton import GPUFastSCNN, _Pooling
 from fastscnn.kernels.cuda import layers
 from fastscnn.kernels.cuda.layers import WAVE, _shared_out, depthwise_pointwise, upsample
-from fastscnn.models.blocks import downscale
+from fastscnn.models.blocks import PyramidPooling, downscale
 from fastscnn.models.fast_scnn import FastSCNN
+from fastscnn.models.folding import folded
 
 
 def trained(**settings):
@@ -71,9 +72,23 @@ def check_shared_channels():
             assert not arrivals.any()
 
 
+def check_pyramid_pooling():
+    for size, bins, activation in (((2, 32, 5, 7), (1, 2, 3, 6), "relu"), ((1, 48, 20, 9), (2, 4), "relu6")):
+        block = PyramidPooling(size[1], 24, bins=bins, activation=activation).eval()
+        features = torch.randn(*size).half()
+        pooling = _Pooling(folded(block), torch.float16, 6.0 if activation == "relu6" else math.inf)
+        for _ in range(2):
+            found = pooling(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).float()
+            expected = block(features.float())
+            assert (found - expected).norm() / expected.norm() < 1e-3, size
+            assert not pooling.arrivals.any()
+
+
+@torch.no_grad()
 def main():
     torch.manual_seed(0)
     check_upsampling()
+    check_pyramid_pooling()
     check_shared_channels()
     layers.WAVE = 4  # fewer blocks, one after another here
     check(trained(), (2, 17, 35))

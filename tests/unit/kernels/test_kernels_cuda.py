@@ -15,6 +15,7 @@ from fastscnn.inference.backends.cuda_graph import GraphRunner
 from fastscnn.kernels import reference, upsample_labels, upsample_probabilities
 from fastscnn.kernels.cpu.labels import source_positions
 from fastscnn.kernels.cuda import labels as cuda
+from fastscnn.kernels.cuda import layers
 from fastscnn.models.base import OnlyLogits, SegmentationNetwork
 from fastscnn.models.blocks import ConvBN
 from fastscnn.models.fast_scnn import FastSCNN
@@ -187,6 +188,18 @@ def test_graphs_replay_each_size_and_keep_to_their_number(engine, dtype):
     sizes = [(1, 128, 256), (2, 97, 133), (1, 64, 64), (1, 128, 256)]
     runner = check_runner(random_network().cuda(), sizes, dtype, engine=engine, max_graphs=2)
     assert len(runner._graphs) <= 2
+
+
+@on_gpu
+@pytest.mark.parametrize("size", [(1, 512, 1024), (2, 97, 133), (1, 32, 32)])
+def test_the_same_frame_gives_the_same_bits_whether_launches_overlap_or_not(monkeypatch, size):
+    network, images = random_network().cuda(), frames(*size).cuda()
+    found = []
+    for overlaps in (True, False, True):
+        monkeypatch.setattr(layers, "OVERLAPS", overlaps)
+        runner = GraphRunner(network, engine="triton")
+        found += [runner.probabilities(images).clone() for _ in range(5)]
+    assert all(torch.equal(found[0], other) for other in found)
 
 
 @on_gpu

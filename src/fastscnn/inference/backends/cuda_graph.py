@@ -24,8 +24,6 @@ class _Captured(NamedTuple):
     graph: torch.cuda.CUDAGraph
     images: Tensor
     output: Tensor
-    constants: tuple[Tensor, ...]
-    """What the graph reads and the network may drop."""
 
 
 class GraphRunner:
@@ -124,8 +122,7 @@ class GraphRunner:
             graph, output = memory.capture(lambda: compute(static))
         finally:
             torch.backends.cudnn.benchmark = benchmark
-        constants = self._logits.constants if isinstance(self._logits, GPUFastSCNN) else ()
-        return _Captured(graph, static, output, constants)
+        return _Captured(graph, static, output)
 
 
 def _engine(

@@ -4,11 +4,11 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastscnn.data.transforms.normalize import MEAN, STD
-from fastscnn.kernels.cuda.layers import WAVE, depthwise_pointwise, pointwise, stem, upsample
+from fastscnn.kernels.cuda.layers import WAVE, _padded, depthwise_pointwise, pointwise, stem, upsample
+from fastscnn.kernels.cuda.pyramid import pyramid_pooling
 from fastscnn.models.blocks import PyramidPooling, downscale
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.models.folding import folded
@@ -52,11 +52,6 @@ class GPUFastSCNN(nn.Module):
         self.classify = nn.ModuleList(_Separable(ds[0], ds[1], dtype) for ds in list(body.classifier)[:2])
         self.classes = _Pointwise(body.classifier[3], dtype)
         self.requires_grad_(False)
-
-    @property
-    def constants(self) -> tuple[Tensor, ...]:
-        """What the last call read beside the weights; made anew when the size changes."""
-        return tuple(matrix for pair in self.pooling.matrices.values() for matrix in pair)
 
     def forward(self, images: Tensor) -> Tensor:
         """RGB, uint8 [B, H, W, 3], to coarse logits, float32 [B, num_classes, h, w], channels_last."""
@@ -129,28 +124,26 @@ class _Separable(nn.Module):
 
 
 class _Pooling(nn.Module):
-    """Pyramid pooling as matrix products: over all bins of all stages at once, 50 places instead of a whole map.
-
-    The last convolution is linear in what is concatenated, so that each stage's share of it is computed on its bins and
-    then upsampled.
-    """
+    """Pyramid pooling, over all bins of all stages at once: 50 places instead of a whole map."""
 
     reduce: Tensor
     reduce_bias: Tensor
     spread: Tensor
     weight: Tensor
     bias: Tensor
+    arrivals: Tensor
 
     def __init__(self, pooling: PyramidPooling, dtype: torch.dtype, highest: float) -> None:
         super().__init__()
         stages: Any = pooling.stages
         last: Any = pooling.project[0]
         self.highest = highest
-        self.bins = [int(stage[0].output_size) for stage in stages]
+        self.bins = tuple(int(stage[0].output_size) for stage in stages)
         channels, pooled = stages[0][1].in_channels, stages[0][1].out_channels
         reduced = torch.cat([stage[1].weight.flatten(1) for stage in stages])
         # A place of one stage has no part in another's channels: their activation is 0.
-        bias = torch.full((sum(bins * bins for bins in self.bins), len(reduced)), -torch.inf)
+        places = _padded(sum(bins * bins for bins in self.bins))
+        bias = torch.full((places, len(reduced)), -torch.inf)
         first = 0
         for number, (stage, bins) in enumerate(zip(stages, self.bins, strict=True)):
             bias[first : first + bins * bins, number * pooled : (number + 1) * pooled] = stage[1].bias.cpu()
@@ -161,37 +154,19 @@ class _Pooling(nn.Module):
         self.register_buffer("spread", weight[channels:].float().contiguous())
         self.register_buffer("weight", weight[:channels].to(dtype).contiguous())
         self.register_buffer("bias", last.bias.float())
-        self.matrices: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self.register_buffer("arrivals", torch.zeros(WAVE, dtype=torch.int32))
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, h, w, C] to [B, h, w, C']."""
-        height, width = features.shape[1:3]
-        if (height, width) not in self.matrices:
-            pairs = [[m.to(features.device) for m in _bin_matrices(height, width, bins)] for bins in self.bins]
-            self.matrices = {(height, width): (torch.cat([p for p, _ in pairs]), torch.cat([u for _, u in pairs], 1))}
-        pool, upsample = self.matrices[height, width]
-        count = len(features)
-        places = torch.bmm(pool.expand(count, -1, -1), features.flatten(1, 2).float())
-        hidden = (places @ self.reduce + self.reduce_bias).clamp_(0, self.highest)
-        context = torch.bmm(upsample.expand(count, -1, -1), hidden @ self.spread)
-        return pointwise(
+        return pyramid_pooling(
             features,
+            self.bins,
+            self.reduce,
+            self.reduce_bias,
+            self.spread,
             self.weight,
             self.bias,
+            highest_between=self.highest,
             highest=self.highest,
-            addend=context.view(*features.shape[:3], -1),
+            arrivals=self.arrivals,
         )
-
-
-def _bin_matrices(height: int, width: int, bins: int) -> tuple[Tensor, Tensor]:
-    """Averages of a map over its bins, [bins * bins, h * w], and bilinear upsampling of them, [h * w, bins * bins]."""
-    sides = (height, width)
-    pools = [F.adaptive_avg_pool1d(torch.eye(side)[None], bins)[0].t() for side in sides]
-    spreads = [F.interpolate(torch.eye(bins)[None], side, mode="linear", align_corners=False)[0].t() for side in sides]
-    return _kron(*pools), _kron(*spreads)
-
-
-def _kron(rows: Tensor, columns: Tensor) -> Tensor:
-    """The Kronecker product; torch's own refuses some transposed matrices of one row."""
-    product = rows[:, None, :, None] * columns[None, :, None, :]
-    return product.reshape(len(rows) * len(columns), -1)

@@ -207,12 +207,15 @@ def _block(pixels: int, most: int) -> int:
     return block
 
 
-def _launch(program: str, grid: tuple[int, ...], images: Tensor, *arguments: Any, **constants: Any) -> None:
+def _launch(
+    program: str, grid: tuple[int, ...], images: Tensor, *arguments: Any, programs: Any = None, **constants: Any
+) -> None:
+    """Launch a program of `layers_kernels`, or of another module."""
     tensors = [value.contiguous() if isinstance(value, Tensor) else value for value in (images, *arguments)]
     overlaps = OVERLAPS and images.is_cuda and _can_overlap(images.device.index)
     options = {"launch_pdl": True} if overlaps else {}
     with torch.cuda.device(images.device) if images.is_cuda else contextlib.nullcontext():
-        getattr(_programs(), program)[grid](*tensors, OVERLAPS=overlaps, **constants, **options)
+        getattr(programs or _programs(), program)[grid](*tensors, OVERLAPS=overlaps, **constants, **options)
 
 
 @cache

@@ -1,0 +1,138 @@
+"""Pyramid pooling on a GPU, by Triton: three launches, and the map is read twice and written once.
+
+The last convolution is linear in what is concatenated, so that each stage's share of it is computed on its bins and
+then upsampled.
+"""
+
+import importlib
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastscnn.kernels.cuda.layers import WAVE, _launch, _padded, _tiles
+
+SPLITS = 8
+"""Blocks that share out the pixels of a map, at most."""
+MOST_PLACES, MOST_REDUCED = 128, 128
+"""What the programs keep in registers."""
+
+
+def applies(bins: tuple[int, ...], reduced: int) -> bool:
+    """Whether the programs have place for these bins and for so many channels of all stages together."""
+    return sum(side * side for side in bins) <= MOST_PLACES and reduced <= MOST_REDUCED
+
+
+def pyramid_pooling(
+    features: Tensor,
+    bins: tuple[int, ...],
+    reduce: Tensor,
+    reduce_bias: Tensor,
+    spread: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    highest_between: float,
+    highest: float,
+    arrivals: Tensor | None = None,
+) -> Tensor:
+    """Averages over bins, 1x1 convolutions, and a last one on the map and the upsampled averages.
+
+    Args:
+        features: [B, H, W, C].
+        bins: Bins a side of each stage.
+        reduce: float32 [C, R]: the convolutions of all stages side by side.
+        reduce_bias: float32 [places, R]; minus infinity where a place is not of the channel's stage.
+        spread: float32 [R, N]: the last convolution's share of the stages' channels.
+        weight: [C, N]: its share of the map, of the features' type.
+        bias: float32 [N].
+        highest_between: Of the stages' activation, as in `layers`; there must be one.
+        highest: Of the last activation.
+        arrivals: As `layers.depthwise_pointwise` takes it.
+
+    Returns:
+        [B, H, W, N].
+    """
+    count, height, width, channels = features.shape
+    reduced, outputs = spread.shape
+    places = _padded(sum(side * side for side in bins))
+    bounds, table = _places(bins, height, width, places, features.device)
+    blocks = _tiles(channels, 32)
+    each = 64 * _tiles(_tiles(height * width, 64), SPLITS)
+    splits = _tiles(height * width, each)
+    if arrivals is None or count * blocks > len(arrivals):
+        arrivals = torch.zeros(count * blocks, dtype=torch.int32, device=features.device)
+    averages = features.new_empty(count, places, channels, dtype=torch.float32)
+    partial = features.new_empty(count, blocks, splits, places, 32, dtype=torch.float32)
+    options: dict[str, Any] = {"PLACES": places, "PRECISION": _precision(features.device), "num_warps": 4}
+    _launch(
+        "pool_program",
+        (splits, blocks, count),
+        *(features, bounds, averages, partial, arrivals),
+        *(height * width, width, channels, each),
+        PIXELS=64,
+        CHANNELS=32,
+        SPLITS=splits,
+        programs=_programs(),
+        **options,
+    )
+    context = features.new_empty(count, places, outputs, dtype=torch.float32)
+    _launch(
+        "context_program",
+        (_tiles(outputs, 32), count),
+        *(averages, reduce, _filled(reduce_bias, places), spread, context, channels, reduced, outputs),
+        INPUTS=32,
+        REDUCED=_padded(reduced),
+        OUTPUTS=32,
+        HIGHEST=highest_between,
+        programs=_programs(),
+        **options,
+    )
+    out = features.new_empty(count, height, width, outputs)
+    across = min(64, _padded(outputs))
+    block = 64 if count * height * width * _tiles(outputs, across) >= 64 * WAVE else 32
+    _launch(
+        "project_program",
+        (_tiles(height * width, block), _tiles(outputs, across), count),
+        *(features, weight, bias, context, table, out, height, width, channels, outputs),
+        PIXELS=block,
+        OUTPUTS=across,
+        INPUTS=32,
+        HIGHEST=highest,
+        programs=_programs(),
+        **options,
+    )
+    return out
+
+
+def _filled(reduce_bias: Tensor, places: int) -> Tensor:
+    """Rows of minus infinity up to so many places; as it is where it has them."""
+    if len(reduce_bias) == places:
+        return reduce_bias
+    missing = reduce_bias.new_full((places - len(reduce_bias), reduce_bias.shape[1]), -torch.inf)
+    return torch.cat([reduce_bias, missing])
+
+
+@cache
+def _places(bins: tuple[int, ...], height: int, width: int, places: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """`bounds` and `table` of the programs; kept for good, as captured graphs read them."""
+    found = [(row, column, side) for side in bins for row in range(side) for column in range(side)]
+    table = found + [(-1, -1, 1)] * (places - len(found))
+    bounds = [
+        (row * height // side, column * width // side, -(-(row + 1) * height // side), -(-(column + 1) * width // side))
+        for row, column, side in found
+    ] + [(0, 0, 0, 0)] * (places - len(found))
+    return tuple(torch.tensor(rows, dtype=torch.int32).to(device) for rows in (bounds, table))  # type: ignore[return-value]
+
+
+@cache
+def _precision(device: torch.device) -> str:
+    """How float32 is multiplied: by three products of the matrix units where they have them."""
+    tensor_cores = device.type == "cuda" and torch.version.hip is None
+    return "tf32x3" if tensor_cores and torch.cuda.get_device_capability(device) >= (8, 0) else "ieee"
+
+
+@cache
+def _programs() -> Any:
+    return importlib.import_module("fastscnn.kernels.cuda.pyramid_kernels")

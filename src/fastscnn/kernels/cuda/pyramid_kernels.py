@@ -1,0 +1,204 @@
+"""Pyramid pooling as three Triton programs, on images whose channels lie side by side (NHWC).
+
+A place is one bin of one stage: 50 of them for 1, 2, 3 and 6 bins a side. Import this only where Triton is installed.
+"""
+
+# mypy: ignore-errors
+
+import triton
+import triton.language as tl
+
+from fastscnn.kernels.cuda.layers_kernels import _activate, _begin
+
+
+@triton.jit
+def pool_program(
+    features,
+    bounds,
+    places,
+    partial,
+    arrivals,
+    pixels,
+    width,
+    channels,
+    each,
+    PLACES: tl.constexpr,
+    PIXELS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    SPLITS: tl.constexpr,
+    PRECISION: tl.constexpr,
+    OVERLAPS: tl.constexpr,
+):
+    """The average of each place over CHANNELS channels of one image, as a product with ones where a place is.
+
+    `each` pixels to each of SPLITS blocks; the last one adds up their sums, in their order.
+
+    Args:
+        features: [B, pixels, channels], `width` of the pixels to a row.
+        bounds: int32 [PLACES, 4]: first row, first column of a place, and those after its last; empty beyond the last
+            place.
+        places: float32 [B, PLACES, channels].
+        partial: float32 [B, blocks of channels, SPLITS, PLACES, CHANNELS].
+        arrivals: int32 [B * blocks of channels], zeros, and zeros afterwards.
+    """
+    split = tl.program_id(0)
+    c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    image = tl.program_id(2).to(tl.int64)
+    place = tl.arange(0, PLACES)
+    top = tl.load(bounds + place * 4)
+    left = tl.load(bounds + place * 4 + 1)
+    bottom = tl.load(bounds + place * 4 + 2)
+    right = tl.load(bounds + place * 4 + 3)
+    features += image * pixels * channels
+    total = tl.zeros([PLACES, CHANNELS], tl.float32)
+    _begin(OVERLAPS)
+    for first in range(split * each, tl.minimum(split * each + each, pixels), PIXELS):
+        pixel = first + tl.arange(0, PIXELS)
+        row = (pixel // width)[None, :]
+        column = (pixel % width)[None, :]
+        inside = (row >= top[:, None]) & (row < bottom[:, None]) & (column >= left[:, None]) & (column < right[:, None])
+        values = tl.load(
+            features + pixel[:, None] * channels + c[None, :],
+            mask=(pixel < pixels)[:, None] & (c < channels)[None, :],
+            other=0.0,
+        )
+        total = tl.dot(inside.to(values.dtype), values, total, input_precision=PRECISION)
+    block = image * tl.num_programs(1) + tl.program_id(1)
+    size: tl.constexpr = PLACES * CHANNELS
+    partial += block * SPLITS * size + place[:, None] * CHANNELS + tl.arange(0, CHANNELS)[None, :]
+    tl.store(partial + split * size, total)
+    tl.debug_barrier()  # all of the block has written before one thread says so
+    if tl.atomic_add(arrivals + block, 1, sem="acq_rel") == SPLITS - 1:
+        found = tl.zeros([PLACES, CHANNELS], tl.float32)
+        for number in range(0, SPLITS):
+            found += tl.load(partial + number * size, cache_modifier=".cg")
+        area = tl.maximum((bottom - top) * (right - left), 1).to(tl.float32)
+        target = (image * PLACES + place)[:, None] * channels + c[None, :]
+        tl.store(places + target, found / area[:, None], mask=(c < channels)[None, :])
+        tl.store(arrivals + block, 0)
+
+
+@triton.jit
+def context_program(
+    places,
+    reduce,
+    reduce_bias,
+    spread,
+    context,
+    channels,
+    reduced,
+    outputs,
+    PLACES: tl.constexpr,
+    INPUTS: tl.constexpr,
+    REDUCED: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    HIGHEST: tl.constexpr,
+    PRECISION: tl.constexpr,
+    OVERLAPS: tl.constexpr,
+):
+    """What each place adds to OUTPUTS of the outputs, before it is upsampled.
+
+    Args:
+        places: float32 [B, PLACES, channels].
+        reduce: float32 [channels, reduced]: the 1x1 convolutions of all stages side by side.
+        reduce_bias: float32 [PLACES, reduced]; minus infinity where a place is not of the channel's stage.
+        spread: float32 [reduced, outputs]: the last convolution's share of those channels.
+        context: float32 [B, PLACES, outputs].
+    """
+    n = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)
+    image = tl.program_id(1).to(tl.int64)
+    place = tl.arange(0, PLACES)
+    r = tl.arange(0, REDUCED)
+    hidden = tl.zeros([PLACES, REDUCED], tl.float32)
+    _begin(OVERLAPS)
+    for first in range(0, channels, INPUTS):
+        k = first + tl.arange(0, INPUTS)
+        values = tl.load(
+            places + (image * PLACES + place)[:, None] * channels + k[None, :],
+            mask=(k < channels)[None, :],
+            other=0.0,
+        )
+        weights = tl.load(
+            reduce + k[:, None] * reduced + r[None, :],
+            mask=(k < channels)[:, None] & (r < reduced)[None, :],
+            other=0.0,
+        )
+        hidden = tl.dot(values, weights, hidden, input_precision=PRECISION)
+    hidden += tl.load(reduce_bias + place[:, None] * reduced + r[None, :], mask=(r < reduced)[None, :], other=0.0)
+    weights = tl.load(
+        spread + r[:, None] * outputs + n[None, :], mask=(r < reduced)[:, None] & (n < outputs)[None, :], other=0.0
+    )
+    found = tl.dot(_activate(hidden, HIGHEST), weights, input_precision=PRECISION)
+    target = (image * PLACES + place)[:, None] * outputs + n[None, :]
+    tl.store(context + target, found, mask=(n < outputs)[None, :])
+
+
+@triton.jit
+def _of_bin(output, length, bins, number):
+    """How much of an output along one side of a map, [PIXELS, 1], a bin has, [1, PLACES], upsampled bilinearly."""
+    scale = bins.to(tl.float32) / length.to(tl.float32)
+    source = tl.maximum((output.to(tl.float32) + 0.5) * scale - 0.5, 0.0)
+    before = tl.minimum(source.to(tl.int32), bins - 1)
+    share = source - before.to(tl.float32)
+    own = tl.where(number == before, 1.0 - share, 0.0)
+    return own + tl.where(number == tl.minimum(before + 1, bins - 1), share, 0.0)
+
+
+@triton.jit
+def project_program(
+    features,
+    weight,
+    bias,
+    context,
+    table,
+    out,
+    height,
+    width,
+    inputs,
+    outputs,
+    PLACES: tl.constexpr,
+    PIXELS: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    INPUTS: tl.constexpr,
+    HIGHEST: tl.constexpr,
+    PRECISION: tl.constexpr,
+    OVERLAPS: tl.constexpr,
+):
+    """A 1x1 convolution of [B, height, width, inputs], and what the places add to it.
+
+    Args:
+        weight: [inputs, outputs].
+        context: float32 [B, PLACES, outputs].
+        table: int32 [PLACES, 3]: a place's row and column among the bins of its stage, and how many they are a side; a
+            row of minus 1 beyond the last place.
+    """
+    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
+    n = tl.program_id(1) * OUTPUTS + tl.arange(0, OUTPUTS)
+    image = tl.program_id(2).to(tl.int64)
+    place = tl.arange(0, PLACES)
+    pixels = height * width
+    bins = tl.load(table + place * 3 + 2)[None, :]
+    of_places = _of_bin((pixel // width)[:, None], height, bins, tl.load(table + place * 3)[None, :])
+    of_places *= _of_bin((pixel % width)[:, None], width, bins, tl.load(table + place * 3 + 1)[None, :])
+    features += image * pixels * inputs
+    total = tl.zeros([PIXELS, OUTPUTS], tl.float32)
+    _begin(OVERLAPS)
+    for first in range(0, inputs, INPUTS):
+        k = first + tl.arange(0, INPUTS)
+        values = tl.load(
+            features + pixel[:, None] * inputs + k[None, :],
+            mask=(pixel < pixels)[:, None] & (k < inputs)[None, :],
+            other=0.0,
+        )
+        weights = tl.load(
+            weight + k[:, None] * outputs + n[None, :], mask=(k < inputs)[:, None] & (n < outputs)[None, :], other=0.0
+        )
+        total = tl.dot(values, weights, total, input_precision=PRECISION)
+    added = tl.load(
+        context + (image * PLACES + place)[:, None] * outputs + n[None, :], mask=(n < outputs)[None, :], other=0.0
+    )
+    total = tl.dot(of_places, added, total, input_precision=PRECISION)
+    total += tl.load(bias + n, mask=n < outputs, other=0.0)[None, :]
+    target = (image * pixels + pixel)[:, None] * outputs + n[None, :]
+    wanted = (pixel < pixels)[:, None] & (n < outputs)[None, :]
+    tl.store(out + target, _activate(total, HIGHEST).to(out.dtype.element_ty), mask=wanted)
