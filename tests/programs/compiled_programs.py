@@ -53,62 +53,61 @@ def main():
     check(many, "*fp32", CHUNK=cuda.CHUNK_OF_MANY, **tile(cuda.TILE_OF_MANY))
 
     relu = float("inf")
-    for overlaps in (False, True):
-        options = {"launch_pdl": True} if overlaps else {}
-        check(
-            cuda_layer_programs.stem_program,
+    options = {"launch_pdl": True}
+    check(
+        cuda_layer_programs.stem_program,
+        "*fp16",
+        options,
+        OUTPUTS=32,
+        TILE_ROWS=8,
+        TILE_COLUMNS=16,
+        HIGHEST=6.0,
+        OVERLAPS=True,
+    )
+    check(cuda_layer_programs.upsample_program, "*fp16", options, PIXELS=16, CHANNELS=128, OVERLAPS=True)
+    sizes = {"PIXELS": 128, "OUTPUTS": 64, "INPUTS": 64, "HIGHEST": relu}
+    check(cuda_layer_programs.pointwise_program, "*fp32", options, stages=3, ADDS=True, OVERLAPS=True, **sizes)
+    for pixels, inputs, dilation in ((128 * 256, 128, 4), (64 * 128, 384, 1), (16 * 32, 768, 1)):
+        block, chunk, _, splits = cuda_layers._shared_out(pixels, inputs)
+        kernel = check(
+            cuda_layer_programs.depthwise_pointwise_program,
             "*fp16",
-            options,
-            OUTPUTS=32,
-            TILE_ROWS=8,
-            TILE_COLUMNS=16,
-            HIGHEST=6.0,
-            OVERLAPS=overlaps,
+            options | ({"maxnreg": cuda_layers.REGISTERS} if block == 64 else {}),
+            STRIDE=1,
+            DILATION=dilation,
+            TILE_ROWS=8 if block == 64 else 4,
+            TILE_COLUMNS=block // (8 if block == 64 else 4),
+            OUTPUTS=128,
+            INPUTS=chunk,
+            SPLITS=splits,
+            ADDS=True,
+            HIGHEST_BETWEEN=relu,
+            HIGHEST=0.0,
+            OVERLAPS=True,
         )
-        check(cuda_layer_programs.upsample_program, "*fp16", options, PIXELS=16, CHANNELS=128, OVERLAPS=overlaps)
-        sizes = {"PIXELS": 128, "OUTPUTS": 64, "INPUTS": 64, "HIGHEST": relu}
-        check(cuda_layer_programs.pointwise_program, "*fp32", options, stages=3, ADDS=True, OVERLAPS=overlaps, **sizes)
-        for pixels, inputs, dilation in ((128 * 256, 128, 4), (64 * 128, 384, 1), (16 * 32, 768, 1)):
-            block, chunk, _, splits = cuda_layers._shared_out(pixels, inputs)
-            kernel = check(
-                cuda_layer_programs.depthwise_pointwise_program,
-                "*fp16",
-                options | ({"maxnreg": cuda_layers.REGISTERS} if block == 64 else {}),
-                STRIDE=1,
-                DILATION=dilation,
-                TILE_ROWS=8 if block == 64 else 4,
-                TILE_COLUMNS=block // (8 if block == 64 else 4),
-                OUTPUTS=128,
-                INPUTS=chunk,
-                SPLITS=splits,
-                ADDS=True,
-                HIGHEST_BETWEEN=relu,
-                HIGHEST=0.0,
-                OVERLAPS=overlaps,
-            )
-            assert block < 64 or kernel.metadata.shared <= SHARED_MEMORY // 4, "four fit into a multiprocessor"
-        common = {"PLACES": 64, "PRECISION": "tf32x3", "OVERLAPS": overlaps}
-        check(pyramid_programs.pool_program, None, options, PIXELS=64, CHANNELS=32, SPLITS=8, **common)
-        check(
-            pyramid_programs.context_program,
-            None,
-            options,
-            INPUTS=32,
-            REDUCED=128,
-            OUTPUTS=32,
-            HIGHEST=relu,
-            **common,
-        )
-        check(
-            pyramid_programs.project_program,
-            "*fp16",
-            options,
-            PIXELS=32,
-            OUTPUTS=64,
-            INPUTS=32,
-            HIGHEST=relu,
-            **common,
-        )
+        assert block < 64 or kernel.metadata.shared <= SHARED_MEMORY // 4, "four fit into a multiprocessor"
+    common = {"PLACES": 64, "PRECISION": "tf32x3", "OVERLAPS": True}
+    check(pyramid_programs.pool_program, None, options, PIXELS=64, CHANNELS=32, SPLITS=8, **common)
+    check(
+        pyramid_programs.context_program,
+        None,
+        options,
+        INPUTS=32,
+        REDUCED=128,
+        OUTPUTS=32,
+        HIGHEST=relu,
+        **common,
+    )
+    check(
+        pyramid_programs.project_program,
+        "*fp16",
+        options,
+        PIXELS=32,
+        OUTPUTS=64,
+        INPUTS=32,
+        HIGHEST=relu,
+        **common,
+    )
 
 
 if __name__ == "__main__":
