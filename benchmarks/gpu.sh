@@ -54,7 +54,7 @@ run_tests() {
 
 # run_part NAME SECONDS
 run_part() {
-  local unit=(tests/unit/kernels/test_kernels_cuda.py tests/unit/kernels/test_loss_cuda.py)
+  local unit=(tests/unit/*/test_*_cuda.py)
   local inference=(limited "$2" "$python" benchmarks/gpu_inference.py "${flags[@]}" "${weights[@]}" --seconds $(($2 - 40)))
   local two_sizes=(--sizes 1024x2048 512x1024)
   [ -z "${DRY_RUN:-}" ] || two_sizes=(--rounds 1)

@@ -13,6 +13,7 @@ from triton.compiler import ASTSource
 
 from fastscnn.kernels.cuda import loss as cuda_loss
 from fastscnn.kernels.cuda import loss_kernels as cuda_loss_programs
+from fastscnn.kernels.cuda import sums_kernels
 
 TYPES = {
     **dict.fromkeys(("logits", "weight", "difficulty", "threshold", "corners", "gradient", "sums"), "*fp32"),
@@ -75,10 +76,10 @@ def main():
     check("*u8", 19, "WEIGHS", "JUDGES")
     check("*u8", 256, "DERIVES")
     check("*u8", 1, "DERIVES")
-    compiled(cuda_loss_programs.gather_program, {}, 4, {"BLOCK": cuda_loss.GATHERED})
+    compiled(sums_kernels.gather_program, {}, 4, {"BLOCK": cuda_loss.GATHERED})
     digits = {"BLOCK": cuda_loss.BLOCK, "DIGITS": cuda_loss.DIGITS}
     for shift in cuda_loss.SHIFTS:
-        compiled(cuda_loss_programs.digits_program, {}, 4, digits | {"SHIFT": shift})
+        compiled(sums_kernels.digits_program, {}, 4, digits | {"SHIFT": shift})
 
 
 if __name__ == "__main__":

@@ -188,7 +188,7 @@ def _launch(
         )
         if gradient is not None:
             blocks = -(-classes * height * width // GATHERED), batch
-            programs().gather_program[blocks](
+            sums_programs().gather_program[blocks](
                 *(corners, gradient, classes, height, width, *pieces, *gradient.stride()), BLOCK=GATHERED, num_warps=4
             )
     return sums
@@ -221,7 +221,7 @@ def _threshold(difficulty: Tensor, hard: "HardPixels") -> Tensor:
     for shift in SHIFTS:
         counts = torch.zeros(DIGITS + 1, dtype=torch.int32, device=difficulty.device)
         with torch.cuda.device(difficulty.device) if difficulty.is_cuda else contextlib.nullcontext():
-            programs().digits_program[(-(-difficulty.numel() // BLOCK),)](
+            sums_programs().digits_program[(-(-difficulty.numel() // BLOCK),)](
                 difficulty, chosen, counts, difficulty.numel(), BLOCK=BLOCK, SHIFT=shift, DIGITS=DIGITS
             )
         from_digit = counts.flip(0).cumsum(0).flip(0)  # one entry more, 0
@@ -248,3 +248,9 @@ def _above(probability: float) -> float:
 def programs() -> Any:
     """The module of the programs; see `fastscnn.kernels.cuda.labels.programs`."""
     return importlib.import_module("fastscnn.kernels.cuda.loss_kernels")
+
+
+@cache
+def sums_programs() -> Any:
+    """The module of the programs that add up, as `programs`."""
+    return importlib.import_module("fastscnn.kernels.cuda.sums_kernels")
