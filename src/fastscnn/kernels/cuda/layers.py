@@ -154,7 +154,7 @@ def depthwise_pointwise(
         HIGHEST=highest,
         num_warps=4,
         num_stages=2,
-        **({"maxnreg": REGISTERS} if out.is_cuda and torch.version.hip is None and block == 64 else {}),
+        **_registers(out.device, block, _padded(outputs)),
     )
     return out
 
@@ -188,6 +188,12 @@ def _shared_out(pixels: int, inputs: int) -> tuple[int, int, int, int]:
     splits = min(chunks, _tiles(WAVE, _tiles(pixels, block)))
     each = _tiles(chunks, splits)
     return block, chunk, each, _tiles(chunks, each)
+
+
+def _registers(device: torch.device, block: int, outputs: int) -> dict[str, int]:
+    """The limit of registers, where a block's sums leave place for anything else."""
+    nvidia = device.type == "cuda" and torch.version.hip is None
+    return {"maxnreg": REGISTERS} if nvidia and block == 64 and outputs <= 128 else {}
 
 
 def _tiles(size: int, tile: int) -> int:

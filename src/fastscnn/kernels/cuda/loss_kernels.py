@@ -75,7 +75,11 @@ def _corner(plane, c, classes, wanted):
     return tl.where(c < classes, values, LOWEST)
 
 
-@triton.jit(do_not_specialize=["ignore_index", "pieces_y", "pieces_x"])
+SIZES = ["classes", "height", "width", "out_height", "out_width", "ignore_index", "pieces_y", "pieces_x"]
+"""Numbers that no program is compiled anew for: it would not be faster."""
+
+
+@triton.jit(do_not_specialize=SIZES)
 def loss_program(
     logits,
     labels,

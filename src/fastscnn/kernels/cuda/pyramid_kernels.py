@@ -11,7 +11,7 @@ import triton.language as tl
 from fastscnn.kernels.cuda.layers_kernels import _activate, _begin
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["pixels", "width", "each"])
 def pool_program(
     features,
     bounds,
@@ -144,7 +144,7 @@ def _of_bin(output, length, bins, number):
     return own + tl.where(number == tl.minimum(before + 1, bins - 1), share, 0.0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["height", "width"])
 def project_program(
     features,
     weight,

@@ -9,7 +9,11 @@ import triton
 import triton.language as tl
 
 
-@triton.jit(do_not_specialize=["pieces_y", "pieces_x", "stride_image", "stride_class", "stride_row", "stride_column"])
+SIZES = ["classes", "height", "width", "pieces_y", "pieces_x"]
+STRIDES = ["stride_image", "stride_class", "stride_row", "stride_column"]
+
+
+@triton.jit(do_not_specialize=SIZES + STRIDES)
 def gather_program(
     corners,
     gradient,
