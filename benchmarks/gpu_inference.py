@@ -18,20 +18,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu_timing import copy_bandwidth, profile, synchronize
+from gpu_timing import add_floor, copy_bandwidth, profile, synchronize, timeline
 from machine import measured
 from torch import Tensor, nn
 
 from fastscnn.data.transforms.normalize import MEAN, STD
 from fastscnn.inference.backends.cuda_graph import GraphRunner
 from fastscnn.kernels import reference, upsample_labels, upsample_probabilities
+from fastscnn.kernels.cuda import layers
 from fastscnn.models.fast_scnn import FastSCNN
-from fastscnn.models.folding import folded
 from fastscnn.utils.files import write_json
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "gpu_inference.json"
 SIZES = ("1024x2048", "512x1024", "256x512")
 CHECKED = ((1024, 2048), (512, 1024), (805, 1619))
+APART = "ours, triton fp16, launches apart"
 CLOSE = 0.02
 """Two logits that lie so near to one another may change places in half precision."""
 FRAMES, BURST = 4, 20
@@ -123,6 +124,20 @@ def engines(device: torch.device) -> list[tuple[str, dict[str, Any]]]:
     return [(f"ours, {engine} {names[dtype]}", {"engine": engine, "dtype": dtype}) for engine, dtype in half]
 
 
+def apart(network: FastSCNN, **options: Any) -> Callable[[Tensor], Tensor]:
+    """A runner in whose graph no launch begins before the one before it has ended."""
+    runner = GraphRunner(network, **options)
+
+    def run(frame: Tensor) -> Tensor:
+        before, layers.OVERLAPS = layers.OVERLAPS, False
+        try:
+            return runner(frame)
+        finally:
+            layers.OVERLAPS = before
+
+    return run
+
+
 def correctness(network: FastSCNN, device: torch.device, sizes: tuple[tuple[int, int], ...]) -> dict[str, Any]:
     """Pixels that differ, of how many: of the fused step from the reference, and of each engine from fp32."""
     found: dict[str, Any] = {}
@@ -184,6 +199,8 @@ def variants(
     """Name and maker of everything that is timed, in the order of what must not be missed."""
     found = [(name, partial(GraphRunner, network, **options)) for name, options in engines(device)]
     last = found.pop() if device.type == "cuda" else None  # the compiled one takes minutes
+    if last is not None:
+        found.insert(1, (APART, partial(apart, network, engine="triton", dtype=torch.float16)))
     found.append(("eager fp32", partial(as_users_run, network, torch.float32, device, None)))
     if last is not None:
         found.append(("eager fp16", partial(as_users_run, network, torch.float16, device, None)))
@@ -266,41 +283,17 @@ def measure_size(
         }
         for name in ready
     }
-    profiles = {}
+    profiles: dict[str, Any] = {}
     if device.type == "cuda":
         for name in ("ours, triton fp16", "ours, torch fp16", "ours, compile fp16"):
             if name in ready:
                 profiles[name] = profile(partial(ready[name], frames[0]))
+    launches = timeline(partial(ready[APART], frames[0])) if APART in ready else []
     ready.clear()
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    return {"variants": measured_variants, "left_out": left_out, "kernels": profiles}
-
-
-def layer_bytes(network: nn.Module, size: tuple[int, ...]) -> int:
-    """Bytes of each convolution's input and output in half precision, moved once, and of the weights."""
-    shadow = folded(network).to("meta")
-    total = 2 * sum(parameter.numel() for parameter in shadow.parameters())
-
-    def count(convolution: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal total
-        total += 2 * (inputs[0].numel() + output.numel())
-
-    for module in shadow.modules():
-        if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(count)
-    shadow.coarse_logits(torch.empty(1, 3, *size, device="meta"))
-    return total
-
-
-def add_floor(result: dict[str, Any], network: nn.Module, size: tuple[int, ...], bytes_per_second: float) -> None:
-    """How long one pass over each layer's data takes at the GPU's own copying speed, and how far from it we are."""
-    moved = layer_bytes(network, size)
-    floor = moved / bytes_per_second * 1e6
-    result["floor"] = {"bytes": moved, "us": floor}
-    for values in result["variants"].values():
-        values["times_the_floor"] = values["us_back_to_back"] / floor
+    return {"variants": measured_variants, "left_out": left_out, "kernels": profiles, "launches": launches}
 
 
 def report(size: str, result: dict[str, Any]) -> None:
@@ -308,6 +301,7 @@ def report(size: str, result: dict[str, Any]) -> None:
     for name, values in sorted(result["variants"].items(), key=lambda item: item[1]["us_waiting_for_each"]):
         each, back = values["us_waiting_for_each"], values["us_back_to_back"]
         print(f"  {name:34} {each:10.1f} us waiting for each {back:10.1f} us back to back {1e6 / each:9.0f} frames/s")
+    print("  " + ", ".join(f"{name} {us:.1f}" for name, us in result["launches"]))
     for name, rows in result["kernels"].items():
         print(f"  {name}")
         for row in rows:

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
+from fastscnn.models.folding import folded
 
 
 def synchronize(device: torch.device) -> None:
@@ -54,8 +57,51 @@ def profile(run: Callable[[], Any], calls: int = 10, most: int = 15) -> list[dic
     ]
 
 
+def timeline(run: Callable[[], Any], calls: int = 9) -> list[tuple[str, float]]:
+    """Every kernel of a call in its order, with the median of its microseconds; empty where calls differ."""
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profiler:
+        for _ in range(calls):
+            run()
+        torch.cuda.synchronize()
+    found = [event for event in profiler.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    found.sort(key=lambda event: event.time_range.start)
+    each, rest = divmod(len(found), calls)
+    if rest:
+        return []
+    return [
+        (found[place].name[:40], statistics.median(event.time_range.elapsed_us() for event in found[place::each]))
+        for place in range(each)
+    ]
+
+
 def copy_bandwidth() -> float:
     """Bytes read and written a second by a large copy on the GPU."""
     source = torch.randn(2**28, device="cuda")
     target = torch.empty_like(source)
     return 2 * source.numel() * 4 / (graph_time(lambda: target.copy_(source), calls=1) * 1e-6)
+
+
+def layer_bytes(network: nn.Module, size: tuple[int, ...]) -> int:
+    """Bytes of each convolution's input and output in half precision, moved once, and of the weights."""
+    shadow = folded(network).to("meta")
+    total = 2 * sum(parameter.numel() for parameter in shadow.parameters())
+
+    def count(convolution: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        total += 2 * (inputs[0].numel() + output.numel())
+
+    for module in shadow.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(count)
+    shadow.coarse_logits(torch.empty(1, 3, *size, device="meta"))
+    return total
+
+
+def add_floor(result: dict[str, Any], network: nn.Module, size: tuple[int, ...], bytes_per_second: float) -> None:
+    """How long one pass over each layer's data takes at the GPU's own copying speed, and how far from it we are."""
+    moved = layer_bytes(network, size)
+    floor = moved / bytes_per_second * 1e6
+    result["floor"] = {"bytes": moved, "us": floor}
+    for values in result["variants"].values():
+        values["times_the_floor"] = values["us_back_to_back"] / floor

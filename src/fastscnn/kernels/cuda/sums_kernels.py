@@ -8,7 +8,6 @@ Import this only where Triton is installed.
 import triton
 import triton.language as tl
 
-
 SIZES = ["classes", "height", "width", "pieces_y", "pieces_x"]
 STRIDES = ["stride_image", "stride_class", "stride_row", "stride_column"]
 
