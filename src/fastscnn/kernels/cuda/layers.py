@@ -190,7 +190,7 @@ def _shared_out(pixels: int, inputs: int) -> tuple[int, int, int, int]:
     return block, chunk, each, _tiles(chunks, each)
 
 
-def _registers(device: torch.device, block: int, outputs: int) -> dict[str, int]:
+def _registers(device: torch.device, block: int, outputs: int) -> dict[str, Any]:
     """The limit of registers, where a block's sums leave place for anything else."""
     nvidia = device.type == "cuda" and torch.version.hip is None
     return {"maxnreg": REGISTERS} if nvidia and block == 64 and outputs <= 128 else {}

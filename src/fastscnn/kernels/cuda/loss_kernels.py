@@ -243,6 +243,7 @@ def loss_program(
             if DERIVES:
                 importance = tl.where(counts & (known == 0), float("nan"), importance)
                 scale = 1.0 / normalizer
+                scale = tl.fma(scale, tl.fma(-normalizer, scale, 1.0), scale)  # divisions are approximate
                 lefts = from_left
                 rights = from_right
                 from_left = ()
