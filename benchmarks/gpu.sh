@@ -12,6 +12,7 @@
 #   compiled   the tests that compile with torch.compile: our CUDA graphs beside its own
 #   compare    inference once more, with torch.compile in the same run
 # and, by name alone:
+#   throughput frames a second by batch, and by two streams
 #   tiles      the fused step alone: labels and probabilities with each shape of tile
 #   peers      the paper's peers and every compiled variant at 1024x2048
 #
@@ -35,7 +36,7 @@ weights=()
 seconds_of() {
   case $1 in
     tests | training) echo 100 ;;
-    loss) echo 45 ;;
+    loss | throughput) echo 45 ;;
     resident) echo 75 ;;
     inference | compiled | tiles) echo 90 ;;
     compare) echo 150 ;;
@@ -65,6 +66,9 @@ run_part() {
     inference) "${inference[@]}" "${two_sizes[@]}" --peers --eager --output "$results/gpu_sizes.json" ;;
     compare) "${inference[@]}" "${two_sizes[@]}" --peers --output "$results/gpu_compare.json" ;;
     peers) "${inference[@]}" "${two_sizes[@]:0:2}" --output "$results/gpu_inference.json" ;;
+    throughput)
+      limited "$2" "$python" benchmarks/gpu_throughput.py "${flags[@]}" "${weights[@]}" ${DRY_RUN:+--batches 1 2} \
+        --output "$results/gpu_throughput.json" ;;
     tiles) limited "$2" "$python" benchmarks/gpu_tiles.py "${flags[@]}" --output "$results/gpu_tiles.json" ;;
     loss)
       limited "$2" "$python" benchmarks/gpu_loss.py "${flags[@]}" ${DRY_RUN:+--rounds 1 --batch 2} \
@@ -81,7 +85,7 @@ run_part() {
 
 parts=${*:-tests inference loss training resident compiled compare}
 for part in $parts; do
-  seconds_of "$part" > /dev/null || { sed -n '3,18p' "${BASH_SOURCE[0]}" >&2; echo "$part is no part." >&2; exit 2; }
+  seconds_of "$part" > /dev/null || { sed -n '3,19p' "${BASH_SOURCE[0]}" >&2; echo "$part is no part." >&2; exit 2; }
 done
 if ls .gpu/*.whl > /dev/null 2>&1 && ! "$python" -c 'import hydra' 2> /dev/null; then
   "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir .gpu/*.whl || exit 1
