@@ -6,7 +6,7 @@ graph, for each replay takes the seed that the device's generator has then, and 
 
 import contextlib
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -229,6 +229,13 @@ def _first(error: BaseException) -> str:
 def _forget(parameters: Sequence[nn.Parameter]) -> None:
     for parameter in parameters:
         parameter.grad = None
+
+
+def same_strides(parameters: Iterable[nn.Parameter]) -> None:
+    """Give each gradient the strides of its parameter, where the memory is the same."""
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad = _as(parameter.grad, parameter)
 
 
 def _as(gradient: Tensor, parameter: Tensor) -> Tensor:

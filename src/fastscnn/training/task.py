@@ -22,7 +22,7 @@ from fastscnn.training.global_batch import GlobalBatch, Part
 from fastscnn.training.loss_monitor import SeenLosses
 from fastscnn.training.optim import choose_fused, poly, same_layout, sgd, total_steps
 from fastscnn.training.recompute import Recomputed, choose_recompute
-from fastscnn.training.step_graph import StepGraph, choose_step_graph
+from fastscnn.training.step_graph import StepGraph, choose_step_graph, same_strides
 from fastscnn.utils.errors import RequestError
 
 
@@ -150,7 +150,9 @@ class Task(pl.LightningModule):
             super().backward(loss, *args, **kwargs)
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Before they are clipped, make the gradients those of the global batch."""
+        """Before they are clipped, make the gradients those of the global batch, laid out as fused kernels ask for."""
+        if self.device.type == "cuda" and not self._derived and any(g.get("fused") for g in optimizer.param_groups):
+            same_strides(self.parameters())
         if self.trainer.accumulate_grad_batches > 1:
             self._global_batch.rescale(self.parameters(), steps=self.trainer.accumulate_grad_batches)
 

@@ -128,6 +128,18 @@ def test_gradients_have_the_strides_of_their_weights_which_fused_optimizers_ask_
         assert parameter.grad.stride() == parameter.stride(), name
 
 
+def test_gradients_of_eager_steps_are_given_these_strides_too():
+    module = network()
+    for parameter in module.parameters():
+        parameter.grad = torch.randn(parameter.shape)
+    before = [parameter.grad.clone() for parameter in module.parameters()]
+    step_graph.same_strides(module.parameters())
+    for parameter, gradient in zip(module.parameters(), before, strict=True):
+        assert torch.equal(parameter.grad, gradient)
+        same = parameter.dim() < 4 or 1 in (parameter.shape[1], parameter.shape[2])
+        assert (parameter.grad.stride() == parameter.stride()) == same
+
+
 def test_a_copy_of_a_module_has_graphs_of_its_own():
     module = network()
     module.graph = StepGraph(computed_anew)
