@@ -22,6 +22,7 @@ from unittest import mock
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pytest
 import yaml
 from cityscapesscripts.helpers.labels import labels as official_labels
 
@@ -67,6 +68,20 @@ BENCHMARK_SETTINGS = {
 }
 HOSTILE = '</script><script>alert("1")</script>\'\u2028&'
 FILE_IDS = np.array(sorted(label.id for label in official_labels if label.id >= 0), np.uint8)
+
+
+@contextlib.contextmanager
+def refused(key, *facts, fix=""):
+    """Expect a `RequestError` about a key that names these facts (files, values), and whose fix has this text."""
+    from fastscnn.utils.errors import RequestError
+
+    with pytest.raises(RequestError) as caught:
+        yield caught
+    assert caught.value.key == key
+    assert caught.value.fix
+    assert fix in caught.value.fix
+    for fact in facts:
+        assert str(fact) in str(caught.value)
 
 
 @functools.cache

@@ -27,7 +27,7 @@ def test_broken_file_is_listed_and_the_others_are_done_and_again(run, folder):
     call = ["predict.py", "checkpoint=best.ckpt", "input=photos", "output=out", "write=[labels,side_by_side]"]
     first = run(*call, cwd=folder)
     assert first.returncode == 1, first.stderr
-    assert "failed: photos/broken.jpg: is no whole image (13 bytes)" in first.stderr
+    assert "failed: photos/broken.jpg: is not a complete image (13 bytes)" in first.stderr
     assert "1 failed, the other 2 are done." in first.stderr
     assert "Traceback" not in first.stderr
     written = files_in(folder / "out")

@@ -20,8 +20,8 @@ def modules():
     return sorted(sys.modules)
 
 
-def refuse(words):
-    raise RequestError(words)
+def refuse():
+    raise RequestError("data.root=/x is wrong.", key="data.root", fix="Set it.")
 
 
 def fail():

@@ -1,4 +1,4 @@
-"""Synthetic street scenes in the Cityscapes layout: data for whoever has none, drawn in seconds."""
+"""Synthetic street scenes in the Cityscapes layout: a data set that is drawn in seconds."""
 
 import json
 import multiprocessing
@@ -16,6 +16,7 @@ from cityscapesscripts.helpers.labels import labels
 from filelock import FileLock
 
 from fastscnn.streets.draw import Scene, draw_street
+from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import remove, write_json, write_png
 from fastscnn.utils.names import file_name
 
@@ -23,7 +24,7 @@ __all__ = ["MANIFEST", "Scene", "StreetsSpec", "coarse", "draw_street", "write_s
 
 MANIFEST = "streets.json"
 GENERATOR_VERSION = 1
-"""Raised whenever the same spec gives other pixels."""
+"""Version of the renderer: raised by every change that gives the same spec other pixels."""
 
 CITIES: dict[str, tuple[str, ...]] = {
     "train": ("aldenmoor", "brackwald", "corvenhagen", "dunmere", "eichental", "falkenrode"),
@@ -31,7 +32,7 @@ CITIES: dict[str, tuple[str, ...]] = {
     "test": ("nordwick", "osterfurt"),
     "train_extra": ("quellbach", "rotherfeld", "silberau", "tannwick"),
 }
-"""Invented cities of each split; the position of the split is its number in the seeds."""
+"""Invented cities of each split. The position of a split in this table is its number in the seeds."""
 FINE_SPLITS = ("train", "val", "test")
 COARSE_SPLITS = ("train", "val", "train_extra")
 
@@ -39,7 +40,7 @@ Frame = tuple[str, int]
 """Split and index within the split."""
 Labels = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], None]
-"""Called with the number of frames written so far and the number of all."""
+"""Called with the number of frames written so far and the total."""
 
 _PALETTE = np.zeros((256, 1, 3), np.uint8)
 for _label in labels:
@@ -65,9 +66,15 @@ class StreetsSpec:
 
     def __post_init__(self) -> None:
         if min(self.size) < 32:
-            raise ValueError(f"size={self.size} is too small for a street: both sides must be at least 32 pixels.")
-        if min(self.seed, *(getattr(self, split) for split in CITIES)) < 0:
-            raise ValueError("the seed and the numbers of frames must not be negative.")
+            raise RequestError(
+                f"data.streets.size={list(self.size)} is too small for a street.",
+                key="data.streets.size",
+                fix="Use a height and a width of at least 32 pixels.",
+            )
+        for name in ("seed", *CITIES):
+            if getattr(self, name) < 0:
+                key = f"data.streets.{name}"
+                raise RequestError(f"{key}={getattr(self, name)} is negative.", key=key, fix="Use 0 or more.")
 
     def frames(self) -> list[Frame]:
         """Every frame, split by split."""
@@ -75,13 +82,13 @@ class StreetsSpec:
 
 
 def coarse(label_ids: Labels, rng: np.random.Generator) -> Labels:
-    """Label a frame as the coarse annotators do: a few polygons well inside the things, small ones left out.
+    """Label a frame as the coarse annotators do: a few polygons well inside each region, none in small ones.
 
-    Never gives a pixel another label than its own; 0 (unlabeled) where it gives none.
+    A pixel keeps its own label or becomes 0 (unlabeled).
 
     Args:
         label_ids: Label ids, uint8 [H, W].
-        rng: Draws the care that is taken.
+        rng: Draws how carefully the annotator works.
 
     Returns:
         Label ids, uint8 [H, W].
@@ -95,32 +102,32 @@ def coarse(label_ids: Labels, rng: np.random.Generator) -> Labels:
     for label in np.unique(label_ids[inside]):
         region = (inside & (label_ids == label)).astype(np.uint8)
         outlines, _ = cv2.findContours(region, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-        kept = [
+        polygons = [
             cv2.approxPolyDP(outline, 0.7 * reach, True)
             for outline in outlines
             if (area := cv2.contourArea(outline)) > smallest and (area > large or rng.random() < 0.9)
         ]
-        polygons = cv2.fillPoly(np.zeros_like(label_ids), kept, 1)
-        holes = cv2.dilate(((label_ids != label) & (polygons > 0)).astype(np.uint8), kernel)
-        drawn[(polygons > holes) & clear & (label_ids == label)] = label
+        filled = cv2.fillPoly(np.zeros_like(label_ids), polygons, 1)
+        holes = cv2.dilate(((label_ids != label) & (filled > 0)).astype(np.uint8), kernel)
+        drawn[(filled > holes) & clear & (label_ids == label)] = label
     return drawn
 
 
 def write_streets(root: Path, spec: StreetsSpec, workers: int | None = None, progress: Progress | None = None) -> None:
     """Write the street scenes of a spec to `root`, in the official Cityscapes layout.
 
-    Returns at once where they are already there. The files appear all together at the end; whoever else writes
-    the same root meanwhile waits for the first one and takes its files.
+    Returns at once where they are already there. The files appear all together at the end. Another process
+    that writes the same root meanwhile waits for the first one and uses its files.
 
     Args:
-        root: Folder of the data set; created, or empty, or finished by an earlier call.
-        spec: What to draw. The files depend on nothing else.
+        root: Folder of the data set: a new one, an empty one, or one that an earlier call finished.
+        spec: What to draw; the files depend on it alone.
         workers: Number of processes, by default one per core.
         progress: Called as the frames are written.
 
     Raises:
-        ValueError: `root` holds something else.
-        OSError: A file cannot be written; nothing is left of it.
+        RequestError: `root` holds other files.
+        OSError: A file cannot be written; nothing half-written is left.
     """
     root = Path(root).resolve()
     if _is_finished(root, spec):
@@ -145,21 +152,21 @@ def _manifest(spec: StreetsSpec) -> dict[str, object]:
 
 
 def _is_finished(root: Path, spec: StreetsSpec) -> bool:
-    """Whether the frames of the spec are there; False where nothing is."""
+    """Whether the frames of the spec are in `root`; False where it is missing or empty."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
-    fix = "Set data.root=DIR to another folder, or delete this one."
+    wrong = {"key": "data.root", "fix": "Set data.root=DIR to another folder, or delete this one."}
     try:
         found = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise ValueError(f"data.root={root} holds files that are not synthetic streets. {fix}") from None
+        raise RequestError(f"data.root={root} holds files that are not synthetic streets.", **wrong) from None
     if found != _manifest(spec):
-        raise ValueError(f"data.root={root} holds synthetic streets of another spec or version. {fix}")
+        raise RequestError(f"data.root={root} holds synthetic streets of another spec or version.", **wrong)
     return True
 
 
 def _write_frames(root: Path, spec: StreetsSpec, workers: int, progress: Progress | None) -> None:
-    """Write all frames, every worker its share of them."""
+    """Write all frames, each worker its share of them."""
     frames = spec.frames()
     for folder in {path.parent for split, index in frames for path in _paths(root, split, index).values()}:
         folder.mkdir(parents=True, exist_ok=True)
@@ -178,8 +185,8 @@ def _write_frames(root: Path, spec: StreetsSpec, workers: int, progress: Progres
 
 
 def _share_out(root: Path, spec: StreetsSpec, frames: list[Frame], workers: int, progress: Progress | None) -> None:
-    """Write the frames in several processes; one that dies ends all."""
-    # Where it is safe, a fork spares every worker the import of the main module.
+    """Write the frames in several processes; when one fails, all end."""
+    # A fork spares every worker the import of the main module, but is safe on Linux alone.
     if sys.platform == "linux":
         start = multiprocessing.get_context("fork").Process
     else:
@@ -219,7 +226,7 @@ def _work(
     slot: int,
     report: Connection,
 ) -> None:
-    """Write a worker's frames, and stop when the process that started it is gone; reports what cannot be written."""
+    """Write a worker's frames; stop when the process that started it is gone, and report what cannot be written."""
     cv2.setNumThreads(0)
     parent = multiprocessing.parent_process()
     for split, index in frames:

@@ -7,7 +7,8 @@ from typing import Any
 import pytorch_lightning as pl
 
 from fastscnn.training.task import Task
-from fastscnn.utils.progress import Progress, number, say
+from fastscnn.utils.progress import Progress, say
+from fastscnn.utils.text import number
 
 WAITING = "waiting for the next batch"
 

@@ -1,4 +1,4 @@
-"""Bars on a terminal, one below the other, with what is printed meanwhile above them."""
+"""Progress bars on a terminal, one below the other; other output is printed above them."""
 
 import sys
 from collections.abc import Hashable, Sequence
@@ -6,10 +6,10 @@ from typing import Any
 
 
 class Bars:
-    """Bars on a stream that is a terminal; they go away when they are stopped.
+    """Bars on a stream that is a terminal; they disappear when they are stopped.
 
-    What is printed meanwhile would tear them, so that stdout and stderr go through them, but only where those are
-    still what they were: whoever has replaced them in the meantime keeps them.
+    Output would break them: stdout and stderr are redirected through them, and restored unless somebody else has
+    replaced them in the meantime.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -41,7 +41,7 @@ class Bars:
                 setattr(sys, name, proxy)
 
     def show(self, bars: Sequence[tuple[Hashable, str, int, int | None, str, str]]) -> None:
-        """Show these bars: a key, what it is, how many are done of how many, the text beside it, and the time left."""
+        """Display these bars: key, title, units done, total, text after the bar, time left."""
         for key in [key for key in self._tasks if key not in {bar[0] for bar in bars}]:
             self._live.remove_task(self._tasks.pop(key))
         for key, what, done, total, text, left in bars:
@@ -55,7 +55,7 @@ class Bars:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def stop(self) -> None:
-        """Take the bars away."""
+        """Remove the bars."""
         for name, (stream, proxy) in self._replaced.items():
             if getattr(sys, name) is proxy:
                 setattr(sys, name, stream)

@@ -1,4 +1,4 @@
-"""The errors that are no faults of the program: a wrong request, and other software that crashes."""
+"""Errors that are not faults of the program: wrong requests, and crashes of other software."""
 
 
 class RequestError(Exception):
@@ -9,7 +9,7 @@ class RequestError(Exception):
 
     Args:
         problem: What was asked and what was found; names the key or the file, and ends with its own punctuation.
-        key: The configuration key whose value is wrong, such as `data.root`; empty where it is none's.
+        key: The configuration key whose value is wrong, such as `data.root`; empty if there is none.
         fix: What to do instead, as a user would type it.
     """
 
@@ -23,7 +23,7 @@ class RequestError(Exception):
 
 
 class Crash(Exception):
-    """Other software ended its process, such as by a segmentation fault; the request was right.
+    """Other software crashed, such as by a segmentation fault; the request was right.
 
     Its message is one sentence. The entry points print it without a traceback and exit with code 1.
 

@@ -1,4 +1,4 @@
-"""Writing files that are never half there, and checking a folder before anything is computed for it."""
+"""Writing files that are never incomplete, and checking a folder before anything is computed for it."""
 
 import contextlib
 import errno
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 UNFINISHED = ".unfinished-"
-"""What the name of a file begins with while it is being written, beside the file whose place it takes."""
+"""Prefix of the name of a file while it is written, in the folder of the file that it will replace."""
 
 NO_MORE_ROOM = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS") if hasattr(errno, name)}
 """Errors after which no further file can be written either: a full disk, a quota, a disk that became read-only."""
@@ -34,7 +34,7 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 
 
 class WriteError(OSError):
-    """A file that could not be written, as on a full disk; says in one sentence which, and why."""
+    """A file could not be written, as on a full disk; the message names the file and the reason."""
 
     def __str__(self) -> str:
         return why_not_written(self)
@@ -42,15 +42,15 @@ class WriteError(OSError):
 
 @contextlib.contextmanager
 def replaced(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Write a file or a folder under another name in the same folder; it takes its place when the block is done.
+    """Write a file or a folder under a temporary name in the same folder; the end of the block renames it.
 
-    The name is short, so that a path may have any name that the file system takes. Where the block fails or is
-    stopped, what was there before stays as it was and nothing else is left; a kill leaves a file that
-    `remove_leftovers` takes away.
+    The temporary name is short, so that `path` may have any name that the file system takes. If the block fails or is
+    interrupted, what was there before is unchanged and nothing else is left. A killed process leaves a file that
+    `remove_leftovers` removes.
 
     Args:
-        path: What is to be written; its folder is made.
-        durable: Whether it must survive a power cut: the file is on the disk before it takes its place, and the
+        path: The file or folder to write; its parent is created.
+        durable: Whether it must survive a power cut: the file is flushed to the disk before it is renamed, and the
             folder afterwards.
 
     Raises:
@@ -73,18 +73,18 @@ def replaced(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
-    """Write a file whose reader never sees half of it; see `replaced`."""
+    """Write a file that no reader sees incomplete; see `replaced`."""
     with replaced(path, durable=durable) as target:
         target.write_bytes(data)
 
 
 def write_text(path: Path, text: str, *, durable: bool = False) -> None:
-    """Write UTF-8 text, with the line ends that it has, whose reader never sees half of it; see `replaced`."""
+    """Write UTF-8 text with its own line ends, which no reader sees incomplete; see `replaced`."""
     write_bytes(path, utf8(text), durable=durable)
 
 
 def append_text(path: Path, text: str) -> None:
-    """Add UTF-8 text to the end of a file: all of it or, where that fails, nothing.
+    """Append UTF-8 text to a file: all of it or, on an error, nothing.
 
     Raises:
         WriteError: It cannot be written; names `path` and the reason, such as a full disk.
@@ -100,9 +100,9 @@ def append_text(path: Path, text: str) -> None:
 
 
 def utf8(text: str) -> bytes:
-    """Text as UTF-8, also where it holds a file's name whose bytes are no letters in this locale.
+    """Text as UTF-8, even if it holds a file name that this locale could not decode.
 
-    Bytes that are UTF-8 after all become the letters that they are, and others their codes.
+    The bytes of such a name are written as they are if they are UTF-8, and as escape codes otherwise.
     """
     try:
         data = text.encode("utf-8", "surrogateescape")
@@ -113,7 +113,7 @@ def utf8(text: str) -> bytes:
 
 
 def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = False) -> None:
-    """Write a JSON file whose reader never sees half of it; NaN and infinity become null."""
+    """Write a JSON file that no reader sees incomplete; NaN and infinity become null."""
     write_text(path, json.dumps(plain_json(content), indent=2) + "\n", durable=durable)
 
 
@@ -121,16 +121,16 @@ def write_png(path: Path, picture: "npt.NDArray[np.uint8]", compression: int = 1
     """Write labels [H, W] or an RGB picture [H, W, 3] as a PNG.
 
     Args:
-        path: The file; its folder is made.
+        path: The file; its folder is created.
         picture: uint8.
         compression: From 1, which is fastest, to 9.
 
     Raises:
-        WriteError: It cannot be written, also where only a part of it could.
+        WriteError: It cannot be written completely.
     """
-    import cv2  # slow to import, and whoever writes a record has no use for it
+    import cv2  # slow to import, and not needed to write records
 
-    # Rows are predicted from the row above: 1.6 times as fast as trying every filter, and as small.
+    # Predicting rows from the row above is 1.6 times as fast as trying every filter, and as small.
     from_above = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP] if hasattr(cv2, "IMWRITE_PNG_FILTER") else []
     blue_first = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(".png", blue_first, [cv2.IMWRITE_PNG_COMPRESSION, compression, *from_above])
@@ -140,22 +140,22 @@ def write_png(path: Path, picture: "npt.NDArray[np.uint8]", compression: int = 1
 
 
 def check_writable(folder: Path, setting: str) -> None:
-    """Check, before anything is computed, that a folder can be made and that files can be written in it.
+    """Check, before anything is computed, that a folder can be created and that files can be written in it.
 
-    Writes a small file and removes it: permissions alone do not tell of a read-only or a full disk. The folder itself
-    is not made.
+    Writes a small file and removes it: permissions alone do not reveal a read-only or a full disk. The folder itself is
+    not created.
 
     Args:
-        folder: Where files will go.
+        folder: The folder for the files.
         setting: The setting that named it, such as `paths.output_dir`.
 
     Raises:
-        RequestError: It is a file, lies below one, or cannot be written; names the reason and the fix.
+        RequestError: It is a file, lies below one, or cannot be written.
     """
     try:
         there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
         if there.exists() and not there.is_dir():
-            raise RequestError(f"{setting}={folder}: {there} is a file: name a folder.")
+            raise RequestError(f"{setting}={folder}: {there} is a file.", key=setting, fix="Name a folder.")
         probe = there / f"{UNFINISHED}{secrets.token_hex(6)}"
         try:
             probe.write_bytes(bytes(4096))
@@ -164,16 +164,17 @@ def check_writable(folder: Path, setting: str) -> None:
             probe.unlink(missing_ok=True)
     except OSError as error:
         raise RequestError(
-            f"{setting}={folder} cannot be written ({error.strerror or error}): name a folder that can, on a disk with "
-            "room."
+            f"{setting}={folder} cannot be written ({error.strerror or error}).",
+            key=setting,
+            fix="Name a folder that can be written, on a disk with free space.",
         ) from None
 
 
 def check_writable_file(path: Path, setting: str) -> None:
-    """Check, before anything is computed, that a file can be written, or written anew; see `check_writable`.
+    """Check, before anything is computed, that a file can be written or overwritten; see `check_writable`.
 
     Raises:
-        RequestError: There is a folder or a device in its place, or its folder cannot be written.
+        RequestError: It is a folder or a device, or its folder cannot be written.
     """
     if path.exists():
         check_file(path, setting, "Name a file.")
@@ -181,7 +182,7 @@ def check_writable_file(path: Path, setting: str) -> None:
 
 
 def check_file(path: Path, setting: str, fix: str) -> None:
-    """Check that a path leads to a file, following links, without opening it: to open a named pipe is to wait.
+    """Check that a path leads to a file, following links, without opening it: opening a named pipe would block.
 
     Args:
         path: The file.
@@ -189,30 +190,30 @@ def check_file(path: Path, setting: str, fix: str) -> None:
         fix: What to do, as a sentence.
 
     Raises:
-        RequestError: There is none, or a folder, a named pipe, a socket or a device is in its place.
+        RequestError: It is missing, or a folder, a named pipe, a socket or a device.
     """
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        raise RequestError(f"{setting}={path}: there is no such file. {fix}") from None
+        raise RequestError(f"{setting}={path}: there is no such file.", key=setting, fix=fix) from None
     except OSError as error:
-        raise RequestError(f"{setting}={path} cannot be read ({error.strerror}). {fix}") from None
+        raise RequestError(f"{setting}={path} cannot be read ({error.strerror}).", key=setting, fix=fix) from None
     if not stat.S_ISREG(mode):
-        raise RequestError(f"{setting}={path} is {kind_of_mode(mode)}, not a file. {fix}")
+        raise RequestError(f"{setting}={path} is {kind_of_mode(mode)}, not a file.", key=setting, fix=fix)
 
 
 def kind_of_mode(mode: int) -> str:
-    """What `os.stat` found where a file should be: `a folder`, `a named pipe`, `a socket` or `a device`."""
+    """What a path that should be a file is, by its `os.stat`: `a folder`, `a named pipe`, `a socket` or `a device`."""
     return next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
 
 
 def disk_is_full(error: BaseException | None) -> bool:
-    """Whether no further file can be written either, as on a full disk, rather than this one alone."""
+    """Whether no other file can be written either, as on a full disk."""
     return isinstance(error, OSError) and error.errno in NO_MORE_ROOM
 
 
 def not_written(error: BaseException) -> OSError | None:
-    """The error of a file that could not be written, as on a full disk, if that is what an error comes down to."""
+    """The error or the cause of it that says that a file could not be written; None if there is none."""
     while True:
         if isinstance(error, WriteError) or (isinstance(error, OSError) and disk_is_full(error)):
             return error
@@ -227,7 +228,7 @@ def why_not_written(error: OSError) -> str:
 
 
 def remove_leftovers(folder: Path) -> list[Path]:
-    """Remove what a killed process left half-written in a folder that nobody else writes to; returns it."""
+    """Remove incomplete files of a killed process from a folder that no other process writes to; returns them."""
     left = sorted(folder.glob(f"{UNFINISHED}*"))
     for path in left:
         remove(path)
@@ -235,7 +236,7 @@ def remove_leftovers(folder: Path) -> list[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all that is in it, where there is one."""
+    """Remove a file, or a folder with its content, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -243,7 +244,7 @@ def remove(path: Path) -> None:
 
 
 def plain_json(value: Any) -> Any:
-    """Containers and numbers that JSON knows; NaN and infinity become null."""
+    """A value made of JSON's types; NaN and infinity become null."""
     if isinstance(value, Mapping):
         return {str(key): plain_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -255,7 +256,7 @@ def plain_json(value: Any) -> Any:
 
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Let an error of a file that is being written name the file that was to be."""
+    """Turn an error of a temporary file into a `WriteError` that names the final one."""
     try:
         yield
     except OSError as error:
@@ -267,7 +268,7 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk; of a folder where the system can (not Windows)."""
+    """Wait until a file, or the entries of a folder, are on the disk; Windows cannot do that for folders."""
     if path.is_dir() and os.name != "posix":
         return
     descriptor = os.open(path, os.O_RDONLY)

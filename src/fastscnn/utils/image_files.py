@@ -1,4 +1,4 @@
-"""What an image file is, told before it is opened, and how large, told before it is decoded."""
+"""Checking image files: their kind before they are opened, and their size before they are decoded."""
 
 import os
 import re
@@ -15,38 +15,49 @@ import PIL.ImageFile
 from fastscnn.utils.files import kind_of_mode
 
 MAX_PIXELS = 200_000_000
-"""Pixels of the largest picture that is decoded without being asked for: 600 MB as RGB."""
+"""Pixels of the largest picture that is decoded by default: 600 MB as RGB."""
 ORIENTATION = 0x0112
 """The EXIF tag that says how the camera was held: 1 to 8, 1 is upright."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000", "SUN")
-"""What OpenCV reads too, in PIL's words."""
+"""Formats that OpenCV reads too, by their names in PIL."""
 _UNKNOWN_TO_PIL = (
     re.compile(rb"#\?(?:RADIANCE|RGBE)\b.*?\n[-+]Y (?P<height>\d+) [-+]X (?P<width>\d+)", re.DOTALL),
     re.compile(rb"P7\n(?=.*?^WIDTH (?P<width>\d+))(?=.*?^HEIGHT (?P<height>\d+))", re.DOTALL | re.MULTILINE),
     re.compile(rb"P[Ff]\s+(?P<width>\d+)\s+(?P<height>\d+)"),
 )
-"""The first bytes of what OpenCV reads and PIL does not: Radiance HDR, PAM, PFM."""
+"""Headers of the formats that OpenCV reads and PIL does not: Radiance HDR, PAM, PFM."""
 
 
 class ImageFileError(OSError):
     """An image file that cannot be read.
 
-    Its text is one sentence that names the file and the fix; `problem` is the same without the file's name.
+    Attributes:
+        path: The file.
+        found: What is wrong with it, to be read after its name.
+        fix: What to do.
+        setting: The setting to change, if any.
     """
 
-    def __init__(self, path: str | Path, problem: str) -> None:
-        super().__init__(f"{path} {problem}")
+    def __init__(self, path: str | Path, found: str, fix: str, setting: str = "") -> None:
+        super().__init__(f"{path} {found} {fix}")
         self.path = path
-        self.problem = problem
+        self.found = found
+        self.fix = fix
+        self.setting = setting
+
+    @property
+    def problem(self) -> str:
+        """The message without the name of the file."""
+        return f"{self.found} {self.fix}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.path, self.problem)
+        return type(self), (self.path, self.found, self.fix, self.setting)
 
 
 class Header(NamedTuple):
-    """What the first bytes of an image file say.
+    """The header of an image file.
 
     Attributes:
         format: Such as `PNG` or `JPEG`.
@@ -62,7 +73,7 @@ class Header(NamedTuple):
 
 
 def check_regular_file(path: str | Path) -> None:
-    """Check that a path leads to a file, following links, without opening it: to open a named pipe is to wait.
+    """Check that a path leads to a file, following links, without opening it: opening a named pipe would block.
 
     Raises:
         ImageFileError: It is missing, or a folder, a named pipe, a socket or a device.
@@ -70,21 +81,21 @@ def check_regular_file(path: str | Path) -> None:
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
-        raise ImageFileError(path, f"cannot be read: {error.strerror}. Put the file back.") from None
+        raise ImageFileError(path, f"cannot be read: {error.strerror}.", "Put the file back.") from None
     if not stat.S_ISREG(mode):
-        raise ImageFileError(path, f"is {kind_of_mode(mode)}, not a file: name an image file.")
+        raise ImageFileError(path, f"is {kind_of_mode(mode)}, not a file.", "Name an image file.")
 
 
 def check_image_file(path: str | Path, max_pixels: int = MAX_PIXELS, *, setting: str = "max_pixels") -> Header:
-    """Check an image file by what it is and by its header, before any pixel is decoded.
+    """Check the kind and the header of an image file before any pixel is decoded.
 
     Args:
         path: The file; links are followed.
         max_pixels: The largest picture that may be decoded.
-        setting: What the limit is called where it is set, for the message.
+        setting: Name of the setting of the limit, for the message.
 
     Raises:
-        ImageFileError: It is no file, no image, or has more pixels.
+        ImageFileError: It is not a file, not an image, or has more pixels.
     """
     check_regular_file(path)
     try:
@@ -93,14 +104,14 @@ def check_image_file(path: str | Path, max_pixels: int = MAX_PIXELS, *, setting:
     except ImageFileError:
         raise
     except OSError as error:
-        raise ImageFileError(path, f"cannot be read: {error.strerror}. Put the file back.") from None
+        raise ImageFileError(path, f"cannot be read: {error.strerror}.", "Put the file back.") from None
 
 
 def orientation(path: str | Path) -> int:
-    """The EXIF orientation of an image file, from its header: 1 to 8, and 1 where it has none.
+    """The EXIF orientation of an image file, from its header: 1 to 8; 1 if it has none.
 
     Raises:
-        ImageFileError: It is no file, or no image.
+        ImageFileError: It is not a file or not an image.
     """
     return check_image_file(path, 2**62).orientation
 
@@ -114,14 +125,15 @@ def checked_header(path: str | Path, file: BinaryIO, max_pixels: int, setting: s
     if pixels > max_pixels:
         raise ImageFileError(
             path,
-            f"is {header.height}x{header.width}, {pixels:,} pixels, and the limit is {max_pixels:,}: set "
-            f"{setting}={pixels} if it is meant to be that large.",
+            f"is {header.height}x{header.width}, {pixels:,} pixels, and the limit is {max_pixels:,}.",
+            f"Set {setting}={pixels} if it is meant to be that large.",
+            setting,
         )
     return header
 
 
 def _header(file: BinaryIO) -> Header | None:
-    """The header of an open file; None where it is no image."""
+    """The header of an open file; None if it is not an image."""
     first = file.read(4096)
     if first.startswith(_PNG):
         if len(first) < 33:
@@ -132,7 +144,7 @@ def _header(file: BinaryIO) -> Header | None:
     if (image := opened(file)) is not None:
         turn = _exif_orientation(image.getexif)
         width, height = image.size
-        if image.format == "TIFF" and turn >= 5:  # PIL tells the size of what it would turn
+        if image.format == "TIFF" and turn >= 5:  # PIL gives the size after turning
             width, height = height, width
         return Header(image.format or "", height, width, turn)
     if found := next(filter(None, (pattern.match(first) for pattern in _UNKNOWN_TO_PIL)), None):
@@ -141,9 +153,9 @@ def _header(file: BinaryIO) -> Header | None:
 
 
 def opened(file: BinaryIO) -> PIL.ImageFile.ImageFile | None:
-    """An image of which PIL has read the header; None where it is none that PIL knows.
+    """An image whose header PIL has read; None if PIL does not know the format.
 
-    What `PIL.Image.open` does, but that has a limit of its own, which is one for the whole process.
+    It does what `PIL.Image.open` does, without the limit on pixels, which PIL has for the whole process.
     """
     first = file.read(16)
     PIL.Image.preinit()  # the common formats
@@ -156,7 +168,7 @@ def opened(file: BinaryIO) -> PIL.ImageFile.ImageFile | None:
                 continue
             file.seek(0)
             return factory(file, "")
-        except Exception:  # each plugin has its own way to say that a file is broken
+        except Exception:  # each plugin raises other errors for a broken file
             continue
     return None
 
@@ -164,13 +176,13 @@ def opened(file: BinaryIO) -> PIL.ImageFile.ImageFile | None:
 def _exif_orientation(exif: Callable[[], PIL.Image.Exif]) -> int:
     try:
         value = exif().get(ORIENTATION)
-    except Exception:  # broken EXIF data, which no viewer heeds
+    except Exception:  # viewers ignore broken EXIF data
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _png_orientation(file: BinaryIO) -> int:
-    """The orientation that a PNG has; PIL would decode the pixels to find it behind them."""
+    """The orientation of a PNG; it may follow the pixels, which PIL would decode to find it."""
     place = len(_PNG)
     while True:
         file.seek(place)
@@ -189,5 +201,5 @@ def _exif(data: bytes) -> PIL.Image.Exif:
 
 
 def broken(path: str | Path, size: int) -> ImageFileError:
-    """The error of a file that is no image, or half of one."""
-    return ImageFileError(path, f"is no whole image ({size:,} bytes). Copy or download it again.")
+    """The error for a file that is not an image, or incomplete."""
+    return ImageFileError(path, f"is not a complete image ({size:,} bytes).", "Copy or download it again.")

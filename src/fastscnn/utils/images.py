@@ -1,4 +1,4 @@
-"""Reading image files: the one reader for training, evaluation and prediction, which looks before it opens."""
+"""Reading image files, for training, evaluation and prediction; files are checked before they are opened."""
 
 import io
 from pathlib import Path
@@ -52,18 +52,18 @@ def read_rgb(path: str | Path, *, upright: bool, max_pixels: int = MAX_PIXELS, s
 
     Args:
         path: The file.
-        upright: Turn it as its EXIF orientation says, as a person sees it; else the pixels come as they are stored,
-            which is how a label of the same size is stored beside it.
+        upright: Turn the image as its EXIF orientation says, as viewers do. Otherwise the pixels come as they are
+            stored.
         max_pixels: The largest picture that is decoded.
-        setting: What the limit is called where it is set, for the message.
+        setting: Name of the setting of the limit, for the message.
 
     Raises:
-        ImageFileError: It is no file, no whole image, or has more pixels.
+        ImageFileError: It is not a file, not a complete image, or has more pixels.
     """
     header, data = _read(path, max_pixels, setting)
     pixels = _decoded(path, data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     rgb = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
-    if header.format == "TIFF":  # OpenCV turns these, whatever the flag says
+    if header.format == "TIFF":  # OpenCV turns these in spite of the flag
         return rgb if upright else turned(rgb, {6: 8, 8: 6}.get(header.orientation, header.orientation))
     return turned(rgb, header.orientation) if upright else rgb
 
@@ -71,11 +71,11 @@ def read_rgb(path: str | Path, *, upright: bool, max_pixels: int = MAX_PIXELS, s
 def read_label(path: str | Path, *, max_pixels: int = MAX_PIXELS, setting: str = "max_pixels") -> Picture:
     """Read the indices of a label file as they are stored; uint8 [H, W].
 
-    Grey of 1, 2, 4 or 8 bits, and palettes, whose indices are read and whose colours are not (VOC, labelme). Decoders
-    made for pictures scale the first three to 0 to 255 and paint the last.
+    It takes grey of 1, 2, 4 or 8 bits, and palettes (VOC, labelme), whose indices are read and not their colours. Most
+    decoders would scale the first three to 0 to 255, and give the colours of a palette.
 
     Raises:
-        ImageFileError: It is no file, no whole image, has more pixels, or holds anything else, such as a colour picture
+        ImageFileError: It is not a file, not a complete image, has more pixels, or holds anything else, such as colours
             or 16 bits.
     """
     header, data = _read(path, max_pixels, setting)
@@ -109,7 +109,7 @@ def open_pil(path: str | Path, max_pixels: int = MAX_PIXELS, *, setting: str = "
     """Open an image for PIL's own decoding and transforms, checked as `check_image_file` does; close it after use.
 
     Raises:
-        ImageFileError: It is no file, no image, or has more pixels.
+        ImageFileError: It is not a file, not an image, or has more pixels.
     """
     _, data = _read(path, max_pixels, setting)
     image = opened(io.BytesIO(data.tobytes()))
@@ -129,24 +129,24 @@ def _read(path: str | Path, max_pixels: int, setting: str) -> tuple[Header, Pict
     except ImageFileError:
         raise
     except OSError as error:
-        raise ImageFileError(path, f"cannot be read: {error.strerror}. Put the file back.") from None
+        raise ImageFileError(path, f"cannot be read: {error.strerror}.", "Put the file back.") from None
 
 
 def _decoded(path: str | Path, data: Picture, flags: int) -> npt.NDArray[Any]:
     try:
         pixels = cv2.imdecode(data, flags)
     except cv2.error as error:  # such as a size beyond what OpenCV takes
-        raise ImageFileError(path, f"is no image that OpenCV reads ({error.err}). Convert it to a PNG.") from None
+        raise ImageFileError(path, f"cannot be read by OpenCV ({error.err}).", "Convert it to a PNG.") from None
     if pixels is None:
         raise broken(path, data.size)
     return pixels
 
 
 def _check_indices(path: str | Path, image: PIL.ImageFile.ImageFile) -> None:
-    """Check that an image holds one index of at most 8 bits a pixel."""
+    """Check that an image holds one index of at most 8 bits for each pixel."""
     if image.mode in ("1", "L", "P"):
         return
     holds = "16-bit numbers" if image.mode.startswith("I;16") else _CHANNELS.get(image.mode, f"{image.mode} pixels")
     fix = "Convert it to 8 bits." if image.mode[0] in "IF" else "Use the file of ids, not the colour picture."
     expected = "a label is a single-channel PNG of ids, up to 8 bits, grey or with a palette"
-    raise ImageFileError(path, f"holds {holds}: {expected}. {fix}")
+    raise ImageFileError(path, f"holds {holds}: {expected}.", fix)

@@ -1,7 +1,7 @@
-"""Calls that may end their process, made in a child process: other software that computes for the first time.
+"""Calls of other software that may crash, made in a child process.
 
-A spawned child imports what the function needs and nothing else, so that a function is best kept in a module with few
-imports. As with all that spawns, a script that leads here needs `if __name__ == "__main__":`.
+A spawned child imports the module of the function: keep that module's imports few. As always with spawned processes, a
+script that uses this needs `if __name__ == "__main__":`.
 """
 
 import contextlib
@@ -20,45 +20,45 @@ from fastscnn.utils.errors import Crash
 
 SPAWN = multiprocessing.get_context("spawn")
 PATIENCE = 30.0
-"""Seconds in which a child whose pipe is closed, or that is done, ends by itself."""
+"""Seconds that a child has to end after its pipe is closed."""
 
 
 def run(function: Callable[..., Any], *arguments: Any, served: Sequence[Any] | None = None) -> Any:
-    """Call a function in a child process of its own.
+    """Call a function in a new child process.
 
     Args:
         function: A function that the child can import by its name.
-        arguments: What it is called with; pickled.
-        served: A sequence that is too large to be sent at once. It stays here, and is the last argument of the call as
-            a sequence that asks for each item when it is needed.
+        arguments: Its arguments, which are pickled.
+        served: A sequence that is too large to be sent at once. It stays in this process; the function gets, as its
+            last argument, a sequence that requests each item when it is used.
 
     Returns:
-        What it returns, pickled.
+        The return value, which is pickled.
 
     Raises:
-        Crash: The child ended before it answered.
+        Crash: The child ended before the function returned.
         Exception: What the function raised; the child's own traceback is its cause.
     """
-    with Hosted(function, *arguments, served=served, keep=False) as child:
+    with Hosted(function, *arguments, served=served, stays=False) as child:
         return child.made
 
 
 class Hosted:
-    """A function that another one makes, in a child process: called as if it were here.
+    """A function that lives in a child process and is called from here.
 
     Args:
-        make: A function that the child can import by its name.
-        arguments: What it is called with; what it returns stays in the child and is called there.
-        served: As `run` has it.
-        keep: Whether what it returns stays in the child; otherwise it is sent here, as `made`.
+        make: Creates the function; the child imports it by its name.
+        arguments: The arguments of `make`, which are pickled.
+        served: As in `run`.
+        stays: Whether the result of `make` stays in the child; otherwise it is sent here, as `made`.
 
     Raises:
-        Crash: The child ended before it answered, here or in a later call.
+        Crash: The child ended before a call returned, now or later.
         Exception: What was raised in the child.
     """
 
     def __init__(
-        self, make: Callable[..., Any], *arguments: Any, served: Sequence[Any] | None = None, keep: bool = True
+        self, make: Callable[..., Any], *arguments: Any, served: Sequence[Any] | None = None, stays: bool = True
     ) -> None:
         self._served = served
         self._pipe, theirs = SPAWN.Pipe()
@@ -67,13 +67,18 @@ class Hosted:
             self._process.start()
             theirs.close()
             length = None if served is None else len(served)
-            self.made = self._ask(_Task(make, arguments, length, keep))
+            self.made = self._ask(_Task(make, arguments, length, stays))
         except BaseException:
             self.close()
             raise
 
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child."""
+        return self._process.pid
+
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        """Call what was made."""
+        """Call the function in the child."""
         return self._ask((arguments, options))
 
     def __enter__(self) -> "Hosted":
@@ -84,14 +89,14 @@ class Hosted:
         self.close()
 
     def close(self) -> None:
-        """End the child; harmless where it has ended."""
+        """End the child; does nothing if it has ended."""
         self._pipe.close()
-        if self._process.pid is not None:
+        if self.pid is not None:
             self._process.kill()
             self._process.join()
 
     def _ask(self, question: Any) -> Any:
-        data = ForkingPickler.dumps(question)  # apart from sending: what cannot be pickled is no crash
+        data = ForkingPickler.dumps(question)  # before sending: arguments that cannot be pickled are not a crash
         try:
             self._pipe.send_bytes(data)
             while True:
@@ -101,8 +106,8 @@ class Hosted:
                     self._pipe.send(self._served[value])
                     continue
                 if kind == "error":
-                    error, told = value
-                    raise error from _InChild(told)
+                    error, text = value
+                    raise error from InChild(text)
                 return value
         except (EOFError, ConnectionError):
             raise self._crash() from None
@@ -119,27 +124,27 @@ class Hosted:
 
 
 class _Task(NamedTuple):
-    """What a child begins with."""
+    """The first message to a child."""
 
     make: Callable[..., Any]
     arguments: tuple[Any, ...]
     length: int | None
-    keep: bool
+    stays: bool
 
 
-class _InChild(Exception):
-    """The traceback of an error in the child; its cause here."""
+class InChild(Exception):
+    """The traceback of an error in the child, as the cause of the error here."""
 
-    def __init__(self, told: str) -> None:
-        super().__init__(told)
-        self.told = told
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
 
     def __str__(self) -> str:
-        return f"\n{self.told}"
+        return f"\n{self.text}"
 
 
-class _Asked(Sequence[Any]):
-    """A sequence whose items lie in the parent process."""
+class _Requested(Sequence[Any]):
+    """A sequence whose items are requested from the parent process."""
 
     def __init__(self, pipe: "Connection[Any, Any]", length: int) -> None:
         self._pipe = pipe
@@ -158,7 +163,7 @@ class _Asked(Sequence[Any]):
 
 
 def _serve(pipe: "Connection[Any, Any]") -> None:
-    """The child: make, then answer calls until the parent closes the pipe."""
+    """The main function of the child: create the function, then answer calls until the parent closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the parent ends this one
     _no_core_file()
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -168,28 +173,28 @@ def _serve(pipe: "Connection[Any, Any]") -> None:
             question = pipe.recv()
             try:
                 if isinstance(question, _Task):
-                    asked = [] if question.length is None else [_Asked(pipe, question.length)]
+                    asked = [] if question.length is None else [_Requested(pipe, question.length)]
                     made = question.make(*question.arguments, *asked)
-                    answer = None if question.keep else made
+                    answer = None if question.stays else made
                 else:
                     arguments, options = question
                     answer = made(*arguments, **options)
                 data = ForkingPickler.dumps(("done", answer))
             except Exception as error:
-                data = ForkingPickler.dumps(("error", (_portable(error), traceback.format_exc())))
+                data = ForkingPickler.dumps(("error", (portable(error), traceback.format_exc())))
             pipe.send_bytes(data)
     except (EOFError, ConnectionError):
         return
 
 
-def _portable(error: Exception) -> Exception:
-    """The error, or where it cannot be sent, its words."""
+def portable(error: Exception) -> Exception:
+    """The error itself or, if it cannot be pickled, a `RuntimeError` with its text."""
     error.__cause__ = error.__context__ = None
     try:
         copy = pickle.loads(pickle.dumps(error))
         if type(copy) is type(error) and str(copy) == str(error):
             return error
-    except Exception:  # whatever keeps a class from being pickled
+    except Exception:  # many errors can prevent pickling
         pass
     return RuntimeError(f"{type(error).__name__}: {error}")
 
@@ -202,7 +207,7 @@ def _end_with_parent() -> None:
 
 
 def _no_core_file() -> None:
-    """A crash here is expected, and must not leave gigabytes in the user's folder."""
+    """Disable core files: a crash is expected here, and must not fill the user's folder."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 

@@ -1,4 +1,4 @@
-"""Locks on files: held by a process as long as it lives, and free the moment that it ends, however it ends."""
+"""Locks on files; the system frees them when the process that holds them ends, even if it is killed."""
 
 import contextlib
 import errno
@@ -13,20 +13,19 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 HELD = (errno.EAGAIN, errno.EACCES)
-"""How a file system says that another process holds the lock; any other error means that it has no locks."""
+"""Errors which mean that another process holds the lock; any other means that the file system has no locks."""
 POLL_SECONDS = 0.05
 
 
 class NoLocks(OSError):
-    """The file system has no locks, as an NFS mount without a lock service."""
+    """The file system has no locks, such as an NFS mount without a lock service."""
 
 
 class Lock:
     """A lock that this process holds; see `take`.
 
-    The system frees it when the process ends, also where it is killed. Processes that are forked while it is held
-    give it up at once, so that a worker that outlives its run does not hold the run's lock; started programs never
-    have it.
+    The system frees it when the process ends, even if it is killed. Forked processes close it at once, so that a worker
+    that outlives its run does not hold the run's lock; programs that are started do not inherit it.
     """
 
     def __init__(self, path: Path, handle: Any) -> None:
@@ -35,10 +34,10 @@ class Lock:
         _held.add(self)
 
     def release(self, *, remove: bool = False) -> None:
-        """Free the lock; more than once does nothing.
+        """Free the lock; does nothing if it is free.
 
         Args:
-            remove: Whether to remove the file too. Who waits for it locks a new one.
+            remove: Whether to remove the file too. Processes that wait for it lock a new file.
         """
         handle, self._handle = self._handle, None
         _held.discard(self)
@@ -49,7 +48,7 @@ class Lock:
         handle.close() if fcntl else handle.release()
 
     def forget(self) -> None:
-        """Close the lock's file in a process that was forked; the lock stays with the one that took it."""
+        """Close the lock's file in a forked process; the process that took the lock still holds it."""
         if fcntl and self._handle is not None:
             with contextlib.suppress(OSError):
                 self._handle.close()
@@ -60,17 +59,17 @@ _held: set[Lock] = set()
 
 
 def take(path: Path, wait: float | None = 0.0) -> Lock | None:
-    """Lock a file, which is made if need be, in an existing folder; None where another process holds it.
+    """Lock a file in an existing folder, and create it if it is missing; None if another process holds the lock.
 
-    It holds over processes, containers and, where the file system shares its locks, machines.
+    Locks work between processes, containers and, if the file system shares its locks, machines.
 
     Args:
-        path: The file; what is in it stays.
-        wait: Seconds to wait for the lock; None waits as long as it takes.
+        path: The file; its content does not change.
+        wait: Seconds to wait for the lock; None waits without limit.
 
     Raises:
         NoLocks: The file system has no locks.
-        OSError: The file cannot be made.
+        OSError: The file cannot be created.
     """
     until = None if wait is None else time.monotonic() + wait
     while True:
@@ -82,9 +81,9 @@ def take(path: Path, wait: float | None = 0.0) -> Lock | None:
 
 
 def is_held(path: Path) -> bool | None:
-    """Whether some process, this one included, holds the lock of a file; None where that cannot be told.
+    """Whether any process, including this one, holds the lock of a file; None if that is unknown.
 
-    That is where there is no such file, it may not be read, or the file system has no locks.
+    It is unknown if the file is missing or unreadable, or if the file system has no locks.
     """
     if not path.is_file():
         return None
@@ -98,16 +97,16 @@ def is_held(path: Path) -> bool | None:
         return None
     try:
         with path.open("rb") as file:
-            return not _locked(file, fcntl.LOCK_SH)  # shared: readers do not take it from each other
+            return not _locked(file, fcntl.LOCK_SH)  # shared: several readers may ask at once
     except OSError:
         return None
 
 
 def _tried(path: Path) -> Any:
-    """An open file that is locked, or None where another process holds the lock."""
+    """The open, locked file; None if another process holds the lock."""
     if fcntl is None:
         return _tried_with_filelock(path)
-    file = path.open("ab")  # some network file systems lock only what is open for writing
+    file = path.open("ab")  # some network file systems lock only files that are open for writing
     try:
         if _locked(file, fcntl.LOCK_EX) and _is_at(path, file):
             return file
@@ -119,7 +118,7 @@ def _tried(path: Path) -> Any:
 
 
 def _is_at(path: Path, file: IO[bytes]) -> bool:
-    """Whether a file is the one at a path, and not one that was removed there since it was opened."""
+    """Whether an open file is still the one at its path, and was not removed since."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:

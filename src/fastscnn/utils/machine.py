@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 VECTORS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_tile")
-"""Instructions that decide how fast a processor multiplies, of those that Linux names."""
+"""Instruction sets that decide how fast a processor multiplies, by their names in Linux."""
 
 
 def describe_machine() -> dict[str, Any]:
@@ -20,7 +20,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name and those of its instructions that decide how fast it multiplies."""
+    """The name of the processor, and its instruction sets that decide how fast it multiplies."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -32,7 +32,7 @@ def processor() -> str:
 
 
 def _memory_gib() -> float | None:
-    """Memory of the machine; None where the system does not say, as Windows."""
+    """Memory of the machine; None if the system does not say, such as Windows."""
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (AttributeError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""How this process treats memory that it frees."""
+"""What this process does with memory that it frees."""
 
 import ctypes
 import sys
@@ -7,11 +7,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Keep freed memory in the process on Linux, instead of giving it back and faulting it in at every step.
+    """Keep freed memory in the process on Linux, instead of returning it to the system after each step.
 
-    A training step on a CPU, or a frame of inference, frees and takes the same hundreds of megabytes each time; the
-    page faults of that took 37% of an eager step, and 6% of one with the fused loss (`results/cpu_step.json`). Nothing
-    happens where the C library is not glibc.
+    A training step or an inference on a CPU allocates and frees the same hundreds of megabytes each time; their page
+    faults took 37% of an eager step, and 6% of one with the fused loss (`results/cpu_step.json`). Does nothing if the C
+    library is not glibc.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -1,4 +1,4 @@
-"""Names that no two files share, and that every file system takes."""
+"""File names that are unique and that every file system takes."""
 
 import hashlib
 import os
@@ -11,13 +11,13 @@ LONGEST = 255
 
 
 def shortest_names(paths: Sequence[Sequence[str]]) -> list[str]:
-    """The end of each path, as short as it can be without being another's too: `b/x` and `c/x`, but `y`.
+    """The shortest end of each path that is unique: `b/x` and `c/x`, but `y`.
 
     Args:
-        paths: Different from each other, each as its parts.
+        paths: Different paths, each as a sequence of its parts.
 
     Returns:
-        A name for each path, its parts joined by `/`.
+        The end of each path, its parts joined by `/`.
     """
     lengths = [1] * len(paths)
     while True:
@@ -35,10 +35,10 @@ def shortest_names(paths: Sequence[Sequence[str]]) -> list[str]:
 
 
 def file_name(stem: str, ending: str) -> str:
-    """A file name of a stem and what follows it; a stem that is too long is cut, and told apart by a digest.
+    """A file name from a stem and an ending; a stem that is too long is cut, and made unique by a digest.
 
     Args:
-        stem: What the file is of; any name that a file has.
+        stem: Any name.
         ending: Such as `_epoch0001.png`.
     """
     room = LONGEST - len(os.fsencode(ending))
@@ -46,15 +46,15 @@ def file_name(stem: str, ending: str) -> str:
     if len(data) <= room:
         return stem + ending
     digest = hashlib.sha256(data).hexdigest()[:10]
-    whole = data[: room - 11].decode("utf-8", "ignore").encode()  # without half a letter at its end
+    whole = data[: room - 11].decode("utf-8", "ignore").encode()  # without an incomplete letter at its end
     return f"{os.fsdecode(whole)}-{digest}{ending}"
 
 
 def portable(path: str | Path) -> str:
-    """A path as UTF-8 has it, for a file that is read under any locale; the opposite of `native`."""
+    """A path as UTF-8, for a file that is read under any locale; the inverse of `native`."""
     return os.fsencode(path).decode("utf-8", "surrogateescape")
 
 
 def native(path: str) -> str:
-    """A path that was written as UTF-8, in the form in which this process opens it; the opposite of `portable`."""
+    """A path that was written as UTF-8, in the form in which this process opens it; the inverse of `portable`."""
     return os.fsdecode(path.encode("utf-8", "surrogateescape"))

@@ -8,18 +8,18 @@ from pathlib import Path
 from fastscnn.utils.files import remove, write_bytes
 
 ROOM = 2**16
-"""Bytes that are taken at first: several times what a run's record needs."""
+"""Bytes that are reserved at first: several times the size of a run's record."""
 
 
 class ReservedFile:
-    """A small file that is always whole, with a reserve beside it, `.NAME.reserve`.
+    """A small file that is never incomplete, with a reserve beside it, `.NAME.reserve`.
 
-    A state is written to a new file that takes the place of the one before, as everywhere. Where that fails, as on a
-    full disk, `write_last` writes into the reserve, whose blocks the disk has given already, and renames that.
+    Each state is written to a new file, which replaces the one before. If that fails, as on a full disk, `write_last`
+    writes into the reserve, whose blocks are allocated already, and renames it.
 
     Attributes:
         path: The file.
-        reserve: The file that holds the room, until `release`.
+        reserve: The file that holds the space until `release`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,10 +27,10 @@ class ReservedFile:
         self.reserve = path.with_name(f".{path.name}.reserve")
 
     def take(self, size: int = ROOM) -> None:
-        """Have the disk give room for this many bytes, and for `ROOM` at least.
+        """Reserve space for this many bytes, and at least `ROOM`.
 
         Raises:
-            OSError: The disk has none; what was taken before stays.
+            OSError: The disk is full; what was reserved before remains.
         """
         there = self._room()
         if there >= max(size, ROOM):
@@ -45,21 +45,20 @@ class ReservedFile:
             raise
 
     def write(self, data: bytes) -> None:
-        """Write a state, and keep room for one twice as long.
+        """Write a state, and reserve space for one of twice the size.
 
         Raises:
-            OSError: It cannot be written; the state before is still there.
+            OSError: It cannot be written; the previous state is unchanged.
         """
         write_bytes(self.path, data, durable=True)
         with contextlib.suppress(OSError):
             self.take(2 * len(data))
 
     def write_last(self, data: bytes) -> None:
-        """Write the last state, also on a full disk, and give the reserve back.
+        """Write the last state, even on a full disk, and free the reserve.
 
         Raises:
-            OSError: It cannot be written into the reserve either, as on a disk that became read-only, or it is longer
-                than the reserve and the disk is full.
+            OSError: The reserve cannot be written either, as on a disk that became read-only, or it is too small.
         """
         try:
             write_bytes(self.path, data, durable=True)
@@ -75,7 +74,7 @@ class ReservedFile:
         self.release()
 
     def release(self) -> None:
-        """Give the room back."""
+        """Free the reserve."""
         with contextlib.suppress(OSError):
             remove(self.reserve)
 
@@ -87,7 +86,7 @@ class ReservedFile:
 
 
 def _allocate(descriptor: int, start: int, end: int) -> None:
-    """Take blocks for the bytes from `start` to `end` of a file, which follow those that are there."""
+    """Allocate the blocks of the bytes from `start`, the end of the file, to `end`."""
     if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(descriptor, start, end - start)

@@ -1,4 +1,4 @@
-"""A folder that several processes may write to at once, rid of what a killed one left half-written."""
+"""A folder that several processes may write to at once, without the incomplete files of killed ones."""
 
 import contextlib
 import os
@@ -14,15 +14,15 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 OLD_SECONDS = 86_400.0
-"""Age from which a half-written file is a leftover for sure."""
+"""Age from which an incomplete file is certainly a leftover."""
 
 
 @contextlib.contextmanager
 def writing_in(folder: Path) -> Iterator[None]:
-    """Remove at any depth what killed processes left in an existing folder, and let others know that this one writes.
+    """Remove the incomplete files of killed processes at any depth of an existing folder, and mark it as written to.
 
-    A process that writes holds a shared lock on the folder, and removes what is half-written where no other holds
-    one. Where that cannot be told, for lack of locks, or where another is writing, only what is older than a day goes.
+    A process that writes holds a shared lock on the folder. Incomplete files are removed if no other process holds one;
+    if another does, or the file system has no locks, only those older than a day are removed.
     """
     with contextlib.ExitStack() as stack:
         alone = False

@@ -1,4 +1,4 @@
-"""The memory on which this thread's signals are handled, where a library puts its own in that place."""
+"""The alternate signal stack of this thread, which some libraries replace."""
 
 import contextlib
 import ctypes
@@ -14,12 +14,11 @@ class _Stack(ctypes.Structure):
 
 @contextlib.contextmanager
 def signal_stack_stays() -> Iterator[None]:
-    """Give the calling thread back, after this block, the signal stack that it had before.
+    """Restore the signal stack of the calling thread after this block; Linux only.
 
-    Each CPU plugin of OpenVINO sets one of its own and, when it is destroyed, the one that it found. Where two are
-    destroyed in the order in which they were made, the second one sets the freed memory of the first, and the next
-    signal that Python handles, such as Ctrl-C or the end of a child process, ends the process with SIGSEGV.
-    Nothing is done where the system is not Linux.
+    Each CPU plugin of OpenVINO sets a signal stack of its own and, when it is destroyed, restores the previous one. If
+    two are destroyed in the order in which they were created, the second restores the freed memory of the first, and
+    the next signal that Python handles, such as Ctrl-C or the end of a child process, ends the process with SIGSEGV.
     """
     sigaltstack = getattr(ctypes.CDLL(None), "sigaltstack", None) if sys.platform == "linux" else None
     before = _Stack()

@@ -1,4 +1,4 @@
-"""Signals that ask a command to end: it ends in order, at once or where nothing is lost."""
+"""Signals that ask a command to end: it ends cleanly, at once or where nothing is lost."""
 
 import contextlib
 import os
@@ -9,17 +9,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
-"""Signals that end a command in order, by name: not every system has all of them."""
+"""Names of the signals that end a command cleanly; not every system has all of them."""
 SECOND_AFTER_SECONDS = 1.0
-"""A Ctrl-C this long after a first signal ends the command at once; sooner, it may be the same: `timeout` sends two."""
+"""A Ctrl-C this long after the first signal ends the command at once; an earlier one may be a repeat of it."""
 
 
 class Interrupted(BaseException):
     """A signal asked the command to end.
 
     Attributes:
-        signum: The signal.
-        together: All processes of a distributed run end by it.
+        signum: The number of the signal.
+        together: Whether all processes of a distributed run end by it.
     """
 
     def __init__(self, signum: int, place: str = "", *, together: bool = False) -> None:
@@ -29,20 +29,20 @@ class Interrupted(BaseException):
 
     @property
     def code(self) -> int:
-        """The exit code that it stands for."""
+        """The exit code of the command."""
         return 128 + self.signum
 
 
 class Watch:
-    """What was received while the handlers are in place.
+    """The signals that were received while the handlers are installed.
 
-    A signal that was inherited as ignored (`nohup`) stays ignored. A handler that somebody else installed stays too,
-    except for a signal of the cluster, such as submitit's: whoever acts on that one calls `handler`.
+    A signal that was inherited as ignored (`nohup`) stays ignored. Handlers of others stay too, except for a signal of
+    the cluster, such as submitit's: call `handler` to run that one.
 
     Attributes:
-        received: The first signal; 0 before.
-        cluster: The first of the cluster's signals; 0 before.
-        waits: Whether a signal is only remembered, until somebody asks.
+        received: The first signal; 0 if there was none.
+        cluster: The first signal of the cluster; 0 if there was none.
+        waits: Whether a signal is only recorded, until `received` is called.
     """
 
     def __init__(self, cluster: Sequence[str] = (), *, waits: bool = False) -> None:
@@ -54,12 +54,12 @@ class Watch:
 
     @property
     def handler(self) -> Any:
-        """What somebody else installed for the cluster's signal that came; None where nobody did."""
+        """The handler that others had installed for the received signal of the cluster; None if there was none."""
         before = self._before.get(self.cluster)
         return before if callable(before) else None
 
     def install(self) -> None:
-        """Put the handlers in place."""
+        """Install the handlers."""
         for number in sorted(_numbers(ENDING) | self._cluster):
             before = signal.getsignal(number)
             others = callable(before) and before is not signal.default_int_handler
@@ -69,12 +69,12 @@ class Watch:
             signal.signal(number, self._handle)
 
     def remove(self) -> None:
-        """Put the handlers of before back."""
+        """Restore the previous handlers."""
         for number, before in self._before.items():
             signal.signal(number, before)
 
     def in_child(self) -> None:
-        """Leave the signals of a forked process to its parent where that waits, and else have them end it."""
+        """In a forked process: ignore signals if the parent waits, and let them end the process otherwise."""
         for number in self._before:
             signal.signal(number, signal.SIG_IGN if self.waits else signal.SIG_DFL)
 
@@ -98,11 +98,11 @@ _watch: Watch | None = None
 
 @contextlib.contextmanager
 def watched(cluster: Sequence[str] = (), *, waits: bool = False) -> Iterator[Watch]:
-    """Raise `Interrupted` in the main thread where a signal asks to end; within another such block it is that one's.
+    """Raise `Interrupted` in the main thread on a signal that asks to end; an inner block uses the outer one's watch.
 
     Args:
-        cluster: Names of the signals by which a cluster asks to save and to come back.
-        waits: Only remember it, until `waiting` ends or somebody asks `received`.
+        cluster: Names of the signals by which a cluster announces that it will stop and requeue the job.
+        waits: Only record signals, until `waiting` ends or `received` is called.
     """
     global _watch
     if _watch is not None or threading.current_thread() is not threading.main_thread():
@@ -119,10 +119,10 @@ def watched(cluster: Sequence[str] = (), *, waits: bool = False) -> Iterator[Wat
 
 @contextlib.contextmanager
 def waiting() -> Iterator[None]:
-    """Have a signal wait for somebody who asks `received`, or for the end of this block.
+    """Delay signals until `received` is called or this block ends.
 
     Raises:
-        Interrupted: At the end of the block, where nobody has acted on the signal.
+        Interrupted: At the end of the block, if there was a signal.
     """
     watch = _watch
     if watch is None or watch.waits:
@@ -138,15 +138,15 @@ def waiting() -> Iterator[None]:
 
 
 def received() -> int:
-    """The signal that asks to end; 0 where none does."""
+    """The signal that asked to end; 0 if there was none."""
     return _watch.received if _watch else 0
 
 
 def ignore_in_worker() -> None:
-    """Leave the signals that end a command to the process that started this one: it needs its workers to end in order.
+    """Ignore, in a worker, the signals that end a command: the main process needs its workers to end cleanly.
 
-    SIGTERM, by which it ends them, counts from nobody else. A terminal, `timeout`, SLURM and systemd send theirs to
-    every process of a group.
+    SIGTERM, by which the main process ends its workers, is obeyed from that process only. Terminals, `timeout`, SLURM
+    and systemd send their signals to all processes of a group.
     """
     for number in _numbers((*ENDING, "SIGUSR2")) - {signal.SIGTERM}:
         signal.signal(number, signal.SIG_IGN)
@@ -158,7 +158,7 @@ def ignore_in_worker() -> None:
 def _obey(parent: int) -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
         pass
-    os._exit(0)  # as torch's workers do: an exit code would count as a failure of theirs
+    os._exit(0)  # as torch's workers do: another exit code would count as a failure
 
 
 def _numbers(names: Sequence[str]) -> set[int]:

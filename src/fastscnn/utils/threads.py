@@ -1,11 +1,11 @@
-"""How long the threads of an OpenMP library stay at work while they wait for each other."""
+"""How long the threads of an OpenMP library spin while they wait for each other."""
 
 import os
 
 WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
 """libgomp, which torch has on Linux, counts looks at memory: 1,000 are 10 to 50 us. Others count milliseconds."""
 CHOICES = ("OMP_WAIT_POLICY", *WAITING)
-"""Environment variables with which a user chooses it."""
+"""Environment variables by which a user chooses that."""
 
 
 def wait_briefly() -> None:

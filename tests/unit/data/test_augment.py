@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fastscnn.data.datasets.frames import DataError
 from fastscnn.data.transforms.augment import Augmentation, PaperAugment, no_augment
-from helpers import block_labels, paint
+from helpers import block_labels, paint, refused
 
 MEAN_COLOUR = (124, 116, 104)
 GEOMETRY_ONLY = {"channel_shift": 0.0, "brightness": 0.0}
@@ -193,18 +192,18 @@ def test_an_argument_that_albumentations_would_ignore_is_an_error():
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "key", "fix"),
     [
-        ({"scale": (2.0, 0.5)}, r"augment\.scale=\[2\.0, 0\.5\].*0 < low <= high"),
-        ({"scale": (0, 1)}, r"augment\.scale=\[0, 1\]"),
-        ({"flip": 1.5}, r"augment\.flip=1\.5 is out of range: use 0 to 1\."),
-        ({"channel_shift": -1}, r"augment\.channel_shift=-1.*0 to 255"),
-        ({"brightness": 20}, r"augment\.brightness=20.*0 to 1"),
-        ({"crop_size": (0, 5)}, r"data\.crop_size=\[0, 5\].*\[HEIGHT,WIDTH\]"),
-        ({"crop_size": (512,)}, r"data\.crop_size=\[512\]"),
+        ({"scale": (2.0, 0.5)}, "augment.scale", "0 < low <= high"),
+        ({"scale": (0, 1)}, "augment.scale", "0 < low <= high"),
+        ({"flip": 1.5}, "augment.flip", "0 to 1"),
+        ({"channel_shift": -1}, "augment.channel_shift", "0 to 255"),
+        ({"brightness": 20}, "augment.brightness", "0 to 1"),
+        ({"crop_size": (0, 5)}, "data.crop_size", "[HEIGHT,WIDTH]"),
+        ({"crop_size": (512,)}, "data.crop_size", "[HEIGHT,WIDTH]"),
     ],
 )
-def test_a_setting_out_of_range_is_told(settings, told):
+def test_a_setting_out_of_range_is_refused(settings, key, fix):
     crop_size = settings.get("crop_size", (64, 128))
-    with pytest.raises(DataError, match=told):
+    with refused(key, fix=fix):
         PaperAugment(**{name: value for name, value in settings.items() if name != "crop_size"})(crop_size)

@@ -10,8 +10,8 @@ from cityscapesscripts.helpers.labels import id2label
 
 from fastscnn.data.datasets.cityscapes import fine_coarse_frames, fine_frames
 from fastscnn.data.datasets.classes import CITYSCAPES
-from fastscnn.data.datasets.frames import DataError, FrameDataset, read_image, read_label
-from helpers import block_labels, paint, write_cityscapes, write_png
+from fastscnn.data.datasets.frames import FrameDataset, read_image, read_label
+from helpers import block_labels, paint, refused, write_cityscapes, write_png
 
 
 def one(folder: Path) -> Path:
@@ -75,19 +75,16 @@ def test_files_of_the_operating_system_are_no_frames(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("broken", "told"),
+    ("broken", "facts"),
     [
-        ("nothing", ["data.root=", "has no leftImg8bit/train", "Set data.root=DIR or run with data=streets"]),
-        ("no image", ["has no leftImg8bit/train/CITY/*_leftImg8bit.png", "data=streets"]),
-        ("no labels", ["has no gtFine/train:", "Cityscapes layout (leftImg8bit/, gtFine/)"]),
-        (
-            "one label gone",
-            ["traina_000000_000019_leftImg8bit.png has no label", "1 of 3", "gtFine_labelIds.png"],
-        ),
-        ("no coarse", ["has no gtCoarse/train_extra", "expected the Cityscapes layout"]),
+        ("nothing", ["leftImg8bit/train", "data=streets"]),
+        ("no image", ["leftImg8bit/train/CITY/*_leftImg8bit.png", "data=streets"]),
+        ("no labels", ["gtFine/train", "leftImg8bit/, gtFine/"]),
+        ("one label gone", ["traina_000000_000019_leftImg8bit.png", "1 of 3", "gtFine_labelIds.png"]),
+        ("no coarse", ["gtCoarse/train_extra", "leftImg8bit/, gtCoarse/"]),
     ],
 )
-def test_a_broken_root_is_told_in_one_sentence_with_the_fix(tmp_path, broken, told):
+def test_a_broken_root_is_refused_with_the_fix(tmp_path, broken, facts):
     root = tmp_path / "cs"
     write_cityscapes(root, train_extra=1)
     if broken == "nothing":
@@ -101,38 +98,35 @@ def test_a_broken_root_is_told_in_one_sentence_with_the_fix(tmp_path, broken, to
         one(root / "gtFine/train").unlink()
     else:
         shutil.rmtree(root / "gtCoarse")
-    with pytest.raises(DataError) as error:
+    with refused("data.root", root, *facts) as error:
         fine_coarse_frames(root, "train")
     assert "\n" not in str(error.value)
-    assert str(root) in str(error.value)
-    for part in told:
-        assert part in str(error.value)
 
 
 def test_no_root_names_the_key_and_the_environment_variable():
-    with pytest.raises(DataError, match=r"data\.root is not set.*data\.root=DIR.*CITYSCAPES_DATASET.*data=streets"):
+    with refused("data.root", "CITYSCAPES_DATASET", "data=streets", fix="data.root=DIR"):
         fine_frames(None, "train")
 
 
 def test_a_root_that_does_not_exist_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"data\.root=.*nowhere does not exist"):
+    with refused("data.root", tmp_path / "nowhere"):
         fine_frames(tmp_path / "nowhere", "train")
 
 
 def test_an_unknown_split_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"split=valid is unknown.*train, val, test"):
+    with refused("split", "valid", fix="train, val, test"):
         fine_frames(tmp_path, "valid")
 
 
 def test_an_unknown_label_value_is_found_with_its_file(tmp_path):
     write_png(tmp_path / "label.png", np.full((4, 4), 77, np.uint8))
-    with pytest.raises(DataError, match=r"label\.png: label value 77 is not in the Cityscapes table"):
+    with refused("data", "label.png", "77", "Cityscapes"):
         read_label(tmp_path / "label.png", CITYSCAPES)
 
 
 def test_a_colour_picture_is_no_label(tmp_path):
     write_png(tmp_path / "gtFine_color.png", np.zeros((4, 4, 3), np.uint8))
-    with pytest.raises(DataError, match=r"gtFine_color\.png holds 3 channel.*single-channel"):
+    with refused("data.root", "gtFine_color.png", "RGB"):
         read_label(tmp_path / "gtFine_color.png", CITYSCAPES)
 
 
@@ -142,12 +136,12 @@ def test_a_file_that_is_no_whole_image_is_named(tmp_path, content):
     write_png(path, paint(block_labels((64, 64), 0)))
     whole = path.read_bytes()
     path.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "text": b"version https://git-lfs"}[content])
-    with pytest.raises(DataError, match=r"frame\.png is no whole image"):
+    with refused("data.root", "frame.png", "bytes"):
         read_image(path)
 
 
 def test_a_file_that_went_missing_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"gone\.png cannot be read"):
+    with refused("data.root", "gone.png"):
         read_image(tmp_path / "gone.png")
 
 
@@ -156,5 +150,5 @@ def test_an_image_and_a_label_of_different_sizes_are_both_named(tmp_path):
     label = one(tmp_path / "gtFine/train")
     write_png(label, block_labels((32, 64), 0))
     dataset = FrameDataset(fine_frames(tmp_path, "train"), CITYSCAPES)
-    with pytest.raises(DataError, match=r"leftImg8bit\.png is 64x128 and its label .*labelIds\.png is 32x64"):
+    with refused("data.root", "leftImg8bit.png", "64x128", "labelIds.png", "32x64"):
         dataset[0]

@@ -21,7 +21,7 @@ from fastscnn.data.datasets.frames import DataError, FrameDataset
 from fastscnn.data.datasets.sources import frames_for
 from fastscnn.data.transforms.augment import PaperAugment, no_augment
 from fastscnn.training.optim import poly, total_steps
-from helpers import block_labels, write_cityscapes, write_png
+from helpers import block_labels, refused, write_cityscapes, write_png
 
 CROP = (32, 64)
 
@@ -150,7 +150,8 @@ def test_a_fault_in_a_file_is_one_sentence_whoever_reads_it(tmp_path, workers):
         write_png(path, np.full((32, 64), 77, np.uint8))
     with pytest.raises(DataError) as error:
         list(make(tmp_path, num_workers=workers).train_dataloader())
-    assert "labelIds.png: label value 77 is not in the Cityscapes table" in str(error.value)
+    assert "labelIds.png" in str(error.value)
+    assert "77" in str(error.value)
     assert str(error.value).startswith(str(tmp_path))
     assert "\n" not in str(error.value)
 
@@ -178,16 +179,10 @@ def test_the_global_batch_is_shared_by_devices_and_accumulation_steps():
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        (
-            {"dataset": "kitti"},
-            r"data\.dataset=kitti is unknown: use one of streets, fine, fine_coarse, camvid",
-        ),
+        ({"dataset": "kitti"}, r"data\.dataset=kitti .*streets, fine, fine_coarse, camvid"),
         ({"num_workers": -1}, r"data\.num_workers=-1"),
         ({"num_workers": "many"}, r"data\.num_workers=many .*auto, 0 or more"),
-        (
-            {"dataset": "streets", "streets": {"frames": 3}},
-            r"data\.streets\.frames is unknown: use one of size",
-        ),
+        ({"dataset": "streets", "streets": {"frames": 3}}, r"data\.streets\.frames .*size"),
     ],
 )
 def test_a_wrong_setting_is_told_at_once(settings, told):
@@ -197,7 +192,7 @@ def test_a_wrong_setting_is_told_at_once(settings, told):
 
 def test_setup_tells_a_missing_split_before_anything_starts(tmp_path):
     write_cityscapes(tmp_path, train=2, val=0)
-    with pytest.raises(DataError, match="has no leftImg8bit/val"):
+    with refused("data.root", "leftImg8bit/val"):
         make(tmp_path).setup("fit")
 
 

@@ -10,7 +10,7 @@ from fastscnn.data.datamodules.build import build_data
 from fastscnn.data.datasets.camvid import camvid_frames
 from fastscnn.data.datasets.cityscapes import fine_coarse_frames, fine_frames, prediction_name
 from fastscnn.data.datasets.classes import CITYSCAPES
-from fastscnn.data.datasets.frames import DataError, FrameDataset
+from fastscnn.data.datasets.frames import FrameDataset
 from fastscnn.predict.cityscapes_archive import predict_archive
 from fastscnn.reports.comparison import gallery
 from fastscnn.reports.comparison.records import read_all
@@ -19,7 +19,7 @@ from fastscnn.training.pictures import DrawFrames
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.names import file_name, shortest_names
-from helpers import SEGMENTATION, block_labels, paint, predict_settings, write_checkpoint, write_png, write_run
+from helpers import SEGMENTATION, block_labels, paint, predict_settings, refused, write_checkpoint, write_png, write_run
 
 CITIES = ("aachen", "bochum", "ulm")
 
@@ -59,7 +59,7 @@ def test_a_city_without_labels_does_not_get_those_of_another(tmp_path):
         write_numbered(tmp_path, split)
         for label in (tmp_path / f"gtFine/{split}/bochum").iterdir():
             label.unlink()
-    with pytest.raises(DataError, match=r"bochum/000000_leftImg8bit\.png has no label: .*\(4 of 12 images have none\)"):
+    with refused("data.root", "bochum/000000_leftImg8bit.png", "4 of 12"):
         fine_frames(tmp_path, "train")
     unlabelled = [frame.name for frame in fine_frames(tmp_path, "test") if frame.label is None]
     assert unlabelled == [f"bochum/{number:06d}" for number in range(4)]
@@ -77,7 +77,7 @@ def test_two_photographs_of_one_name_are_refused_with_both(tmp_path):
     for name in ("a.jpg", "a.jpeg"):
         write_png(tmp_path / f"val/{name}", np.zeros((8, 8, 3), np.uint8))
     write_png(tmp_path / "valannot/a.png", np.zeros((8, 8), np.uint8))
-    with pytest.raises(DataError, match=r"val/a\.jpeg and .*val/a\.jpg have one name"):
+    with refused("data.root", "val/a.jpeg", "val/a.jpg"):
         camvid_frames(tmp_path, "val")
 
 
@@ -114,10 +114,10 @@ def test_archive_of_two_frames_of_one_name_is_refused_with_both(tmp_path):
     checkpoint = write_checkpoint(tmp_path / "best.ckpt")
     given = {"split": "test", "format": "cityscapes", "data": {"root": str(root)}}
     settings = predict_settings(checkpoint, "", tmp_path / "out", **given)
-    with pytest.raises(RequestError) as refused:
+    with pytest.raises(RequestError) as caught:
         predict_archive(settings)
     both = [str(root / f"leftImg8bit/test/{city}/000000_leftImg8bit.png") for city in ("aachen", "ulm")]
-    assert str(refused.value).startswith(f"{both[0]} and {both[1]} would both be 000000_pred_labelIds.png")
+    assert all(file in str(caught.value) for file in (*both, "000000_pred_labelIds.png"))
     assert not (tmp_path / "out").exists()
 
 

@@ -23,8 +23,8 @@ from fastscnn.data.store import store as store_module
 from fastscnn.data.store.index import NAME
 from fastscnn.data.store.store import DecodedStore, StoreUnusable
 from fastscnn.data.transforms.augment import PaperAugment
-from fastscnn.utils import progress
-from helpers import block_labels, paint, write_cityscapes, write_png
+from fastscnn.utils import progress_display as progress
+from helpers import block_labels, paint, refused, write_cityscapes, write_png
 
 FORK = multiprocessing.get_context("fork")
 AUGMENT = {"name": "paper", "scale": [0.5, 2.0]}
@@ -255,7 +255,7 @@ def test_stored_frame_that_was_harmed_is_named_and_decoded_again(root, store, de
     assert again(store).reader(frames) is None
     again(store).build(frames)
     assert decoded == [frames[1].name]
-    assert f"{path} was not as decoded before: decoded again" in capsys.readouterr().out
+    assert str(path) in capsys.readouterr().out
     assert_as_on_disk(store, frames)
 
 
@@ -284,7 +284,8 @@ def test_touched_files_of_the_store_are_checked_and_not_decoded(root, store, dec
         path.touch()
     again(store).build(frames)
     assert decoded == []
-    assert capsys.readouterr().out == f"Checking 4 frames of {store.folder}, whose files were touched\n"
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"Checking 4 frames of {store.folder}")
     again(store).build(frames)
     assert capsys.readouterr().out == "", "it is known now"
 
@@ -296,10 +297,8 @@ def test_harm_during_a_run_is_one_sentence(root, store, harm):
     path = file_of(store, frames[1])
     dataset = FrameDataset(frames, CITYSCAPES, read=store.reader(frames))
     harm(path)
-    with pytest.raises(DataError) as error:
+    with refused("data.store", path, fix="data.store=off") as error:
         list(DataLoader(dataset, batch_size=1))
-    assert str(error.value).startswith(str(path))
-    assert str(error.value).endswith("or set data.store=off.")
     assert "\n" not in str(error.value)
 
 
@@ -346,7 +345,7 @@ def test_a_file_that_becomes_shorter_while_it_is_read_is_one_sentence(root, stor
         return found
 
     monkeypatch.setattr(store_files, "stored_stamp", stamp)
-    with pytest.raises(DataError, match=r"holds 10 bytes instead of 3,840\. Start again"):
+    with refused("data.store", "10 bytes", "3,840", fix="data.store=off"):
         dataset.batch([0])
 
 
@@ -462,7 +461,7 @@ def free(monkeypatch, size: int) -> None:
 def test_disk_that_is_too_small_is_refused_with_the_sizes(root, store, monkeypatch):
     needed = 4 * 24 * 40 * 4
     free(monkeypatch, 2**30 + needed - 1)
-    with pytest.raises(StoreUnusable, match=r"has 1\.1 GB free, and 4 frames take 0\.0 GB decoded, with 1\.1"):
+    with pytest.raises(StoreUnusable, match=r"1\.1 GB .*4 frames .*0\.0 GB .*1\.1"):
         store.build(frames_of(root))
     assert list(store.folder.glob("*.u8")) == []
     free(monkeypatch, 2**30 + needed)

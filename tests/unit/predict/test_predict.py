@@ -91,8 +91,8 @@ def test_broken_files_are_told_and_the_others_are_done(checkpoint, photos, tmp_p
     outcome = predict(predict_settings(checkpoint, photos, tmp_path / "out"))
     assert outcome.done == 3
     assert {Path(path).name: reason for path, reason in outcome.failed.items()} == {
-        "empty.png": "is no whole image (0 bytes). Copy or download it again.",
-        "half.png": "is no whole image (60 bytes). Copy or download it again.",
+        "empty.png": "is not a complete image (0 bytes). Copy or download it again.",
+        "half.png": "is not a complete image (60 bytes). Copy or download it again.",
     }
     assert not any("unfinished" in name or "half" in name for name in files_in(tmp_path / "out"))
 
@@ -257,7 +257,7 @@ def test_picture_above_the_limit_is_refused_by_its_header(checkpoint, photos, tm
     outcome = predict(predict_settings(checkpoint, photos, tmp_path / "out", max_pixels=limit))
     assert outcome.done == 0
     assert outcome.failed[str(photos / "a.png")] == (
-        "is 40x56, 2,240 pixels, and the limit is 2,239: set max_pixels=2240 if it is meant to be that large."
+        "is 40x56, 2,240 pixels, and the limit is 2,239. Set max_pixels=2240 if it is meant to be that large."
     )
     with pytest.raises(RequestError, match=r"a\.png is 40x56, 2,240 pixels, and the limit is 2,239"):
         Segmenter.from_checkpoint(checkpoint, max_pixels=limit)(photos / "a.png")

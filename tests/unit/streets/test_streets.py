@@ -15,13 +15,13 @@ from cityscapesscripts.helpers.csHelpers import getCsFileInfo
 from cityscapesscripts.helpers.labels import id2label, name2label
 
 from fastscnn.data.datasets.classes import CITYSCAPES
-from fastscnn.data.datasets.frames import DataError
 from fastscnn.data.datasets.sources import generate_streets
 from fastscnn.streets import writer as streets
 from fastscnn.streets.writer import CITIES, MANIFEST, StreetsSpec, coarse, draw_street, write_streets
-from fastscnn.utils import files, progress
-from fastscnn.utils.errors import RequestError
+from fastscnn.utils import files
+from fastscnn.utils import progress_display as progress
 from fastscnn.utils.files import WriteError
+from helpers import refused
 
 SMALL = (64, 128)
 TINY = StreetsSpec(size=(32, 64), train=3, val=2, test=1, train_extra=1)
@@ -190,27 +190,27 @@ def test_an_empty_root_is_filled(tmp_path):
 
 
 def test_a_root_with_another_spec_is_refused(tiny):
-    with pytest.raises(ValueError, match=rf"data\.root={re.escape(str(tiny))} .*another spec.*Set data\.root="):
+    with refused("data.root", tiny, fix="data.root=DIR"):
         write_streets(tiny, StreetsSpec(size=(32, 64)))
 
 
 def test_a_root_of_another_generator_version_is_refused(tiny, monkeypatch):
     monkeypatch.setattr(streets, "GENERATOR_VERSION", 99)
-    with pytest.raises(ValueError, match="version"):
+    with refused("data.root", tiny):
         write_streets(tiny, TINY)
 
 
 @pytest.mark.parametrize("name", ["notes.txt", MANIFEST])
-def test_a_root_with_foreign_files_is_refused(tmp_path, name):
+def test_a_root_with_other_files_is_refused(tmp_path, name):
     (tmp_path / name).write_text("mine")
-    with pytest.raises(ValueError, match=r"not synthetic streets\. Set data\.root="):
+    with refused("data.root", tmp_path, fix="data.root=DIR"):
         write_streets(tmp_path, TINY)
     assert contents(tmp_path) == {name: b"mine"}
 
 
 def test_a_root_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "root").write_text("mine")
-    with pytest.raises(ValueError, match="not synthetic streets"):
+    with refused("data.root", tmp_path / "root"):
         write_streets(tmp_path / "root", TINY)
 
 
@@ -225,10 +225,8 @@ def test_a_full_disk_leaves_nothing_and_is_one_sentence(tmp_path, monkeypatch, w
 
     monkeypatch.setattr(files, "write_bytes", write_bytes)
     monkeypatch.setattr(streets, "_cores", lambda: workers)
-    with pytest.raises(DataError) as refused:
+    with refused("data.root", "val", ".png", os.strerror(errno.ENOSPC), fix="data.root=DIR"):
         generate_streets(tmp_path / "root", TINY)
-    text = r".*val.*\.png cannot be written \(No space left on device\): set data\.root=DIR to a folder on a disk.*"
-    assert re.fullmatch(text, str(refused.value))
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
     assert capfd.readouterr().err == "", "no traceback of a worker process"
 
@@ -250,7 +248,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_drawn(tmp
         root = tmp_path / "file" / "root"
     else:
         root = Path("/proc/streets")
-    with pytest.raises(RequestError, match=rf"data\.root={root}( cannot be written|: .*file is a file)"):
+    with refused("data.root", root):
         generate_streets(root, TINY)
 
 
@@ -263,7 +261,7 @@ def test_a_root_whose_name_is_as_long_as_file_systems_take_is_written(tiny, tmp_
 @pytest.mark.skipif(sys.platform != "linux", reason="a forked process sees the patch")
 def test_a_worker_that_dies_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(streets, "_write_frame", lambda *_: os._exit(9))
-    with pytest.raises(OSError, match="ended with code 9"):
+    with pytest.raises(OSError, match="code 9"):
         write_streets(tmp_path / "root", TINY, workers=2)
     assert not (tmp_path / "root").exists()
 
@@ -284,5 +282,5 @@ def test_the_manifest_tells_the_spec_and_the_version(tiny):
 
 @pytest.mark.parametrize("wrong", [{"size": (16, 512)}, {"train": -1}, {"seed": -1}])
 def test_a_spec_that_cannot_be_drawn_is_refused(wrong):
-    with pytest.raises(ValueError):
+    with refused(f"data.streets.{next(iter(wrong))}"):
         StreetsSpec(**wrong)

@@ -10,8 +10,9 @@ from pathlib import Path
 import in_a_child
 import pytest
 
-from fastscnn.utils.errors import Crash, RequestError
+from fastscnn.utils.errors import Crash
 from fastscnn.utils.isolated import Hosted, run
+from helpers import refused
 
 
 def test_result_comes_back_and_nothing_heavy_is_imported():
@@ -20,12 +21,12 @@ def test_result_comes_back_and_nothing_heavy_is_imported():
 
 
 def test_errors_come_back_as_they_are_with_the_childs_traceback():
-    with pytest.raises(RequestError, match=r"^set it\.$") as caught:
-        run(in_a_child.refuse, "set it.")
+    with refused("data.root", "/x", fix="Set it.") as caught:
+        run(in_a_child.refuse)
     assert "in refuse" in str(caught.value.__cause__)
-    with pytest.raises(KeyError, match="no such key"):
+    with pytest.raises(KeyError):
         run(in_a_child.fail)
-    with pytest.raises(RuntimeError, match=r"^Odd: 1 and 2$"):
+    with pytest.raises(RuntimeError, match="Odd: 1 and 2"):
         run(in_a_child.fail_oddly)
 
 
@@ -35,7 +36,7 @@ def test_errors_come_back_as_they_are_with_the_childs_traceback():
 )
 def test_crash_is_an_error_that_names_the_signal_and_leaves_no_file(tmp_path, monkeypatch, function, argument, how):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(Crash, match=how) as caught:
+    with pytest.raises(Crash) as caught:
         run(function, argument)
     assert caught.value.how == how
     assert list(tmp_path.iterdir()) == []
@@ -48,7 +49,7 @@ def test_sequence_that_stays_here_is_read_as_often_as_it_is_needed():
 def test_what_is_made_stays_in_the_child_until_it_crashes():
     with Hosted(in_a_child.counter, 10) as count:
         assert [count(1), count(2)] == [11, 13]
-        with pytest.raises(ValueError, match="by nothing"):
+        with pytest.raises(ValueError):
             count(0)
         assert count(1) == 14
         with pytest.raises(Crash, match="SIGSEGV"):
@@ -60,7 +61,7 @@ def test_child_ends_with_its_parent(tmp_path):
         "import sys, in_a_child\n"
         "from fastscnn.utils.isolated import Hosted\n"
         "child = Hosted(in_a_child.counter, 1)\n"
-        "print(child._process.pid, flush=True)\n"
+        "print(child.pid, flush=True)\n"
         "sys.stdin.read()\n"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -17,9 +17,11 @@ from torch.utils.data import DataLoader, Dataset
 from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.training.progress import ProgressLine
 from fastscnn.training.segmentation import Segmentation
-from fastscnn.utils import progress as module
-from fastscnn.utils.errors import RequestError
-from fastscnn.utils.progress import VARIABLE, Progress, duration, say, seconds_between_lines
+from fastscnn.utils import progress_display as module
+from fastscnn.utils.progress import Progress, say
+from fastscnn.utils.progress_display import VARIABLE, seconds_between_lines
+from fastscnn.utils.text import duration
+from helpers import refused
 
 CONFIG = {
     "model": {"name": "fast_scnn", "in_channels": 3, "activation": "relu", "skip": "keep", "dropout": 0.1},
@@ -213,7 +215,7 @@ def test_default_keeps_the_promised_30_seconds(monkeypatch):
 @pytest.mark.parametrize("text", ["", "soon", "0", "-1", "nan", "inf"])
 def test_interval_that_is_none_is_refused(monkeypatch, text):
     monkeypatch.setenv(VARIABLE, text)
-    with pytest.raises(RequestError, match=f"^{VARIABLE}={text} is no number of seconds above 0"):
+    with refused(VARIABLE, text):
         seconds_between_lines()
 
 

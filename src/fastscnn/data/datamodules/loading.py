@@ -3,17 +3,18 @@
 import os
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from fastscnn.data.datamodules.sampler import EpochSampler
 from fastscnn.data.datamodules.shared_memory import check_shared_memory
-from fastscnn.data.datamodules.worker_errors import Loader
+from fastscnn.data.datamodules.worker_errors import Key, Loader
 from fastscnn.data.datasets.frames import DataError, FrameDataset
 from fastscnn.utils.signals import ignore_in_worker
 
@@ -171,10 +172,10 @@ class EpochData(pl.LightningDataModule):
         if workers is None:
             workers = _worker_count(self.num_workers, self.trainer.num_devices if self.trainer else self.devices)
         return Loader(
-            Batches(dataset) if isinstance(dataset, FrameDataset) else dataset,
+            dataset,
+            dataset.batch if isinstance(dataset, FrameDataset) else partial(_collated, dataset),
             batch_size=batch_size,
             sampler=sampler,
-            collate_fn=as_it_is if isinstance(dataset, FrameDataset) else None,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -182,24 +183,9 @@ class EpochData(pl.LightningDataModule):
         )
 
 
-class Batches(Dataset[dict[str, Any]]):
-    """A data set that makes its own batches, as a DataLoader asks for them; `as_it_is` is its collate function."""
-
-    def __init__(self, dataset: FrameDataset) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
-        return self.dataset[key]
-
-    def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> dict[str, Any]:
-        return self.dataset.batch(keys)
-
-
-def as_it_is(batch: Any) -> Any:
-    """The batch that the data set made."""
+def _collated(dataset: Any, keys: Sequence[Key]) -> dict[str, Any]:
+    """A batch of the samples of a data set that does not make batches itself."""
+    batch: dict[str, Any] = default_collate([dataset[key] for key in keys])
     return batch
 
 

@@ -1,13 +1,17 @@
-"""Errors of the processes that read data, as the process that trains is to see them: with their own class and text."""
+"""Errors of the processes that read data: the training process raises them as they are, with all that they carry."""
 
-import re
 import signal
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-_CAUGHT = re.compile(r"Caught (\w+) in .*\.\nOriginal ")
+from fastscnn.utils.isolated import InChild, portable
+
+Key = int | tuple[int, int]
+"""An index, or (epoch, index) as `EpochSampler` gives them."""
 _WHY = {
     signal.SIGKILL: "which is what a system without free memory does: set data.num_workers or data.batch_size lower",
     signal.SIGBUS: "which a full /dev/shm or a file that became shorter while it was read causes: make room, or set "
@@ -15,13 +19,54 @@ _WHY = {
 }
 
 
+@dataclass
+class Failure:
+    """What a worker process sends instead of a batch: torch itself would send the text of the error only."""
+
+    error: Exception
+    traceback: str
+
+
+class Batches(Dataset[dict[str, Any]]):
+    """A data set as a DataLoader reads it, a batch at a time; in a worker process an error becomes a `Failure`.
+
+    Args:
+        dataset: The samples.
+        make: Makes a batch of the samples of some keys.
+    """
+
+    def __init__(self, dataset: Any, make: Callable[[Sequence[Key]], dict[str, Any]]) -> None:
+        self.dataset = dataset
+        self.make = make
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        sample: dict[str, Any] = self.dataset[key]
+        return sample
+
+    def __getitems__(self, keys: Sequence[Key]) -> dict[str, Any] | Failure:
+        try:
+            return self.make(keys)
+        except Exception as error:
+            if get_worker_info() is None:
+                raise
+            return Failure(portable(error), traceback.format_exc())
+
+
 class Loader(DataLoader[dict[str, Any]]):
-    """A DataLoader whose iteration raises what went wrong in a worker process, not what torch wraps it in.
+    """A DataLoader of `Batches` that raises the error of a worker process as it is.
 
     Raises:
-        RuntimeError: While it is iterated, a worker process was ended from outside; names the signal. An error that a
-            worker raised has its own class where that takes a text alone, and its own text in any case.
+        RuntimeError: While it is iterated: a worker process was ended from outside (names the signal), or an error
+            cannot be pickled (has its name and text).
     """
+
+    def __init__(
+        self, dataset: Dataset[dict[str, Any]], make: Callable[[Sequence[Key]], dict[str, Any]], **options: Any
+    ) -> None:
+        super().__init__(Batches(dataset, make), collate_fn=_unchanged, **options)
 
     def __iter__(self) -> Any:
         return _Watched(super().__iter__())
@@ -30,7 +75,7 @@ class Loader(DataLoader[dict[str, Any]]):
 class _Watched:
     """The iterator of a DataLoader."""
 
-    def __init__(self, iterator: Iterator[dict[str, Any]]) -> None:
+    def __init__(self, iterator: Iterator[dict[str, Any] | Failure]) -> None:
         self.iterator = iterator
 
     def __iter__(self) -> "_Watched":
@@ -41,16 +86,19 @@ class _Watched:
 
     def __next__(self) -> dict[str, Any]:
         try:
-            return next(self.iterator)
+            batch = next(self.iterator)
         except StopIteration:
             raise
         except Exception as error:
-            if (own := raised_by_worker(error) or self._ended()) is None:
+            if (end := self._ended()) is None:
                 raise
-            raise own from error
+            raise end from error
+        if isinstance(batch, Failure):
+            raise batch.error from InChild(batch.traceback)
+        return batch
 
     def _ended(self) -> RuntimeError | None:
-        """The error of a worker that is gone; torch says it in many ways, such as a connection that was reset."""
+        """The error of a worker that is gone; torch reports it in many ways, such as a connection that was reset."""
         for worker in getattr(self.iterator, "_workers", ()):
             worker.join(0.5)
             if worker.exitcode:
@@ -58,17 +106,8 @@ class _Watched:
         return None
 
 
-def raised_by_worker(error: Exception) -> Exception | None:
-    """The error that a worker process raised, from what torch makes of it; None where it is none of a worker."""
-    text = str(error)
-    if not (caught := _CAUGHT.match(text)):
-        return None
-    name = caught[1]
-    last = list(re.finditer(rf"^(?:\w+\.)*{name}(?:: |$)", text, re.MULTILINE))
-    message = text[last[-1].end() :].strip() if last else ""
-    if type(error).__name__ != name:  # one that takes more than a text
-        return RuntimeError(f"{name}: {message}" if message else name)
-    return type(error)(message) if message else type(error)()
+def _unchanged(batch: Any) -> Any:
+    return batch
 
 
 def _end(exitcode: int) -> str:

@@ -1,4 +1,4 @@
-"""Label tables: what the values of a label file mean, and what the network is to predict."""
+"""Label tables: what the values of a label file mean, and which classes the network predicts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,15 +14,15 @@ IGNORE_INDEX = 255
 class ClassTable:
     """The classes of a data set, in the order of their train ids.
 
-    The one source of the class count, names, colours and ignored label for the model, the metrics and the
-    pictures.
+    The model, the metrics and the pictures take the class count, the names, the colours and the ignored label from
+    here.
 
     Attributes:
-        name: Name of the data set, as messages show it.
+        name: Name of the data set in messages.
         names: Class names; the position is the train id.
         colors: RGB, 0 to 255, of each class.
         file_values: The value that a label file holds for each class.
-        ignored_values: Values of a label file that are legal and left out of training and evaluation.
+        ignored_values: Values of a label file that are valid, but ignored in training and evaluation.
         categories: Category of each class, in the same order; empty where the data set has none.
     """
 
@@ -36,7 +36,7 @@ class ClassTable:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes that are trained and evaluated."""
+        """Number of the classes that are trained and evaluated."""
         return len(self.names)
 
     @cached_property
@@ -83,8 +83,8 @@ class ClassTable:
 
 
 def _listed(values: Sequence[int]) -> str:
-    shown = ", ".join(str(value) for value in values[:5])
-    return shown if len(values) <= 5 else f"{shown} and {len(values) - 5} more"
+    first = ", ".join(str(value) for value in values[:5])
+    return first if len(values) <= 5 else f"{first} and {len(values) - 5} more"
 
 
 def _cityscapes() -> ClassTable:

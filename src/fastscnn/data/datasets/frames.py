@@ -28,7 +28,7 @@ Read = Callable[["Frame"], tuple[Image, Image | None]]
 
 
 class DataError(RequestError):
-    """A request about data that cannot be met: one sentence that names the key or the file, and the fix."""
+    """A data set, a file or a setting of it is wrong: names the key or the file, and the fix."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Frame:
     """One image and its label on disk.
 
     Attributes:
-        name: The frame in messages and predictions, such as `frankfurt_000000_000294`; no other frame of its data set
-            has it. Where several would, it begins with the folders that tell them apart, such as `frankfurt/000294`.
+        name: Unique name of the frame in messages and predictions, such as `frankfurt_000000_000294`. Frames of the
+            same file name are distinguished by their folders, such as `frankfurt/000294`.
         image: The image file.
         label: The label file; None where the split has no labels.
-        source: What the frame was taken from, such as `fine`, `coarse` or `camvid`.
+        source: The set that the frame comes from, such as `fine`, `coarse` or `camvid`.
     """
 
     name: str
@@ -54,8 +54,9 @@ class Reading:
     """How the files of a frame are read.
 
     Attributes:
-        exif: What becomes of an image that its EXIF orientation would turn, though its label has none: `refuse` it,
-            `apply` the orientation (the label was drawn on the upright picture), or `ignore` it (on the stored one).
+        exif: What to do with an image that has an EXIF orientation, which its label does not have: `refuse` it,
+            `apply` the orientation (the label was drawn on the upright picture), or `ignore` it (the label was drawn
+            on the picture as it is stored).
         max_pixels: The largest picture that is decoded.
     """
 
@@ -64,21 +65,22 @@ class Reading:
 
     def __post_init__(self) -> None:
         if self.exif not in EXIF:
-            raise DataError(f"data.exif={self.exif} is unknown: use one of {', '.join(EXIF)}.")
+            raise DataError(f"data.exif={self.exif} is unknown.", key="data.exif", fix=f"Use one of {', '.join(EXIF)}.")
 
     def size(self, path: Path) -> tuple[int, int]:
         """Height and width that an image has when it is read, from its header.
 
         Raises:
-            DataError: The file is missing, no image, too large, or refused for its orientation.
+            DataError: The file is missing, not an image, too large, or refused because of its orientation.
         """
         with data_errors():
             header = check_image_file(path, self.max_pixels, setting="data.max_pixels")
         if header.orientation != 1 and self.exif == "refuse":
             raise DataError(
-                f"{path} has EXIF orientation {header.orientation}, so that viewers turn it, and its label may fit the "
-                "picture as it is stored or as it is seen. Set data.exif=apply to turn it, or data.exif=ignore to take "
-                "it as it is stored."
+                f"{path} has EXIF orientation {header.orientation}: viewers turn it, and its label may fit the picture "
+                "either as it is stored or as a viewer shows it.",
+                key="data.exif",
+                fix="Set data.exif=apply to turn it, or data.exif=ignore to use it as it is stored.",
             )
         turned = self.exif == "apply" and header.orientation >= 5
         return (header.width, header.height) if turned else (header.height, header.width)
@@ -87,7 +89,7 @@ class Reading:
         """Read an image as RGB; uint8 [H, W, 3].
 
         Raises:
-            DataError: As `size`; also where the file is no whole image.
+            DataError: As `size`; or the image is incomplete.
         """
         if self.exif == "refuse":
             self.size(path)
@@ -97,14 +99,14 @@ class Reading:
 
 
 STRICT = Reading()
-"""How files are read where nothing else is asked for."""
+"""How files are read by default."""
 
 
 def read_image(path: Path) -> Image:
     """Read an image as RGB, as it is stored, whatever its EXIF data says; uint8 [H, W, 3].
 
     Raises:
-        DataError: The file is missing or is no whole image.
+        DataError: The file is missing or is not a complete image.
     """
     return Reading("ignore").image(path)
 
@@ -113,22 +115,24 @@ def read_label(path: Path, classes: ClassTable, reading: Reading = STRICT) -> Im
     """Read a label file as train ids; uint8 [H, W], 255 where ignored.
 
     Raises:
-        DataError: The file is missing, is no whole image, holds something else than one index a pixel, or a value that
-            is not in the table.
+        DataError: The file is missing, is not a complete image of one index for each pixel, or holds a value that is
+            not in the table.
     """
     with data_errors():
         values = images.read_label(path, max_pixels=reading.max_pixels, setting="data.max_pixels")
     try:
         return classes.encode(values)
     except ValueError as error:
-        raise DataError(f"{path}: {error}. Replace the file, or choose the data option it belongs to.") from None
+        raise DataError(
+            f"{path}: {error}.", key="data", fix="Replace the file, or choose the data option that it belongs to."
+        ) from None
 
 
 def read_frame(frame: Frame, classes: ClassTable, reading: Reading = STRICT) -> tuple[Image, Image | None]:
     """Read a frame's files: RGB, uint8 [H, W, 3], and train ids, uint8 [H, W], or None where it has no label.
 
     Raises:
-        DataError: A file is missing or not what it should be, or the two are not of one size.
+        DataError: A file is missing or wrong, or the two differ in size.
     """
     image = reading.image(frame.image)
     if frame.label is None:
@@ -136,19 +140,21 @@ def read_frame(frame: Frame, classes: ClassTable, reading: Reading = STRICT) -> 
     label = read_label(frame.label, classes, reading)
     if image.shape[:2] != label.shape:
         raise DataError(
-            f"{frame.image} is {_size(image)} and its label {frame.label} is {_size(label)}: an image"
-            " and its label must be of one size. Replace the wrong one."
+            f"{frame.image} is {_size(image)} and its label {frame.label} is {_size(label)}: an image and its "
+            "label must have the same size.",
+            key="data.root",
+            fix="Replace the wrong one.",
         )
     return image, label
 
 
 @contextmanager
 def data_errors() -> Iterator[None]:
-    """Let what is wrong with a file be what is wrong with the request."""
+    """Raise `DataError` for an image file that cannot be read."""
     try:
         yield
     except ImageFileError as error:
-        raise DataError(str(error)) from None
+        raise DataError(f"{error.path} {error.found}", key=error.setting or "data.root", fix=error.fix) from None
 
 
 class FrameDataset(Dataset[dict[str, Any]]):
@@ -184,9 +190,9 @@ class FrameDataset(Dataset[dict[str, Any]]):
         return sample
 
     def batch(self, keys: Sequence[int | tuple[int, int]]) -> dict[str, Any]:
-        """Samples as a batch: the pixels of all in one buffer, which a worker process shares with the one that trains.
+        """Samples as a batch: all pixels in one buffer, which a worker process shares with the training process.
 
-        Images lie there pixel by pixel, which is channels_last.
+        Images are in channels_last order.
 
         Raises:
             DataError: A file is wrong, or the frames differ in size.
@@ -200,8 +206,9 @@ class FrameDataset(Dataset[dict[str, Any]]):
             if [buffer.shape[1:] for buffer in pixels] != [array.shape for array in found]:
                 first = self.frames[keys[0][1] if isinstance(keys[0], tuple) else keys[0]].name
                 raise DataError(
-                    f"{first} and {sample['name']} cannot share a batch: their sizes differ, or one has no label. Set "
-                    "data.crop_size=[H,W] with augment=paper or none, or label every frame."
+                    f"{first} and {sample['name']} cannot share a batch: their sizes differ, or one has no label.",
+                    key="data.crop_size",
+                    fix="Set data.crop_size=[H,W] with augment=paper or none, or label every frame.",
                 )
             for buffer, array in zip(pixels, found, strict=True):
                 buffer[place].numpy()[...] = array
@@ -212,7 +219,7 @@ class FrameDataset(Dataset[dict[str, Any]]):
         return batch | ({"label": pixels[1]} if len(pixels) > 1 else {})
 
     def _frame(self, key: int | tuple[int, int]) -> tuple[Image, Image | None, dict[str, Any]]:
-        """Image, label and the rest of a sample."""
+        """Image, label and the other values of a sample."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         frame = self.frames[index]
         seed = frame_seed(self.seed, epoch, index)
@@ -228,7 +235,7 @@ class FrameDataset(Dataset[dict[str, Any]]):
 
 
 def shared_bytes(shape: tuple[int, ...]) -> Tensor:
-    """A tensor of uint8 that is yet to be filled; from a worker process it goes to the main one without a copy."""
+    """An uninitialised tensor of uint8; a worker process passes it to the main one without a copy."""
     if get_worker_info() is None:
         return torch.empty(shape, dtype=torch.uint8)
     storage = torch.UntypedStorage._new_shared(math.prod(shape))  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""An image on disk and its class, from file to sample: reading, transforming."""
+"""Images with a class, from file to sample: reading and transforming."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -16,15 +16,15 @@ from fastscnn.data.datasets.frames import DataError, frame_seed
 from fastscnn.utils.images import MAX_PIXELS, ImageFileError, open_pil
 
 Transform = Callable[[Image.Image], Any]
-"""From a PIL image to uint8 [3, H, W], a tensor or an array; may draw from the global generators of all libraries."""
+"""From a PIL image to uint8 [3, H, W], a tensor or an array; may draw from the global random generators."""
 
 
 @dataclass(frozen=True)
 class ImageClasses:
-    """The classes of a set of images, sorted by folder name; the position is the class index.
+    """The classes of a set of images, sorted by folder name; the position in the tuple is the class index.
 
     Attributes:
-        name: Name of the data set, as messages show it.
+        name: Name of the data set in messages.
         names: Folder names; ImageNet's are WordNet synsets, such as `n01440764`.
     """
 
@@ -38,7 +38,7 @@ class ImageClasses:
 
 
 class LabelledImage(NamedTuple):
-    """An image file and the index of its class; the path is text, for there may be a million."""
+    """An image file and the index of its class; the path is text, as there may be a million."""
 
     path: str
     target: int
@@ -84,18 +84,20 @@ class ImageDataset(Dataset[dict[str, Any]]):
 
 
 def read_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Read an image of any colour mode as RGB, as it is stored: published networks on ImageNet heed no EXIF data.
+    """Read an image of any colour mode as RGB, as it is stored: published networks for ImageNet ignore EXIF data.
 
     Raises:
-        DataError: The file is missing, is no whole image, or has more pixels.
+        DataError: The file is missing, is not a complete image, or has too many pixels.
     """
     try:
         with open_pil(path, max_pixels, setting="data.max_pixels") as image:
             return image.convert("RGB")
     except ImageFileError as error:
-        raise DataError(str(error)) from None
+        raise DataError(f"{error.path} {error.found}", key=error.setting or "data.root", fix=error.fix) from None
     except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as an image ({error}): copy or download it again.") from None
+        raise DataError(
+            f"{path} cannot be read as an image ({error}).", key="data.root", fix="Copy or download it again."
+        ) from None
 
 
 def train_transform(
@@ -105,7 +107,7 @@ def train_transform(
     color_jitter: float = 0.0,
     auto_augment: str | None = None,
 ) -> Transform:
-    """Build timm's training transform: random resized crop, flip, and colours where they are asked for.
+    """Build timm's training transform: random resized crop, flip and, if asked for, changes of colour.
 
     Args:
         crop_size: Height and width of the result.
@@ -118,10 +120,15 @@ def train_transform(
         DataError: A setting is out of its range.
     """
     if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
-        raise DataError(f"augment.scale={list(scale)} is no range of shares: use 0 < low <= high <= 1.")
+        raise DataError(
+            f"augment.scale={list(scale)} is not a range of shares.",
+            key="augment.scale",
+            fix="Use 0 < low <= high <= 1.",
+        )
     if color_jitter < 0:
-        raise DataError(f"augment.color_jitter={color_jitter} is below 0: use 0 or more.")
-    from timm.data.transforms_factory import create_transform  # slow to import, and segmentation does without
+        key = "augment.color_jitter"
+        raise DataError(f"{key}={color_jitter} is below 0.", key=key, fix="Use 0 or more.")
+    from timm.data.transforms_factory import create_transform  # slow to import, and segmentation does not need it
 
     transform: Transform = create_transform(
         (3, crop_size[0], crop_size[1]),
@@ -148,7 +155,7 @@ def eval_transform(crop_size: Sequence[int], crop_pct: float = 0.875) -> Transfo
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the global generators of Python, NumPy and torch (CPU) inside this block, and give them back after it."""
+    """Seed the global generators of Python, NumPy and torch (CPU) inside this block, and restore them after it."""
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)

@@ -1,4 +1,4 @@
-"""The data sets by name: their classes, their frames, and the generated streets' folder."""
+"""The data sets by name: their classes, their frames, and the folder of the generated streets."""
 
 import hashlib
 import json
@@ -23,9 +23,9 @@ class Source(NamedTuple):
     """A data set.
 
     Attributes:
-        classes: What its labels say.
-        frames: Its frames by root and split.
-        prediction_name: The file name of a frame's predicted labels, by the frame's name.
+        classes: The meaning of its labels.
+        frames: Lists its frames, given the root and the split.
+        prediction_name: Gives the file name of a frame's predicted labels, given the frame's name.
     """
 
     classes: ClassTable
@@ -50,10 +50,11 @@ def source_of(dataset: str) -> Source:
     """The data set of that name.
 
     Raises:
-        DataError: There is none.
+        DataError: There is no such data set.
     """
     if dataset not in DATASETS:
-        raise DataError(f"data.dataset={dataset} is unknown: use one of {', '.join(DATASETS)}.")
+        key = "data.dataset"
+        raise DataError(f"{key}={dataset} is unknown.", key=key, fix=f"Use one of {', '.join(DATASETS)}.")
     return DATASETS[dataset]
 
 
@@ -61,7 +62,7 @@ def frames_for(dataset: str, root: str | Path | None, split: str) -> list[Frame]
     """Frames of a data set's `train`, `val` or `test` split, sorted by name.
 
     Raises:
-        DataError: The data set or the split is unknown, or its files are not where they should be.
+        DataError: The data set or the split is unknown, or its files are not in the expected layout.
     """
     return source_of(dataset).frames(root, split)
 
@@ -70,19 +71,17 @@ def streets_spec(settings: Mapping[str, Any]) -> StreetsSpec:
     """Build the spec of the streets from settings that differ from its defaults.
 
     Raises:
-        DataError: A setting does not exist.
+        RequestError: A setting does not exist, or its value cannot be drawn.
     """
     known = [field.name for field in fields(StreetsSpec)]
     for name in settings:
         if name not in known:
-            raise DataError(f"data.streets.{name} is unknown: use one of {', '.join(known)}.")
+            key = f"data.streets.{name}"
+            raise DataError(f"{key} is unknown.", key=key, fix=f"Use one of {', '.join(known)}.")
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, Sequence) else value for name, value in settings.items()
     }
-    try:
-        return StreetsSpec(**values)
-    except ValueError as error:
-        raise DataError(f"data.streets: {error}") from None
+    return StreetsSpec(**values)
 
 
 def streets_root(spec: StreetsSpec) -> Path:
@@ -95,7 +94,7 @@ def generate_streets(root: Path, spec: StreetsSpec) -> None:
     """Write the streets to `root` where they are not there yet.
 
     Raises:
-        DataError: The folder holds something else, or cannot be written.
+        RequestError: The folder holds other files, or cannot be written.
     """
     if not (root / MANIFEST).exists():
         check_writable(root, "data.root")
@@ -103,9 +102,9 @@ def generate_streets(root: Path, spec: StreetsSpec) -> None:
     try:
         with Progress("drawing the synthetic streets", unit="frame", summary=True) as progress:
             write_streets(root, spec, progress=progress.reach)
-    except ValueError as error:
-        raise DataError(str(error)) from None
     except OSError as error:
-        if error.errno is None:  # not one of the file system
+        if error.errno is None:  # it does not come from the file system
             raise
-        raise DataError(f"{why_not_written(error)}: set data.root=DIR to a folder on a disk with room.") from None
+        raise DataError(
+            f"{why_not_written(error)}.", key="data.root", fix="Set data.root=DIR to a folder on a disk with room."
+        ) from None

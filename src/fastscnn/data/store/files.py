@@ -1,4 +1,4 @@
-"""One file of the decoded store: a frame's pixels as they lie in memory, written once and read by rows ever after."""
+"""One file of the decoded store: a frame's pixels as they lie in memory, written once and then read by rows."""
 
 import io
 import os
@@ -13,11 +13,11 @@ from fastscnn.data.datasets.frames import STRICT, DataError, Frame, Image, Readi
 from fastscnn.utils.files import replaced
 
 Stamp = tuple[int, ...]
-"""Size in bytes and times in nanoseconds: what changes when a file does."""
+"""Size in bytes and times in nanoseconds: they change when a file changes."""
 
 
 class Names(NamedTuple):
-    """What a frame is called in the store.
+    """The names of a frame in the store.
 
     Attributes:
         file: Name of its file.
@@ -63,28 +63,30 @@ def source_stamp(path: Path) -> Stamp:
     """Stamp of an image or a label file: size and time of its last change.
 
     Raises:
-        DataError: The file is not there.
+        DataError: The file is missing.
     """
     try:
         status = path.stat()
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}. Put the file back.") from None
+        raise DataError(
+            f"{path} cannot be read: {error.strerror}.", key="data.root", fix="Put the file back."
+        ) from None
     return status.st_size, status.st_mtime_ns
 
 
 def stored_stamp(status: os.stat_result) -> Stamp:
-    """Stamp of a file of the store, which no program can set back (the time of the inode's change)."""
+    """Stamp of a file of the store, including the time of the inode's change, which no program can set back."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def write_frame(folder: Path, frame: Frame, names: Names, classes: ClassTable, reading: Reading = STRICT) -> Stored:
-    """Decode a frame and write its pixels to a file, which appears whole or not at all.
+    """Decode a frame and write its pixels to a file, which appears complete or not at all.
 
-    Nothing is flushed to the disk, for speed: a file system makes a new file as long as what it has written of it, so
-    that the size tells what a power cut left.
+    Nothing is flushed to the disk, for speed: a file system makes a new file only as long as what it has written of it,
+    so that the size shows whether a power cut left it incomplete.
 
     Raises:
-        DataError: A file of the frame is missing, broken, or holds what the table does not know.
+        DataError: A file of the frame is missing, broken, or holds a value that is not in the table.
         OSError: The store cannot be written.
     """
     sources = tuple(source_stamp(file) for file in (frame.image, frame.label) if file is not None)
@@ -102,7 +104,7 @@ def write_frame(folder: Path, frame: Frame, names: Names, classes: ClassTable, r
 
 
 def intact_stamp(path: Path, stored: Stored) -> Stamp | None:
-    """Stamp of a file that holds what was stored, whatever its times say; None of any other."""
+    """Stamp of a file that holds what was stored, even if its times differ; None for any other file."""
     try:
         with path.open("rb", buffering=0) as file:
             stamp = stored_stamp(os.fstat(file.fileno()))
@@ -119,32 +121,32 @@ def arrays_of(stored: Stored, pixels: Image) -> tuple[Image, Image | None]:
 
 
 def read_rows(path: Path, stored: Stored, pixels: Image, start: int, stop: int) -> None:
-    """Read rows of a frame, and of its train ids, to their places in memory; no other row comes from the disk.
+    """Read rows of a frame, and of its train ids, to their places in memory; no other row is read from the disk.
 
-    They are read, not mapped: a mapped file that becomes shorter ends the process that looks at it (SIGBUS).
+    They are read, not mapped: if a mapped file becomes shorter, the process that accesses it ends (SIGBUS).
 
     Args:
         path: The file.
-        stored: What it should hold.
+        stored: Its expected content.
         pixels: Memory of the whole frame, uint8, of at least `stored.bytes`.
         start: First row.
         stop: Row after the last.
 
     Raises:
-        DataError: The file is gone, or is not what was stored.
+        DataError: The file is missing, or does not hold what was stored.
     """
     try:
         with path.open("rb", buffering=0) as file:
             stamp = stored_stamp(os.fstat(file.fileno()))
             _check_size(path, stored, stamp[0])
             if stamp != stored.stamp and _checksum(file) != stored.checksum:
-                raise DataError(f"{path} holds other pixels than were decoded. {_FIX}")
+                raise DataError(f"{path} does not hold the pixels that were decoded.", **_STORE)
             for array in arrays_of(stored, pixels):
                 if array is not None:
                     begin, rows = (array.ctypes.data - pixels.ctypes.data), array[start:stop].reshape(-1).data
                     _read_at(path, stored, file, begin + start * array[0].size, rows)
     except OSError as error:
-        raise DataError(f"{path} of the decoded store cannot be read: {error.strerror}. {_FIX}") from None
+        raise DataError(f"{path} of the decoded store cannot be read: {error.strerror}.", **_STORE) from None
 
 
 def _read_at(path: Path, stored: Stored, file: io.FileIO, place: int, target: memoryview) -> None:
@@ -153,13 +155,13 @@ def _read_at(path: Path, stored: Stored, file: io.FileIO, place: int, target: me
         count = file.readinto(target)
         if not count:
             _check_size(path, stored, os.fstat(file.fileno()).st_size)
-            raise DataError(f"{path} became shorter while it was read. {_FIX}")
+            raise DataError(f"{path} became shorter while it was read.", **_STORE)
         target = target[count:]
 
 
 def _check_size(path: Path, stored: Stored, size: int) -> None:
     if size != stored.bytes:
-        raise DataError(f"{path} holds {size:,} bytes instead of {stored.bytes:,}. {_FIX}")
+        raise DataError(f"{path} holds {size:,} bytes instead of {stored.bytes:,}.", **_STORE)
 
 
 def _checksum(file: io.FileIO) -> int:
@@ -171,4 +173,4 @@ def _checksum(file: io.FileIO) -> int:
     return checksum
 
 
-_FIX = "Start again, which checks the store first, or set data.store=off."
+_STORE = {"key": "data.store", "fix": "Start again, which checks the store first, or set data.store=off."}

@@ -1,4 +1,4 @@
-"""What the decoded store holds: a line for each frame, added as soon as its file is there."""
+"""The index of the decoded store: a line for each frame, added as soon as its file is written."""
 
 import json
 import zlib
@@ -15,12 +15,12 @@ NAME = "frames.index"
 class Index:
     """The frames of a store by the names of their files.
 
-    A line is a checksum and a frame; one that a stop cut short, or that was changed, counts for nothing. Inside a
-    `with`, which only one process may enter at a time, frames are added and dropped.
+    A line is a checksum and a frame; a line that is incomplete or was changed is ignored. Frames are added and dropped
+    inside a `with` block, which only one process may enter at a time.
 
     Args:
         folder: The store.
-        about: What the store is of, for the people who find it.
+        about: The first line, which says which data set the store belongs to.
     """
 
     def __init__(self, folder: Path, about: str) -> None:
@@ -30,7 +30,7 @@ class Index:
         self.read()
 
     def read(self) -> None:
-        """Take over what is on disk."""
+        """Read the index from the disk."""
         try:
             lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
@@ -50,13 +50,13 @@ class Index:
         del self._file
 
     def add(self, stored: Stored) -> None:
-        """Keep a frame whose file is there."""
+        """Add a frame whose file is written."""
         self.frames[stored.file] = stored
         self._file.write(_line(stored))
         self._file.flush()
 
     def drop(self, files: Iterable[str]) -> None:
-        """Delete the files and forget their frames."""
+        """Delete files and their frames."""
         for name in files:
             self.path.with_name(name).unlink(missing_ok=True)
             self.frames.pop(name, None)
@@ -64,7 +64,7 @@ class Index:
         self.rewrite()
 
     def rewrite(self) -> None:
-        """Write the index anew, without what is out of date, and leave it open to add to."""
+        """Rewrite the index without outdated lines, and leave it open for appending."""
         lines = [f"# {self.about}\n", *map(_line, self.frames.values())]
         write_bytes(self.path, "".join(lines).encode("utf-8", "surrogateescape"))
         self._file = self.path.open("a", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The decoded store: every frame of a data set decoded once, and read by rows ever after."""
+"""The decoded store: every frame of a data set is decoded once, and then read by rows."""
 
 import contextlib
 import hashlib
@@ -34,20 +34,20 @@ from fastscnn.utils.names import file_name
 from fastscnn.utils.progress import Progress
 
 VERSION = 2
-"""Raised whenever the same files give other bytes."""
+"""Version of the format: raised by every change that gives the same files other bytes."""
 AUTO = Path("data/store")
-"""Where `data.store=auto` is, below the working directory."""
+"""The folder of `data.store=auto`, below the working directory."""
 SUFFIX = ".u8"
 SPARE = 2**30
-"""Bytes of the disk that a build leaves free for everything else."""
+"""Bytes of the disk that a build leaves free."""
 
 
 class StoreUnusable(Exception):
-    """The store cannot be kept where it should be; says why, as the beginning of a sentence."""
+    """The store cannot be written to its folder; the message is the beginning of a sentence."""
 
 
 class StoredFrames:
-    """Reads frames from the store, whole or some of their rows; goes to any worker process.
+    """Reads frames, or some of their rows, from the store; can be sent to worker processes.
 
     Raises:
         DataError: When a frame is read, its file is not what was stored.
@@ -66,9 +66,9 @@ class StoredFrames:
         return arrays_of(stored, pixels)
 
     def by_rows(self, frame: Frame) -> tuple[Image, Image | None, LoadRows]:
-        """Image and train ids as `__call__` gives them, but in memory without content, and what reads rows into it.
+        """Image and train ids as `__call__` gives them, but not yet read, and a function that reads rows into them.
 
-        The memory is that of the next frame too, which spares the pages of a fresh one.
+        The next frame uses the same memory, which saves the page faults of a new one.
         """
         stored = self.stored[frame]
         if self._memory.size < stored.bytes:
@@ -78,17 +78,17 @@ class StoredFrames:
 
 
 class DecodedStore:
-    """The decoded frames of one data set, whatever splits and data options they are of.
+    """The decoded frames of one data set, of all splits and data options.
 
-    A file for each frame, named after the files that it was decoded from, and an index with their sizes and times: a
-    frame whose files changed, or whose own file did, is decoded again.
+    It has a file for each frame, named after the files that it was decoded from, and an index with their sizes and
+    times. A frame is decoded again if its source files or its file in the store changed.
 
     Args:
-        parent: Folder of the stores. The data set's own is in it, named after its root and a digest of the root and the
-            label table.
-        root: The data set.
-        classes: What the labels mean.
-        reading: How the files are read; each answer to EXIF orientations has a store of its own.
+        parent: Folder of the stores. The folder of this data set is in it, named after its root and a digest of the
+            root and the label table.
+        root: Folder of the data set.
+        classes: The meaning of the labels.
+        reading: How the files are read; each setting of `exif` has a store of its own.
     """
 
     def __init__(self, parent: Path, root: str | Path, classes: ClassTable, reading: Reading = STRICT) -> None:
@@ -101,7 +101,7 @@ class DecodedStore:
         self._named: dict[Frame, Names] = {}
 
     def reader(self, frames: Sequence[Frame]) -> StoredFrames | None:
-        """What reads these frames from the store; None where it has not all of them as they are now.
+        """A reader of these frames; None if some of them are missing or outdated in the store.
 
         Raises:
             DataError: A file of a frame is missing.
@@ -111,13 +111,13 @@ class DecodedStore:
         return StoredFrames(self.folder, {frame: self._index.frames[self._file(frame)] for frame in frames})
 
     def build(self, frames: Sequence[Frame]) -> None:
-        """Decode the frames that the store has not as they are now, and drop those whose files are gone.
+        """Decode the frames that are missing or outdated, and drop those whose source files are gone.
 
-        Says how much it is and checks the disk first. Only one process builds a store; any other waits for it, and
-        takes what is there. A build that was stopped goes on with what it left.
+        First prints how large they are, and checks the free space of the disk. Only one process builds a store; others
+        wait for it and use its files. A build that was stopped is continued.
 
         Raises:
-            DataError: A file of a frame is missing, broken, or holds what the label table does not know.
+            DataError: A file of a frame is missing, broken, or holds a value that is not in the label table.
             StoreUnusable: The disk is too small, or cannot be written.
         """
         frames = list({self._file(frame): frame for frame in frames}.values())
@@ -129,7 +129,7 @@ class DecodedStore:
                 self._tidy(frames)
                 if outdated := self._outdated(frames):
                     self._renew(outdated)
-        except BrokenPipeError:  # whoever read our output has enough
+        except BrokenPipeError:  # the reader of our output is gone
             raise
         except (OSError, NotImplementedError) as error:  # the latter where the file system has no locks
             if self._outdated(frames):
@@ -173,7 +173,7 @@ class DecodedStore:
             return False
 
     def _gone(self, frames: Sequence[Frame]) -> list[str]:
-        """Files of the store whose image or label is gone."""
+        """Files of the store whose image or label was deleted."""
         wanted = {self._file(frame) for frame in frames}
         return [
             file
@@ -183,7 +183,7 @@ class DecodedStore:
         ]
 
     def _tidy(self, frames: Sequence[Frame]) -> None:
-        """Delete what is of no use: frames whose files are gone, and what a stopped build left."""
+        """Delete frames whose source files are gone, and what a stopped build left."""
         remove_leftovers(self.folder)
         known = self._index.frames
         left = [path.name for path in self.folder.glob(f"*{SUFFIX}") if path.name not in known]
@@ -205,7 +205,7 @@ class DecodedStore:
             lock.release()
 
     def _renew(self, outdated: Sequence[Frame]) -> None:
-        """Decode frames in parallel, or find that they are as they were stored."""
+        """Decode frames in parallel, unless the stored ones prove to be intact."""
         damaged = []
         with _single_threaded_opencv(), ThreadPoolExecutor(_cores()) as pool:
             with Progress("measuring the frames that are to be decoded"):
@@ -214,21 +214,21 @@ class DecodedStore:
             try:
                 with Progress("decoding", len(outdated), "frame", summary=True) as progress:
                     for job in as_completed(jobs):
-                        stored, decoded = self._kept(job)
+                        stored, decoded = self._finish(job)
                         damaged += [stored.file] if decoded and jobs[job] else []
                         progress.advance()
             except StoreUnusable:
                 pool.shutdown(cancel_futures=True)
-                self._index.drop(map(self._file, outdated))  # the run needs what is left of the disk
+                self._index.drop(map(self._file, outdated))  # the run needs the free space
                 raise
             finally:
                 pool.shutdown(cancel_futures=True)
         if damaged:
             others = f" and {len(damaged) - 1:,} more files were" if len(damaged) > 1 else " was"
-            print(f"{self.folder / damaged[0]}{others} not as decoded before: decoded again", flush=True)
+            print(f"{self.folder / damaged[0]}{others} damaged, and decoded again", flush=True)
 
-    def _kept(self, job: Future[tuple[Stored, bool]]) -> tuple[Stored, bool]:
-        """The result of a job, which the index has now."""
+    def _finish(self, job: Future[tuple[Stored, bool]]) -> tuple[Stored, bool]:
+        """Add the result of a job to the index, and return it."""
         try:
             stored, decoded = job.result()
             self._index.add(stored)
@@ -237,7 +237,7 @@ class DecodedStore:
         return stored, decoded
 
     def _renewed(self, frame: Frame) -> tuple[Stored, bool]:
-        """The frame as it is in the store now, and whether it had to be decoded."""
+        """The frame in the store, and whether it had to be decoded."""
         file = self._file(frame)
         path, stored = self.folder / file, self._index.frames.get(file)
         if stored and self._same_sources(frame) and (stamp := intact_stamp(path, stored)):
@@ -245,31 +245,31 @@ class DecodedStore:
         return write_frame(self.folder, frame, self._names(frame), self.classes, self.reading), True
 
     def _announce(self, outdated: Sequence[Frame], pool: ThreadPoolExecutor) -> None:
-        """Say what is to be done, and check that it fits.
+        """Print what will be decoded, and check that the disk has room for it.
 
         Raises:
-            StoreUnusable: It does not.
+            StoreUnusable: The disk has too little free space.
         """
-        needed = sum(pool.map(self._growth, outdated))
+        growth = sum(pool.map(self._growth, outdated))
         free = shutil.disk_usage(self.folder).free
         frames = f"{len(outdated):,} frame{'s'[: len(outdated) > 1]}"
-        if needed > max(free - SPARE, 0):
+        if growth > max(free - SPARE, 0):
             raise StoreUnusable(
-                f"{self.folder} has {free / 1e9:,.1f} GB free, and {frames} take {needed / 1e9:,.1f} GB decoded, with "
-                f"{SPARE / 1e9:.1f} GB to be left"
+                f"{self.folder} has {free / 1e9:,.1f} GB free, and {frames} take {growth / 1e9:,.1f} GB decoded, and "
+                f"{SPARE / 1e9:.1f} GB must stay free"
             )
         if all(map(self._same_sources, outdated)):
-            print(f"Checking {frames} of {self.folder}, whose files were touched", flush=True)
+            print(f"Checking {frames} of {self.folder}, whose files have other times", flush=True)
         else:
-            size = f"{needed / 1e9:,.2f} GB of the {free / 1e9:,.1f} GB that are free"
+            size = f"{growth / 1e9:,.2f} GB of the {free / 1e9:,.1f} GB that are free"
             print(f"Decoding {frames} into {self.folder}, once ({size})", flush=True)
 
     def _growth(self, frame: Frame) -> int:
-        """Bytes that the frame takes more than it does now, from the image's header."""
+        """Bytes by which a frame will grow the store, from the header of its image."""
         try:
             header = check_image_file(frame.image, self.reading.max_pixels)
             pixels = header.width * header.height
-        except OSError:  # what is wrong with it is told when it is decoded
+        except OSError:  # decoding it will report what is wrong
             return 0
         path = self.folder / self._file(frame)
         size = pixels * (3 if frame.label is None else 4)
@@ -277,7 +277,7 @@ class DecodedStore:
 
 
 def store_parent(setting: str | Path | bool | None) -> Path | None:
-    """The folder of the stores that `data.store` names; None with `off`, which YAML reads as false."""
+    """The folder of the stores that `data.store` names; None for `off`, which YAML reads as false."""
     if setting in ("off", False):
         return None
     return AUTO if setting in ("auto", None) else Path(os.path.expanduser(str(setting)))
@@ -285,7 +285,7 @@ def store_parent(setting: str | Path | bool | None) -> Path | None:
 
 @contextlib.contextmanager
 def _single_threaded_opencv() -> Iterator[None]:
-    """Keep OpenCV to the thread that calls it: its own threads do not survive the fork of a worker."""
+    """Switch OpenCV's own threads off: they do not survive the fork of a worker."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(0)
     try:

@@ -43,7 +43,7 @@ class Augmentation:
 
     @property
     def reads_rows(self) -> bool:
-        """Whether only the rows of a window are looked at, so that the others need not be read."""
+        """Whether it uses only the rows of a window, so that the others need not be read."""
         return isinstance(self._first, RandomScaledCrop)
 
     def __call__(self, image: Image, label: Image, seed: int, load: LoadRows | None = None) -> tuple[Image, Image]:
@@ -52,8 +52,8 @@ class Augmentation:
         Args:
             image: RGB.
             label: Train ids.
-            seed: Of all draws.
-            load: Where `reads_rows`: what brings rows of both into memory once it is known which.
+            seed: Seed of all draws.
+            load: With `reads_rows`: reads rows of both into memory, once they are known.
         """
         self.transforms.set_random_state(np.random.default_rng(seed), random.Random(seed))
         if load is not None:
@@ -79,11 +79,11 @@ class PaperAugment:
         flip: Probability of a horizontal flip.
         channel_shift: Largest value added to each colour channel, drawn for each on its own; of 255.
         brightness: Largest value added to all channels alike, as a fraction of 255.
-        crop_first: Touch only the window of the frame that the crop shows. Else albumentations' own transforms do the
-            same to the whole frame, one after the other.
+        crop_first: Resize only the window of the frame that the crop shows. Otherwise albumentations' own transforms do
+            the same to the whole frame, one after the other.
 
     Raises:
-        DataError: A setting is out of its range.
+        DataError: A setting is out of range.
     """
 
     scale: Sequence[float] = (0.5, 2.0)
@@ -95,18 +95,21 @@ class PaperAugment:
     def __post_init__(self) -> None:
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
             raise DataError(
-                f"augment.scale={list(self.scale)} is no range of factors: use two numbers with 0 < low <= high."
+                f"augment.scale={list(self.scale)} is not a range of factors.",
+                key="augment.scale",
+                fix="Use two numbers with 0 < low <= high.",
             )
         for name, largest in (("flip", 1), ("channel_shift", 255), ("brightness", 1)):
             value = getattr(self, name)
             if not 0 <= value <= largest:
-                raise DataError(f"augment.{name}={value} is out of range: use 0 to {largest}.")
+                key = f"augment.{name}"
+                raise DataError(f"{key}={value} is out of range.", key=key, fix=f"Use 0 to {largest}.")
 
     def __call__(self, crop_size: Sequence[int]) -> Augmentation:
         """Build the augmentation of a crop.
 
         Raises:
-            DataError: The crop size is no height and width.
+            DataError: The crop size is not a height and a width.
         """
         height, width = check_crop(crop_size)
         shift = self.channel_shift / 255
@@ -138,12 +141,12 @@ def _resize_first(
 
 
 def no_augment(crop_size: Sequence[int]) -> Augmentation:
-    """Build the augmentation that only fits the crop: frames of its size stay as they are.
+    """Build the augmentation that only crops: frames of the crop's size do not change.
 
-    Any other is padded and cropped at its centre.
+    Other frames are padded and cropped at their centre.
 
     Raises:
-        DataError: The crop size is no height and width.
+        DataError: The crop size is not a height and a width.
     """
     height, width = check_crop(crop_size)
     return Augmentation(lambda: A.CenterCrop(height, width, **PADDING))
@@ -153,8 +156,9 @@ def check_crop(crop_size: Sequence[int]) -> tuple[int, int]:
     """Height and width of a crop.
 
     Raises:
-        DataError: It is no height and width.
+        DataError: It is not a height and a width.
     """
     if len(crop_size) != 2 or min(crop_size) < 1:
-        raise DataError(f"data.crop_size={list(crop_size)} is no size: use [HEIGHT,WIDTH], both 1 or more.")
+        key = "data.crop_size"
+        raise DataError(f"{key}={list(crop_size)} is not a size.", key=key, fix="Use [HEIGHT,WIDTH], both 1 or more.")
     return crop_size[0], crop_size[1]

@@ -1,4 +1,4 @@
-"""Scale and crop in one: the window of the frame that the crop shows is read and resized, and nothing else."""
+"""Scale and crop in one step: only the window of the frame that the crop shows is read and resized."""
 
 import math
 import random
@@ -13,7 +13,7 @@ from albumentations.core.type_definitions import Targets
 
 Pixels = npt.NDArray[np.uint8]
 LoadRows = Callable[[int, int], None]
-"""Brings rows of a frame into its memory, from a first one to the one after the last."""
+"""Reads rows of a frame into memory, from the first one to the one after the last."""
 
 
 class Span(NamedTuple):
@@ -30,19 +30,19 @@ class RandomScaledCrop(A.DualTransform):  # type: ignore[misc]
 
     Scale and place are drawn together; the frame's window under the crop is resized once, images bilinearly and labels
     to the nearest pixel centre of the same geometry. A frame that is smaller than the crop after resizing is placed in
-    it at random. The window's sides are whole pixels of the frame: the factor that a side gets differs from the one
-    drawn by less than half a pixel over the whole crop.
+    it at random. The window's sides are whole pixels of the frame: the factor of a side differs from the drawn one
+    by less than half a pixel over the whole crop.
 
     Args:
-        height: Of the crop.
-        width: Of the crop.
+        height: Height of the crop.
+        width: Width of the crop.
         scale_range: Smallest and largest factor, drawn uniformly.
         fill: RGB around a frame that is smaller than the crop.
         fill_mask: Label there.
-        p: Probability of the transform; without it the frame stays whole.
+        p: Probability of the transform; the frame is not changed otherwise.
 
     Attributes:
-        load: Called with the rows of the window, before they are looked at; None where the frame is in memory.
+        load: Called with the rows of the window before they are used; None if the frame is in memory.
     """
 
     _targets = (Targets.IMAGE, Targets.MASK)
@@ -65,7 +65,7 @@ class RandomScaledCrop(A.DualTransform):  # type: ignore[misc]
         self.load: LoadRows | None = None
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Draw the scale, and where the crop lies."""
+        """Draw the scale and the position of the crop."""
         scale = self.py_random.uniform(*self.scale_range)
         rows, columns = (
             span(side, crop, scale, self.py_random)
@@ -76,11 +76,11 @@ class RandomScaledCrop(A.DualTransform):  # type: ignore[misc]
         return {"rows": rows, "columns": columns}
 
     def apply(self, img: Pixels, rows: Span, columns: Span, **params: Any) -> Pixels:
-        """Of an image, uint8 [H, W, 3]."""
+        """Transform an image, uint8 [H, W, 3]."""
         return self._resized(img, rows, columns, cv2.INTER_LINEAR, self.fill)
 
     def apply_to_mask(self, mask: Pixels, rows: Span, columns: Span, **params: Any) -> Pixels:
-        """Of labels, uint8 [H, W]."""
+        """Transform labels, uint8 [H, W]."""
         return self._resized(mask, rows, columns, cv2.INTER_NEAREST_EXACT, self.fill_mask)
 
     def _resized(self, pixels: Pixels, rows: Span, columns: Span, interpolation: int, fill: Any) -> Pixels:
@@ -96,7 +96,7 @@ class RandomScaledCrop(A.DualTransform):  # type: ignore[misc]
 
 
 def span(side: int, crop: int, scale: float, draw: random.Random) -> Span:
-    """One side of a crop of a frame that is resized by a factor, at a place that is drawn."""
+    """Draw the position of a crop along one side of a frame that is resized by a factor."""
     scaled = max(1, int(side * scale))
     if scaled <= crop:
         return Span(0, side, draw.randint(0, crop - scaled), scaled)
@@ -105,9 +105,9 @@ def span(side: int, crop: int, scale: float, draw: random.Random) -> Span:
 
 
 class BrightnessAndChannelNoise(A.ImageOnlyTransform):  # type: ignore[misc]
-    """A value added to each colour channel and one added to all alike.
+    """Add a value to each colour channel, and one value to all.
 
-    It is what `AdditiveNoise` (uniform, constant) and `RandomBrightnessContrast` (no contrast) do one after the other.
+    It does what `AdditiveNoise` (uniform, constant) and `RandomBrightnessContrast` (no contrast) do in two steps.
 
     Args:
         channel_shift: Largest value added to each channel, drawn for each on its own, as a share of 255.
@@ -121,25 +121,25 @@ class BrightnessAndChannelNoise(A.ImageOnlyTransform):  # type: ignore[misc]
         self.brightness = brightness
 
     def get_params(self) -> dict[str, Any]:
-        """Draw what is added."""
+        """Draw the values."""
         shifts = self.random_generator.uniform(-self.channel_shift, self.channel_shift, 3)
         return {"shifts": shifts, "brightness": self.py_random.uniform(-self.brightness, self.brightness)}
 
     def apply(self, img: Pixels, shifts: npt.NDArray[np.float64], brightness: float, **params: Any) -> Pixels:
-        """Of an image, uint8 [H, W, 3]."""
+        """Transform an image, uint8 [H, W, 3]."""
         return add_colors(img, shifts, brightness)
 
 
 def add_colors(image: Pixels, shifts: npt.NDArray[np.float64], brightness: float) -> Pixels:
     """Add a value to each channel and then one to all, cut to 0 to 255 after each; the fraction of a value is dropped.
 
-    Two additions of whole numbers that stop at the ends, which OpenCV does 32 pixels at a time: a table of 256 values a
-    channel gives the same and takes ten times as long.
+    These are two saturating additions of integers, which OpenCV vectorises; a table of 256 values for each channel
+    gives the same and takes ten times as long.
 
     Args:
         image: uint8 [H, W, 3].
-        shifts: Of each channel, shares of 255.
-        brightness: Of all channels, a share of 255.
+        shifts: The value of each channel, as a share of 255.
+        brightness: The value of all channels, as a share of 255.
     """
     first, then = color_steps(shifts, brightness)
     lighter = then[0] >= 0
@@ -151,9 +151,9 @@ def add_colors(image: Pixels, shifts: npt.NDArray[np.float64], brightness: float
 def color_steps(
     shifts: npt.NDArray[np.float64], brightness: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """What is added to each channel first, and what then: whole numbers of opposite signs, all of one step of one sign.
+    """The two steps of `add_colors`: integers for each channel, all of a step with the same sign.
 
-    What goes the same way as the brightness is added together with it, after what goes the other way.
+    Shifts of the same sign as the brightness are added together with it, after those of the other sign.
     """
     whole, both = np.trunc(255 * shifts), math.floor(255 * brightness)
     up, down = np.maximum(whole, 0), np.maximum(-whole, 0)
@@ -161,5 +161,5 @@ def color_steps(
 
 
 def _scalar(values: npt.NDArray[np.float64]) -> Any:
-    """As OpenCV takes a value of each channel; up to 255, beyond which it would compute in another type."""
+    """A value for each channel in the form that OpenCV expects; at most 255, beyond which it uses another type."""
     return (*np.minimum(values, 255).tolist(), 0.0)

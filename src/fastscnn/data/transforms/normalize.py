@@ -13,25 +13,25 @@ from fastscnn.utils.errors import RequestError
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 NORMALIZATION = {"mean": list(MEAN), "std": list(STD)}
-"""Of RGB from 0 to 1; what a saved network states."""
+"""For RGB from 0 to 1, as saved networks state it."""
 
 
 def normalize(images: Tensor, *, channels_last: bool = False) -> Tensor:
     """Scale RGB images of range 0 to 255 to the mean and deviation of ImageNet's.
 
-    uint8 or float [B, 3, H, W] on any device, to float of the same shape; float32 from uint8, the float's own
-    type otherwise. The input is left as it is. Statistics: torchvision, `IMAGENET1K` weights.
+    uint8 or float [B, 3, H, W] on any device, to float of the same shape: float32 from uint8, else the type of the
+    input. The input does not change. Statistics: torchvision, `IMAGENET1K` weights.
 
     Args:
-        images: In any memory format, which the result keeps.
-        channels_last: Give the result this memory format; the images take it first, while they are a quarter of the
-            bytes.
+        images: In any memory format; the result has the same.
+        channels_last: Give the result this memory format. The images are converted first, while they have a quarter of
+            the bytes.
     """
     if channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
     dtype = images.dtype if images.is_floating_point() else torch.float32
     if images.device.type != "cpu":
-        mean, std = _kept_statistics(dtype, images.device)
+        mean, std = _cached_statistics(dtype, images.device)
         return (images - mean).div_(std)
     mean, std = _statistics(dtype, images.device)
     if channels_last and not torch.compiler.is_compiling():
@@ -40,20 +40,21 @@ def normalize(images: Tensor, *, channels_last: bool = False) -> Tensor:
 
 
 def check_normalization(stated: Mapping[str, Any], path: str | Path) -> None:
-    """Check that a saved network wants its images as `normalize` makes them.
+    """Check that a saved network expects images as `normalize` makes them.
 
     Raises:
         RequestError: It states another normalisation.
     """
     if stated != NORMALIZATION:
         raise RequestError(
-            f"{path} asks for normalization {stated}, and this version has {NORMALIZATION} alone: use the version that "
-            "wrote it."
+            f"{path} expects the normalization {stated}, but this version has {NORMALIZATION} only.",
+            key="checkpoint",
+            fix="Use the version of fastscnn that wrote it.",
         )
 
 
 def _by_rows(images: Tensor, dtype: torch.dtype, mean: Tensor, std: Tensor) -> Tensor:
-    """Of channels_last images on a CPU: a row of pixels at a time, where torch would take three values at a time."""
+    """Normalise channels_last images on a CPU by rows of pixels; torch alone would process three values at a time."""
     batch, channels, height, width = images.shape
     rows = images.permute(0, 2, 3, 1).reshape(batch * height, width * channels).to(dtype, copy=True)
     rows.sub_(mean.view(channels).repeat(width)).div_(std.view(channels).repeat(width))
@@ -66,7 +67,7 @@ def _statistics(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tenso
 
 
 @cache
-def _kept_statistics(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Brought to a device once, for that waits for it; good for autograd too if inference asked first."""
+def _cached_statistics(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The statistics on a device: copied once, since a copy waits for the device; usable in autograd too."""
     with torch.inference_mode(False):
         return _statistics(dtype, device)

@@ -10,36 +10,36 @@ CIRCLE = [(math.cos(2 * math.pi * i / 20), math.sin(2 * math.pi * i / 20)) for i
 """Corners of a unit circle."""
 
 
-class Cutout:
+class Billboard:
     """A flat figure that stands on the ground and faces the camera.
 
-    Its own coordinates are metres: to the right of its foot (mirrored and squeezed as asked) and up.
+    Its own coordinates are metres: to the right of its foot (`mirror` turns them over, `squeeze` shortens them) and up.
     """
 
     def __init__(
-        self, canvas: Canvas, right: float, ahead: float, *, mirror: bool = False, squeeze: float = 1.0
+        self, canvas: Canvas, right: float, forward: float, *, mirror: bool = False, squeeze: float = 1.0
     ) -> None:
         self.canvas = canvas
-        self.ahead = ahead
-        self.scale = canvas.meter(ahead)
+        self.forward = forward
+        self.scale = canvas.pixels_per_metre(forward)
         self.across = self.scale * (-squeeze if mirror else squeeze)
-        ((self.x, self.y),) = canvas.camera.project([(right, 0.0, ahead)])
-        self.lit = canvas.lit(right, ahead)
+        ((self.x, self.y),) = canvas.camera.project([(right, 0.0, forward)])
+        self.sunlight = canvas.sunlight(right, forward)
 
     def shade(self, color: Color) -> Color:
         """Colour of the figure's surface."""
-        return self.canvas.light.shade(color, (0.0, 0.3, -0.95), self.ahead, self.lit)
+        return self.canvas.light.shade(color, (0.0, 0.3, -0.95), self.forward, self.sunlight)
 
     def fill(self, points: Iterable[tuple[float, float]], color: Color, label: int) -> None:
         """Paint a polygon."""
         x, y, across, scale = self.x, self.y, self.across, self.scale
         self.canvas.fill([(x + across * u, y - scale * v) for u, v in points], self.shade(color), label)
 
-    def veil(self, center: tuple[float, float], radius: float, color: Color, share: float, label: int) -> None:
-        """Tint a disc and label it; what lies behind shines through."""
+    def tint(self, center: tuple[float, float], radius: float, color: Color, share: float, label: int) -> None:
+        """Tint a disc and label it; what lies behind it stays visible."""
         u, v = self.x + self.across * center[0], self.y - self.scale * center[1]
         outline = [(u + radius * self.across * c, v + radius * self.scale * s) for c, s in CIRCLE]
-        self.canvas.veil(outline, self.shade(color), share, label)
+        self.canvas.tint(outline, self.shade(color), share, label)
 
     def limb(
         self, start: tuple[float, float], end: tuple[float, float], width: float, color: Color, label: int

@@ -1,4 +1,4 @@
-"""Boxes in space, of which the vehicles of the street scenes are made."""
+"""Boxes in space: the vehicles of the street scenes are made of them."""
 
 import math
 
@@ -22,37 +22,37 @@ FACES: dict[str, tuple[int, int, int, int]] = {
 
 
 class Pose:
-    """A vehicle in the scene: the middle of its back stands at (right, ahead), and it has one label.
+    """A vehicle in the scene: the middle of its back stands at (right, forward), in metres; it has one label.
 
     Attributes:
         sin, cos: Of its heading: 0 drives away from the camera, pi towards it.
-        lit: Share of the sunlight that reaches it.
+        sunlight: Share of the sunlight that reaches it.
         close: Whether it is near enough for its small parts to be seen.
     """
 
-    def __init__(self, canvas: Canvas, right: float, ahead: float, heading: float, label: int) -> None:
+    def __init__(self, canvas: Canvas, right: float, forward: float, heading: float, label: int) -> None:
         self.canvas, self.label = canvas, label
-        self.right, self.ahead = right, ahead
+        self.right, self.forward = right, forward
         self.sin, self.cos = math.sin(heading), math.cos(heading)
-        self.lit = canvas.lit(right, max(ahead - 1, 2))
-        self.close = canvas.meter(ahead) > 30
+        self.sunlight = canvas.sunlight(right, max(forward - 1, 2))
+        self.close = canvas.pixels_per_metre(forward) > 30
 
     def world(self, along: float, across: float, up: float) -> Point:
         """A point of the vehicle (from its back to its front, to its right, up) in the scene."""
         return (
             self.right + along * self.sin + across * self.cos,
             up,
-            self.ahead + along * self.cos - across * self.sin,
+            self.forward + along * self.cos - across * self.sin,
         )
 
     def paint(self, points: list[Point], color: Color) -> None:
-        """Paint a polygon of the vehicle that no light shades: (along, across, up) of its corners."""
+        """Paint a polygon of the vehicle without shading it; its corners are (along, across, up)."""
         corners = [self.world(*point) for point in points]
-        self.canvas.face(corners, color, (0.0, 0.0, -1.0), self.label, self.lit)
+        self.canvas.face(corners, color, (0.0, 0.0, -1.0), self.label, self.sunlight)
 
 
 class Box:
-    """A box of a vehicle, narrower at its top by `lean` (back, front, sides); its visible faces are painted."""
+    """A box of a vehicle, narrower at its top by `lean` (back, front, sides)."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Box:
         """Paint every visible face."""
         pose = self.pose
         for name, corners in self.faces.items():
-            pose.canvas.face(corners, color, self.normals[name], pose.label, pose.lit)
+            pose.canvas.face(corners, color, self.normals[name], pose.label, pose.sunlight)
 
     def panel(self, face: str, across: tuple[float, float], up: tuple[float, float], color: Color) -> None:
         """Paint a part of a face, in shares of its width (seen from outside) and height, if it is visible."""
@@ -94,7 +94,7 @@ class Box:
             return
         (left, right), (low, high) = across, up
         points = [_between(corners, u, v) for u, v in ((left, low), (right, low), (right, high), (left, high))]
-        self.pose.canvas.face(points, color, self.normals[face], self.pose.label, self.pose.lit)
+        self.pose.canvas.face(points, color, self.normals[face], self.pose.label, self.pose.sunlight)
 
     def windows(self, face: str, count: int, up: tuple[float, float], gap: float, color: Color) -> None:
         """Paint a row of windows over the whole width of a face."""
@@ -107,14 +107,14 @@ class Box:
             self.panel(face, (left, left + 0.17), (low, high), (204, 38, 36) if face == "back" else (250, 246, 222))
 
     def tyres(self, low: float, high: float) -> None:
-        """Paint the tyres that show under an end, and the dark between them."""
+        """Paint the tyres that are visible under an end, and the dark gap between them."""
         for face in ENDS:
             self.panel(face, (0.2, 0.8), (0.4 * low, high), DARK)
             for left in (0.04, 0.80):
                 self.panel(face, (left, left + 0.16), (low, high), TYRE)
 
     def wheels(self, places: tuple[float, ...], radius: float) -> None:
-        """Paint the wheels of the sides that are seen, at distances from the vehicle's back."""
+        """Paint the wheels of the visible sides, at distances from the vehicle's back."""
         pose = self.pose
         rings = ((1.0, TYRE), (0.6, HUB), (0.2, DARK)) if pose.close else ((1.0, TYRE), (0.5, HUB))
         circle = CIRCLE if pose.close else CIRCLE[::2]
@@ -124,11 +124,11 @@ class Box:
                     for share, color in rings:
                         reach = share * radius
                         rim = [pose.world(along + reach * c, across, radius + reach * s) for c, s in circle]
-                        pose.canvas.face(rim, color, self.normals[side], pose.label, pose.lit)
+                        pose.canvas.face(rim, color, self.normals[side], pose.label, pose.sunlight)
 
 
 def _is_turned_here(outline: list[tuple[float, float]]) -> bool:
-    """Whether a face in canvas pixels, its corners counterclockwise seen from outside, is turned to the camera."""
+    """Whether a face in canvas pixels, its corners counterclockwise seen from outside, faces the camera."""
     (x0, y0), (x1, y1), (x2, y2), (x3, y3) = outline
     return (x2 - x0) * (y3 - y1) - (y2 - y0) * (x3 - x1) < -0.5
 

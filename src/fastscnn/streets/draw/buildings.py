@@ -105,7 +105,7 @@ def draw_building(
 
 
 def _draw_windows(canvas: Canvas, facade: Facade, nearest: float, rng: Random) -> None:
-    """Windows with frames, ledges between the floors and, on some, balconies."""
+    """Paint windows with frames, ledges between the floors and, on some, balconies."""
     low, high = facade.span
     pitch, storey = rng.uniform(1.9, 3.4), facade.storey
     columns = max(1, int((high - low - 0.8) / pitch))
@@ -113,7 +113,7 @@ def _draw_windows(canvas: Canvas, facade: Facade, nearest: float, rng: Random) -
     left = (low + high - columns * pitch) / 2 + (np.arange(columns) + 0.5) * pitch - width / 2
     bottom = facade.base + np.arange(facade.floors) * storey + (storey - tall) * 0.5
     u, v = (grid.ravel() for grid in np.meshgrid(left, bottom))
-    pixel = 1 / canvas.meter(nearest)
+    pixel = 1 / canvas.pixels_per_metre(nearest)
     if pixel < 0.08:
         facade.paint(canvas, (u - 0.12, u + width + 0.12, v - 0.18, v + tall + 0.12), facade.trim)
     facade.paint(canvas, (u, u + width, v, v + tall), PANE)
@@ -135,7 +135,7 @@ def _draw_windows(canvas: Canvas, facade: Facade, nearest: float, rng: Random) -
 
 
 def _draw_shop(canvas: Canvas, facade: Facade, sign: int, rng: Random) -> None:
-    """Shop windows, the board above them and, on some, awnings."""
+    """Paint shop windows, the board above them and, on some, awnings."""
     label = LABEL["building"]
     start, end = facade.span
     x, base = facade.at, facade.base
@@ -161,7 +161,7 @@ def _draw_shop(canvas: Canvas, facade: Facade, sign: int, rng: Random) -> None:
 
 
 def pieces(start: float, end: float) -> list[tuple[float, float]]:
-    """Cut what is long ahead in two, so that its colour can fade with distance."""
+    """Cut a long stretch of the street into pieces, so that its colour can fade with distance."""
     middle = math.sqrt(start * end)
     return [(start, middle), (middle, end)] if end > 2 * start else [(start, end)]
 
@@ -169,7 +169,7 @@ def pieces(start: float, end: float) -> list[tuple[float, float]]:
 def upright(
     plane: str, at: float, u0: Coordinates, u1: Coordinates, v0: Coordinates, v1: Coordinates
 ) -> npt.NDArray[np.float64]:
-    """Corners of upright rectangles along the street (u is ahead) or across it (u is to the right); [N, 4, 3]."""
+    """Corners of upright rectangles along the street (u is forward) or across it (u is to the right); [N, 4, 3]."""
     quads = np.empty((len(u0), 4, 3))
     u, other = (2, 0) if plane == "street" else (0, 2)
     quads[..., other] = at

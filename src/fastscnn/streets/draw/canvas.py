@@ -1,4 +1,4 @@
-"""The canvas of a street scene: camera, light, and the one brush that paints colour and label together."""
+"""The canvas of a street scene: camera, light, and painting of colour and label together."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -15,10 +15,10 @@ from fastscnn.streets.draw.texture import Leaf
 
 SUPERSAMPLING = 2
 NEAREST = 1.0
-"""Metres: what is nearer is moved to this distance before it is projected."""
+"""Metres: points that are nearer are moved to this distance before they are projected."""
 
 Point = tuple[float, float, float]
-"""Metres: to the right of the camera, above the ground, ahead."""
+"""Metres: to the right of the camera, above the ground, forward."""
 Outline = Sequence[tuple[float, float]] | npt.NDArray[Any]
 """Corners in canvas pixels, x and y; or several such, [N, corners, 2]."""
 
@@ -30,7 +30,7 @@ _SHADES = np.arange(256)[:, None] / 128
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera over flat ground, looking ahead along a road that may bend.
+    """A camera over flat ground that looks forward along a road that may bend.
 
     Attributes:
         focal: Focal length, canvas pixels.
@@ -51,24 +51,24 @@ class Camera:
         focal, center, horizon, height = self.focal, self.center, self.horizon, self.height
         sway = self.bend / 2
         outline = []
-        for right, up, ahead in points:
-            ahead = max(ahead, NEAREST)
-            scale = focal / ahead
-            outline.append((center + scale * right + focal * sway * ahead, horizon + scale * (height - up)))
+        for right, up, forward in points:
+            forward = max(forward, NEAREST)
+            scale = focal / forward
+            outline.append((center + scale * right + focal * sway * forward, horizon + scale * (height - up)))
         return outline
 
     def project_all(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Map many points to canvas pixels; [..., 3] to [..., 2]."""
-        ahead = np.maximum(points[..., 2], NEAREST)
-        scale = self.focal / ahead
+        forward = np.maximum(points[..., 2], NEAREST)
+        scale = self.focal / forward
         outline = np.empty((*points.shape[:-1], 2))
-        outline[..., 0] = self.center + scale * points[..., 0] + self.focal * self.bend / 2 * ahead
+        outline[..., 0] = self.center + scale * points[..., 0] + self.focal * self.bend / 2 * forward
         outline[..., 1] = self.horizon + scale * (self.height - points[..., 1])
         return outline
 
-    def row(self, ahead: float) -> float:
+    def row(self, forward: float) -> float:
         """Row of the ground at a distance."""
-        return self.horizon + self.focal * self.height / ahead
+        return self.horizon + self.focal * self.height / forward
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Light:
     """Sun, sky and haze of a scene.
 
     Attributes:
-        sun: Unit vector towards the sun (right, up, ahead).
+        sun: Unit vector towards the sun (right, up, forward).
         direct: Colour of sunlight, 1 for full.
         ambient: Colour of the light from the sky.
         haze: Colour that distance fades to, RGB.
@@ -91,12 +91,12 @@ class Light:
     visibility: float
     shadow: float
 
-    def shade(self, color: Color, normal: Point, ahead: float, lit: float = 1.0) -> Color:
-        """Colour of a surface as the camera sees it; `lit` is the share of sunlight that reaches it."""
+    def shade(self, color: Color, normal: Point, forward: float, sunlight: float = 1.0) -> Color:
+        """Colour of a surface as the camera sees it; `sunlight` is the share of it that reaches it."""
         sun = self.sun
         facing = 0.5 + 0.5 * (normal[0] * sun[0] + normal[1] * sun[1] + normal[2] * sun[2])
-        facing *= lit
-        clear = math.exp(-ahead / self.visibility)
+        facing *= sunlight
+        clear = math.exp(-forward / self.visibility)
         fog = 1 - clear
         direct, ambient, haze = self.direct, self.ambient, self.haze
         return (
@@ -108,11 +108,11 @@ class Light:
 
 @dataclass
 class Canvas:
-    """RGB and label id of each pixel, in one array, so that every stroke gives both.
+    """RGB and label id of each pixel in one array, so that every stroke paints both.
 
     Attributes:
-        camera: Where the points of the scene land.
-        light: How their colours look.
+        camera: Projects the points of the scene.
+        light: Shades their colours.
         pixels: R, G, B, label id; uint8 [SUPERSAMPLING * H, SUPERSAMPLING * W, 4].
         shadow: 255 where the ground lies in shadow; uint8, the size of `pixels`.
     """
@@ -135,33 +135,33 @@ class Canvas:
         """Columns of the canvas."""
         return int(self.pixels.shape[1])
 
-    def meter(self, ahead: float) -> float:
+    def pixels_per_metre(self, forward: float) -> float:
         """Canvas pixels per metre at a distance: what is smaller than a pixel need not be painted."""
-        return self.camera.focal / max(ahead, NEAREST)
+        return self.camera.focal / max(forward, NEAREST)
 
     def fill(self, outline: Outline, color: Color, label: int) -> None:
         """Paint the inside of an outline, or of each of several."""
         cv2.fillPoly(self.pixels, _fixed(outline), (*color, label), cv2.LINE_8, _SUBPIXEL_BITS)
 
-    def face(self, points: Sequence[Point], color: Color, normal: Point, label: int, lit: float = 1.0) -> None:
+    def face(self, points: Sequence[Point], color: Color, normal: Point, label: int, sunlight: float = 1.0) -> None:
         """Paint a flat polygon of the scene, shaded by its direction and its distance."""
-        ahead = sum(point[2] for point in points) / len(points)
-        self.fill(self.camera.project(points), self.light.shade(color, normal, ahead, lit), label)
+        forward = sum(point[2] for point in points) / len(points)
+        self.fill(self.camera.project(points), self.light.shade(color, normal, forward, sunlight), label)
 
     def faces(self, points: npt.NDArray[np.float64], color: Color, normal: Point, label: int) -> None:
         """Paint many flat polygons in one colour, shaded by their mean distance; [N, corners, 3]."""
         if len(points):
-            ahead = float(points[..., 2].mean())
-            self.fill(self.camera.project_all(points), self.light.shade(color, normal, ahead), label)
+            forward = float(points[..., 2].mean())
+            self.fill(self.camera.project_all(points), self.light.shade(color, normal, forward), label)
 
     def cast(self, footprint: Sequence[tuple[float, float]], height: float) -> None:
-        """Darken the ground under an upright thing and where it keeps the sun away.
+        """Darken the ground below an upright object and in its shadow.
 
         Args:
-            footprint: Corners on the ground, metres (right, ahead).
+            footprint: Corners on the ground, metres (right, forward).
             height: Its height, metres.
         """
-        ground = [(right, 0.0, ahead) for right, ahead in footprint]
+        ground = [(right, 0.0, forward) for right, forward in footprint]
         if self.light.shadow < 1 and max(self.light.direct) > 0.3:
             sun = self.light.sun
             reach = min(height / max(sun[1], 0.2), 3 * height)
@@ -170,7 +170,7 @@ class Canvas:
         cv2.fillPoly(self.shadow, _fixed(hull[:, 0]), 255, cv2.LINE_8, _SUBPIXEL_BITS)
 
     def darken_shadows(self) -> None:
-        """Apply the shadows cast so far to what is painted; call between the ground and what stands on it."""
+        """Apply the shadows that were cast to what is painted; call it after the ground and before the objects."""
         top = max(0, math.floor(self.camera.horizon))
         ground = self.pixels[top:]
         label = cv2.extractChannel(ground, 3)
@@ -178,15 +178,15 @@ class Canvas:
         cv2.copyTo(dark, self.shadow[top:], ground)
         cv2.insertChannel(label, ground, 3)
 
-    def lit(self, right: float, ahead: float) -> float:
-        """Share of the sunlight at a point of the ground: 0 in a shadow."""
-        ((x, y),) = self.camera.project([(right, 0.0, ahead)])
+    def sunlight(self, right: float, forward: float) -> float:
+        """Share of the sunlight that reaches a point of the ground: 0 in a shadow."""
+        ((x, y),) = self.camera.project([(right, 0.0, forward)])
         column = min(max(int(x), 0), self.width - 1)
         row = min(max(int(y), 0), self.height - 1)
         return 0.0 if self.shadow[row, column] else 1.0
 
-    def veil(self, outline: Outline, color: Color, share: float, label: int) -> None:
-        """Label the inside of an outline and tint it by a share, so that what lies behind shines through."""
+    def tint(self, outline: Outline, color: Color, share: float, label: int) -> None:
+        """Label the inside of an outline and tint it by a share, so that what lies behind stays visible."""
         points = np.asarray(outline, np.float64)
         x0, y0 = np.maximum(np.floor(points.min(0)).astype(int), 0)
         x1, y1 = np.minimum(np.ceil(points.max(0)).astype(int) + 1, (self.width, self.height))

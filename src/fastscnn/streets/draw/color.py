@@ -1,4 +1,4 @@
-"""Colours and what is done with them."""
+"""Colours: brighter, darker, mixed and varied."""
 
 from random import Random
 

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from random import Random
 
-from fastscnn.streets.draw.billboard import CIRCLE, Cutout
+from fastscnn.streets.draw.billboard import CIRCLE, Billboard
 from fastscnn.streets.draw.canvas import LABEL, Canvas
 from fastscnn.streets.draw.color import Color, scaled
 from fastscnn.streets.draw.people import CLOTHES, HAIR, SKIN, TROUSERS, draw_head
@@ -21,28 +21,28 @@ METAL: tuple[Color, ...] = (
 TYRE: Color = (26, 26, 28)
 
 
-def draw_bicycle(canvas: Canvas, right: float, ahead: float, rng: Random, *, ridden: bool) -> None:
+def draw_bicycle(canvas: Canvas, right: float, forward: float, rng: Random, *, ridden: bool) -> None:
     """Paint a bicycle, with its rider or parked."""
     if rng.random() < 0.3:
-        _bicycle_end(canvas, right, ahead, rng, ridden=ridden)
+        _bicycle_end(canvas, right, forward, rng, ridden=ridden)
     else:
-        _bicycle_side(canvas, right, ahead, rng, ridden=ridden)
+        _bicycle_side(canvas, right, forward, rng, ridden=ridden)
 
 
-def draw_motorcycle(canvas: Canvas, right: float, ahead: float, rng: Random, *, ridden: bool) -> None:
+def draw_motorcycle(canvas: Canvas, right: float, forward: float, rng: Random, *, ridden: bool) -> None:
     """Paint a motorcycle or scooter, with its rider or parked."""
     if rng.random() < 0.45:
-        _motorcycle_end(canvas, right, ahead, rng, ridden=ridden)
+        _motorcycle_end(canvas, right, forward, rng, ridden=ridden)
     else:
-        _motorcycle_side(canvas, right, ahead, rng, ridden=ridden)
+        _motorcycle_side(canvas, right, forward, rng, ridden=ridden)
 
 
-def _bicycle_side(canvas: Canvas, right: float, ahead: float, rng: Random, *, ridden: bool) -> None:
+def _bicycle_side(canvas: Canvas, right: float, forward: float, rng: Random, *, ridden: bool) -> None:
     label = LABEL["bicycle"]
-    bike = Cutout(canvas, right, ahead, mirror=rng.random() < 0.5, squeeze=rng.uniform(0.55, 1.0))
+    bike = Billboard(canvas, right, forward, mirror=rng.random() < 0.5, squeeze=rng.uniform(0.55, 1.0))
     frame = rng.choice(METAL)
     for hub in (-0.54, 0.54):
-        bike.veil((hub, 0.35), 0.34, METAL[3], 0.3, label)
+        bike.tint((hub, 0.35), 0.34, METAL[3], 0.3, label)
         for (c0, s0), (c1, s1) in pairwise((*CIRCLE[::2], CIRCLE[0])):
             start, end = (hub + 0.33 * c0, 0.35 + 0.33 * s0), (hub + 0.33 * c1, 0.35 + 0.33 * s1)
             bike.limb(start, end, 0.07, TYRE, label)
@@ -67,9 +67,9 @@ def _bicycle_side(canvas: Canvas, right: float, ahead: float, rng: Random, *, ri
         _rider_side(bike, rng, hip=(-0.2, 1.02), hand=(0.38, 1.08), foot=(0.02, 0.26), helmet=rng.random() < 0.6)
 
 
-def _motorcycle_side(canvas: Canvas, right: float, ahead: float, rng: Random, *, ridden: bool) -> None:
+def _motorcycle_side(canvas: Canvas, right: float, forward: float, rng: Random, *, ridden: bool) -> None:
     label = LABEL["motorcycle"]
-    bike = Cutout(canvas, right, ahead, mirror=rng.random() < 0.5, squeeze=rng.uniform(0.6, 1.0))
+    bike = Billboard(canvas, right, forward, mirror=rng.random() < 0.5, squeeze=rng.uniform(0.6, 1.0))
     body, engine = rng.choice(METAL), (72, 74, 78)
     scooter = rng.random() < 0.35
     radius = 0.27 if scooter else 0.34
@@ -111,7 +111,7 @@ def _motorcycle_side(canvas: Canvas, right: float, ahead: float, rng: Random, *,
 
 
 def _rider_side(
-    bike: Cutout,
+    bike: Billboard,
     rng: Random,
     *,
     hip: tuple[float, float],
@@ -154,9 +154,9 @@ def _rider_side(
     _helmeted(bike, shoulder[0] + 0.08, shoulder[1] + 0.2, rng, skin, helmet=helmet, full_face=full_face)
 
 
-def _bicycle_end(canvas: Canvas, right: float, ahead: float, rng: Random, *, ridden: bool) -> None:
+def _bicycle_end(canvas: Canvas, right: float, forward: float, rng: Random, *, ridden: bool) -> None:
     label = LABEL["bicycle"]
-    bike = Cutout(canvas, right, ahead)
+    bike = Billboard(canvas, right, forward)
     bike.disc((0.0, 0.36), (0.07, 0.36), TYRE, label)
     bike.limb((0.0, 0.5), (0.0, 1.0), 0.10, rng.choice(METAL), label)
     bike.limb((-0.32, 1.04), (0.32, 1.04), 0.08, TYRE, label)
@@ -169,9 +169,9 @@ def _bicycle_end(canvas: Canvas, right: float, ahead: float, rng: Random, *, rid
         _rider_end(bike, rng, seat=0.95, knees=0.16, helmet=rng.random() < 0.6)
 
 
-def _motorcycle_end(canvas: Canvas, right: float, ahead: float, rng: Random, *, ridden: bool) -> None:
+def _motorcycle_end(canvas: Canvas, right: float, forward: float, rng: Random, *, ridden: bool) -> None:
     label = LABEL["motorcycle"]
-    bike = Cutout(canvas, right, ahead)
+    bike = Billboard(canvas, right, forward)
     body = rng.choice(METAL)
     front = rng.random() < 0.5
     bike.disc((0.0, 0.33), (0.12, 0.33), TYRE, label)
@@ -191,7 +191,9 @@ def _motorcycle_end(canvas: Canvas, right: float, ahead: float, rng: Random, *, 
         bike.limb((-0.14, 0.80), (0.14, 0.80), 0.09, (204, 36, 36), label)
 
 
-def _rider_end(bike: Cutout, rng: Random, *, seat: float, knees: float, helmet: bool, full_face: bool = False) -> None:
+def _rider_end(
+    bike: Billboard, rng: Random, *, seat: float, knees: float, helmet: bool, full_face: bool = False
+) -> None:
     label = LABEL["rider"]
     jacket = rng.choice(BRIGHT if rng.random() < 0.75 else CLOTHES)
     trousers, skin = rng.choice(TROUSERS), rng.choice(SKIN)
@@ -222,7 +224,9 @@ def _rider_end(bike: Cutout, rng: Random, *, seat: float, knees: float, helmet: 
     _helmeted(bike, 0.0, seat + 0.72, rng, skin, helmet=helmet, full_face=full_face)
 
 
-def _helmeted(figure: Cutout, u: float, v: float, rng: Random, skin: Color, *, helmet: bool, full_face: bool) -> None:
+def _helmeted(
+    figure: Billboard, u: float, v: float, rng: Random, skin: Color, *, helmet: bool, full_face: bool
+) -> None:
     label = LABEL["rider"]
     if not helmet:
         draw_head(figure, u, v, skin, rng.choice(HAIR), label)

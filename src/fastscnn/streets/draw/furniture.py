@@ -3,7 +3,7 @@
 import math
 from random import Random
 
-from fastscnn.streets.draw.billboard import Cutout
+from fastscnn.streets.draw.billboard import Billboard
 from fastscnn.streets.draw.canvas import LABEL, Canvas
 from fastscnn.streets.draw.color import Color, scaled
 
@@ -24,10 +24,10 @@ LAMPS: tuple[tuple[float, Color, Color], ...] = (
 )
 
 
-def draw_lamp_post(canvas: Canvas, right: float, ahead: float, rng: Random) -> None:
+def draw_lamp_post(canvas: Canvas, right: float, forward: float, rng: Random) -> None:
     """Paint a street lamp with an arm over the road."""
     label = LABEL["pole"]
-    post = Cutout(canvas, right, ahead, mirror=right > 0)
+    post = Billboard(canvas, right, forward, mirror=right > 0)
     color, height, width = rng.choice(STEEL), rng.uniform(5.5, 9.0), rng.uniform(0.17, 0.28)
     post.limb((0.0, 0.0), (0.0, height), width, color, label)
     post.limb((0.0, 0.0), (0.0, 0.9), 1.6 * width, color, label)
@@ -45,22 +45,22 @@ def draw_lamp_post(canvas: Canvas, right: float, ahead: float, rng: Random) -> N
     )
 
 
-def draw_pole(canvas: Canvas, right: float, ahead: float, rng: Random) -> None:
+def draw_pole(canvas: Canvas, right: float, forward: float, rng: Random) -> None:
     """Paint a bare pole or a row of bollards."""
     label, color = LABEL["pole"], rng.choice(STEEL)
     if rng.random() < 0.35:
         for step in range(3):
-            post = Cutout(canvas, right, ahead + 1.6 * (2 - step))
+            post = Billboard(canvas, right, forward + 1.6 * (2 - step))
             post.limb((0.0, 0.0), (0.0, 1.0), 0.2, color, label)
             post.limb((0.0, 0.78), (0.0, 0.9), 0.2, WHITE if sum(color) < 300 else RED, label)
     else:
-        post = Cutout(canvas, right, ahead)
+        post = Billboard(canvas, right, forward)
         post.limb((0.0, 0.0), (0.0, rng.uniform(5, 10)), rng.uniform(0.2, 0.32), color, label)
 
 
-def draw_traffic_light(canvas: Canvas, right: float, ahead: float, rng: Random) -> None:
+def draw_traffic_light(canvas: Canvas, right: float, forward: float, rng: Random) -> None:
     """Paint a pole with traffic lights at eye height, and often more on an arm over the road."""
-    post = Cutout(canvas, right, ahead, mirror=right > 0)
+    post = Billboard(canvas, right, forward, mirror=right > 0)
     color, phase = rng.choice(STEEL), rng.randrange(3)
     height = rng.uniform(3.4, 4.2)
     arm = rng.uniform(2.5, 5.0) if rng.random() < 0.5 else 0.0
@@ -74,7 +74,7 @@ def draw_traffic_light(canvas: Canvas, right: float, ahead: float, rng: Random) 
     _light_head(post, 0.0, height - 0.75, phase, rng)
 
 
-def _light_head(post: Cutout, u: float, v: float, phase: int, rng: Random) -> None:
+def _light_head(post: Billboard, u: float, v: float, phase: int, rng: Random) -> None:
     label = LABEL["traffic light"]
     housing: Color = rng.choice(((34, 36, 38), (34, 36, 38), (48, 60, 50), (196, 160, 40)))
     half, tall = 0.27, 0.58
@@ -98,17 +98,17 @@ def _light_head(post: Cutout, u: float, v: float, phase: int, rng: Random) -> No
             post.disc((u, v + up), (0.14, 0.14), off, label)
 
 
-def _glow(post: Cutout, center: tuple[float, float], radius: float, color: Color, label: int) -> None:
-    """A lamp that is lit, whatever the light of the scene."""
+def _glow(post: Billboard, center: tuple[float, float], radius: float, color: Color, label: int) -> None:
+    """Paint a lamp that is on: its colour does not depend on the light of the scene."""
     x, y = post.x + post.across * center[0], post.y - post.scale * center[1]
     radius *= post.scale
     turn = [(x + radius * math.cos(t / 6 * math.pi), y + radius * math.sin(t / 6 * math.pi)) for t in range(12)]
     post.canvas.fill(turn, color, label)
 
 
-def draw_sign(canvas: Canvas, right: float, ahead: float, rng: Random) -> None:
+def draw_sign(canvas: Canvas, right: float, forward: float, rng: Random) -> None:
     """Paint a pole with one or two traffic signs."""
-    post = Cutout(canvas, right, ahead)
+    post = Billboard(canvas, right, forward)
     height = rng.uniform(2.5, 3.1)
     if rng.random() < 0.2:
         _board(post, rng)
@@ -119,7 +119,7 @@ def draw_sign(canvas: Canvas, right: float, ahead: float, rng: Random) -> None:
         _plate(post, height - 0.9, rng)
 
 
-def _plate(post: Cutout, v: float, rng: Random) -> None:
+def _plate(post: Billboard, v: float, rng: Random) -> None:
     label = LABEL["traffic sign"]
     r = rng.uniform(0.38, 0.52)
     kind = rng.randrange(7)
@@ -183,8 +183,8 @@ def _plate(post: Cutout, v: float, rng: Random) -> None:
         post.limb((-0.7 * r, v), (0.7 * r, v), 0.36 * r, WHITE, label)
 
 
-def _board(post: Cutout, rng: Random) -> None:
-    """A direction board on two posts."""
+def _board(post: Billboard, rng: Random) -> None:
+    """Paint a direction board on two posts."""
     label = LABEL["traffic sign"]
     half, low, high = rng.uniform(0.9, 1.5), 2.3, rng.uniform(3.4, 4.0)
     for u in (-0.7 * half, 0.7 * half):
@@ -208,37 +208,37 @@ def _board(post: Cutout, rng: Random) -> None:
         post.limb((0.62 * half, v), (0.82 * half, v), 0.13, ink, label)
 
 
-def draw_clutter(canvas: Canvas, right: float, ahead: float, rng: Random) -> None:
-    """Paint a thing that belongs to no class: a bin, a cabinet, a pram, a dog, an advertising column."""
-    thing, color = Cutout(canvas, right, ahead, mirror=rng.random() < 0.5), rng.choice(CLUTTER)
+def draw_clutter(canvas: Canvas, right: float, forward: float, rng: Random) -> None:
+    """Paint an object that belongs to no class: a bin, a cabinet, a pram, a dog, an advertising column."""
+    item, color = Billboard(canvas, right, forward, mirror=rng.random() < 0.5), rng.choice(CLUTTER)
     kind = rng.randrange(5)
     dark = scaled(color, 0.7)
     if kind == 0:
         label = LABEL["static"]
-        thing.fill([(-0.26, 0.0), (0.26, 0.0), (0.32, 1.0), (-0.32, 1.0)], color, label)
-        thing.fill([(-0.36, 1.0), (0.36, 1.0), (0.28, 1.16), (-0.28, 1.16)], dark, label)
+        item.fill([(-0.26, 0.0), (0.26, 0.0), (0.32, 1.0), (-0.32, 1.0)], color, label)
+        item.fill([(-0.36, 1.0), (0.36, 1.0), (0.28, 1.16), (-0.28, 1.16)], dark, label)
     elif kind == 1:
         label = LABEL["static"]
-        thing.fill([(-0.5, 0.0), (0.5, 0.0), (0.5, 1.5), (-0.5, 1.5)], color, label)
-        thing.fill([(-0.42, 0.5), (0.42, 0.5), (0.42, 1.4), (-0.42, 1.4)], dark, label)
+        item.fill([(-0.5, 0.0), (0.5, 0.0), (0.5, 1.5), (-0.5, 1.5)], color, label)
+        item.fill([(-0.42, 0.5), (0.42, 0.5), (0.42, 1.4), (-0.42, 1.4)], dark, label)
     elif kind == 2:
         label = LABEL["dynamic"]
-        thing.fill([(-0.4, 0.5), (0.3, 0.4), (0.4, 0.85), (-0.1, 1.0), (-0.42, 0.9)], color, label)
-        thing.limb((0.35, 0.6), (0.62, 1.0), 0.07, BLACK, label)
+        item.fill([(-0.4, 0.5), (0.3, 0.4), (0.4, 0.85), (-0.1, 1.0), (-0.42, 0.9)], color, label)
+        item.limb((0.35, 0.6), (0.62, 1.0), 0.07, BLACK, label)
         for u in (-0.3, 0.28):
-            thing.limb((u, 0.5), (u, 0.15), 0.06, BLACK, label)
-            thing.disc((u, 0.15), (0.15, 0.15), BLACK, label)
+            item.limb((u, 0.5), (u, 0.15), 0.06, BLACK, label)
+            item.disc((u, 0.15), (0.15, 0.15), BLACK, label)
     elif kind == 3:
         label = LABEL["unlabeled"]
-        thing.fill([(-0.55, 0.0), (0.55, 0.0), (0.55, 2.5), (-0.55, 2.5)], dark, label)
+        item.fill([(-0.55, 0.0), (0.55, 0.0), (0.55, 2.5), (-0.55, 2.5)], dark, label)
         for left, low in ((-0.5, 0.5), (0.02, 0.7), (-0.45, 1.6), (0.08, 1.7)):
             poster = [(left, low), (left + 0.42, low), (left + 0.42, low + 0.8), (left, low + 0.8)]
-            thing.fill(poster, rng.choice((RED, WHITE, BLUE, YELLOW)), label)
-        thing.fill([(-0.66, 2.5), (0.66, 2.5), (0.5, 2.75), (0.0, 2.95), (-0.5, 2.75)], color, label)
+            item.fill(poster, rng.choice((RED, WHITE, BLUE, YELLOW)), label)
+        item.fill([(-0.66, 2.5), (0.66, 2.5), (0.5, 2.75), (0.0, 2.95), (-0.5, 2.75)], color, label)
     else:
         label = LABEL["dynamic"]
         for u in (-0.3, -0.2, 0.2, 0.3):
-            thing.limb((u, 0.0), (u, 0.4), 0.09, dark, label)
-        thing.fill([(-0.38, 0.32), (0.32, 0.32), (0.36, 0.6), (-0.38, 0.62)], color, label)
-        thing.disc((0.46, 0.7), (0.17, 0.14), color, label)
-        thing.limb((-0.36, 0.58), (-0.56, 0.78), 0.07, color, label)
+            item.limb((u, 0.0), (u, 0.4), 0.09, dark, label)
+        item.fill([(-0.38, 0.32), (0.32, 0.32), (0.36, 0.6), (-0.38, 0.62)], color, label)
+        item.disc((0.46, 0.7), (0.17, 0.14), color, label)
+        item.limb((-0.36, 0.58), (-0.56, 0.78), 0.07, color, label)

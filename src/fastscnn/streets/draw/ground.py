@@ -23,7 +23,7 @@ GROOVE: Color = (56, 54, 54)
 
 
 def draw_ground(canvas: Canvas, road: Road, sides: tuple[Side, Side], rng: Random) -> None:
-    """Paint the road, its markings, the bands beside it and what lies under the lots."""
+    """Paint the road, its markings, the bands beside it and the ground of the plots."""
     asphalt, paving, grass = rng.choice(ASPHALT), rng.choice(PAVING), rng.choice(GRASS)
     tones = {"road": asphalt, "sidewalk": paving, "terrain": grass, "parking": mixed(asphalt, paving, 0.35)}
     horizon, width, height = canvas.camera.row(FAR), canvas.width, canvas.height
@@ -31,17 +31,17 @@ def draw_ground(canvas: Canvas, road: Road, sides: tuple[Side, Side], rng: Rando
     canvas.fill(everywhere, canvas.light.shade(grass, UP, 60), LABEL["terrain"])
     for side in sides:
         sign, outside = side.sign, side.sign * 60
-        for lot in side.lots:
-            under = {"building": "sidewalk", "street": "road"}.get(lot.kind, "terrain")
-            _draw_strip(canvas, sign * side.boundary, outside, lot.start, lot.end, tones[under], under)
+        for plot in side.plots:
+            under = {"building": "sidewalk", "street": "road"}.get(plot.kind, "terrain")
+            _draw_strip(canvas, sign * side.boundary, outside, plot.start, plot.end, tones[under], under)
         for band in side.bands:
             inner, outer = sign * band.inner, sign * band.outer
             _draw_strip(canvas, inner, outer, NEAREST, FAR, tones[band.label], band.label)
         _draw_stones(canvas, side, paving)
-        for lot in side.lots:
-            if lot.kind == "street":
+        for plot in side.plots:
+            if plot.kind == "street":
                 inner = sign * side.bands[0].inner
-                _draw_strip(canvas, inner, outside, lot.start + 0.8, lot.end - 0.8, asphalt, "road")
+                _draw_strip(canvas, inner, outside, plot.start + 0.8, plot.end - 0.8, asphalt, "road")
     _draw_strip(canvas, road.left, road.right, NEAREST, FAR, asphalt, "road")
     _draw_patches(canvas, road, asphalt, rng)
     if rng.random() < 0.9:

@@ -17,7 +17,7 @@ LIVERY: tuple[Color, ...] = (
 )
 BUS_LIVERY: tuple[Color, ...] = (*LIVERY[:2] * 4, *LIVERY)
 TRAM_LIVERY: tuple[Color, ...] = (*LIVERY[3:5] * 4, *LIVERY)
-"""Most buses are red or yellow and most trams blue or green; any may have another's colour."""
+"""Most buses are red or yellow and most trams blue or green; a few have the colour of another kind."""
 TARPAULIN: tuple[Color, ...] = (
     (228, 228, 222),
     (196, 198, 196),
@@ -32,7 +32,7 @@ LETTERS: Color = (255, 178, 40)
 
 
 def draw_truck(pose: Pose, rng: Random, length: float) -> None:
-    """Paint a truck: a cab and, apart from it, a cargo box of another colour."""
+    """Paint a truck: a cab and a cargo box of another colour."""
     cab_color, cargo_color = varied(rng.choice(PAINT), rng), varied(rng.choice(TARPAULIN), rng)
     stripe = varied(rng.choice(LIVERY), rng) if rng.random() < 0.5 else None
     cab_start = length - 2.0

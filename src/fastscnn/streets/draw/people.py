@@ -2,7 +2,7 @@
 
 from random import Random
 
-from fastscnn.streets.draw.billboard import Cutout
+from fastscnn.streets.draw.billboard import Billboard
 from fastscnn.streets.draw.canvas import LABEL, Canvas
 from fastscnn.streets.draw.color import Color, scaled
 
@@ -41,10 +41,10 @@ TROUSERS: tuple[Color, ...] = (
 )
 
 
-def draw_person(canvas: Canvas, right: float, ahead: float, rng: Random) -> None:
+def draw_person(canvas: Canvas, right: float, forward: float, rng: Random) -> None:
     """Paint a person on foot."""
     label = LABEL["person"]
-    figure = Cutout(canvas, right, ahead, mirror=rng.random() < 0.5)
+    figure = Billboard(canvas, right, forward, mirror=rng.random() < 0.5)
     size = rng.uniform(0.92, 1.1) if rng.random() < 0.88 else rng.uniform(0.6, 0.75)
     figure.scale *= size
     figure.across *= size * rng.uniform(0.95, 1.2)
@@ -90,7 +90,7 @@ def draw_person(canvas: Canvas, right: float, ahead: float, rng: Random) -> None
     draw_head(figure, 0.0, 1.62, skin, hair, label)
 
 
-def draw_head(figure: Cutout, u: float, v: float, skin: Color, hair: Color, label: int) -> None:
+def draw_head(figure: Billboard, u: float, v: float, skin: Color, hair: Color, label: int) -> None:
     """Paint a head and its neck."""
     figure.limb((u, v - 0.2), (u, v - 0.08), 0.11, skin, label)
     figure.disc((u, v + 0.02), (0.125, 0.15), hair, label)

@@ -70,7 +70,7 @@ def _relief(canvas: Canvas, labels: npt.NDArray[np.uint8], noise: float, rng: Ra
 
 
 def _sample(tile: Noise, size: tuple[int, int], scale: float, rng: Random) -> Noise:
-    """A piece of a tile at a random place, its bumps `scale` times as large, repeated where it is too small."""
+    """A random crop of a tile, enlarged `scale` times and repeated where it is too small."""
     rows, columns = math.ceil(size[0] / scale), math.ceil(size[1] / scale)
     y, x = rng.randrange(max(1, tile.shape[0] - rows)), rng.randrange(max(1, tile.shape[1] - columns))
     repeats = -(-(y + rows) // tile.shape[0]), -(-(x + columns) // tile.shape[1])

@@ -1,4 +1,4 @@
-"""One street scene: what stands where, painted from far to near."""
+"""One street scene: its objects, painted from far to near."""
 
 import math
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Scene:
 
 
 def draw_street(entropy: Sequence[int], size: tuple[int, int]) -> Scene:
-    """Draw the street that the numbers stand for; the same numbers and size give the same pixels.
+    """Draw a random street; the same numbers and size give the same pixels.
 
     Args:
         entropy: Non-negative integers, as numpy's SeedSequence takes them.
@@ -46,13 +46,13 @@ def draw_street(entropy: Sequence[int], size: tuple[int, int]) -> Scene:
     draw_sky(canvas, weather, rng)
     draw_skyline(canvas, rng)
     draw_ground(canvas, road, sides, rng)
-    things = [*plan_roadside(sides[0], rng), *plan_roadside(sides[1], rng), *plan_traffic(road, rng)]
-    for thing in things:
-        if thing.footprint:
-            canvas.cast(thing.footprint, thing.height)
+    objects = [*plan_roadside(sides[0], rng), *plan_roadside(sides[1], rng), *plan_traffic(road, rng)]
+    for item in objects:
+        if item.footprint:
+            canvas.cast(item.footprint, item.height)
     canvas.darken_shadows()
-    for thing in sorted(things, key=lambda thing: -thing.ahead):
-        thing.draw(canvas)
+    for item in sorted(objects, key=lambda item: -item.forward):
+        item.draw(canvas)
     _draw_own_car(canvas, rng)
     _draw_border(canvas, rng)
     return Scene(*develop(canvas, weather.tone, rng))
@@ -71,7 +71,7 @@ def _blank(size: tuple[int, int], weather: Weather, rng: Random) -> Canvas:
 
 
 def _draw_own_car(canvas: Canvas, rng: Random) -> None:
-    """The bonnet of the car that carries the camera."""
+    """Paint the bonnet of the car that carries the camera."""
     if rng.random() < 0.25:
         return
     label, height, width = LABEL["ego vehicle"], canvas.height, canvas.width
@@ -90,7 +90,7 @@ def _draw_own_car(canvas: Canvas, rng: Random) -> None:
 
 
 def _draw_border(canvas: Canvas, rng: Random) -> None:
-    """The rim that rectifying a stereo camera leaves."""
+    """Paint the rim that the rectification of a stereo camera leaves."""
     height, width = canvas.height, canvas.width
     if rng.random() < 0.5:
         rim = rng.uniform(0.004, 0.012) * width

@@ -36,24 +36,29 @@ def draw_sky(canvas: Canvas, weather: Weather, rng: Random) -> None:
 
 
 def draw_skyline(canvas: Canvas, rng: Random) -> None:
-    """Paint hazy buildings and woods where the view ends."""
-    base, meter = canvas.camera.row(0.8 * FAR), canvas.meter(FAR)
+    """Paint hazy buildings and woods on the horizon."""
+    base, pixels_per_metre = canvas.camera.row(0.8 * FAR), canvas.pixels_per_metre(FAR)
     arc = [(math.cos(t / 8 * math.pi), math.sin(t / 8 * math.pi)) for t in range(9)]
-    x = -20.0 * meter
+    x = -20.0 * pixels_per_metre
     while x < canvas.width:
-        width = rng.uniform(8, 26) * meter
+        width = rng.uniform(8, 26) * pixels_per_metre
         if rng.random() < 0.55:
-            top = base - rng.uniform(6, 24) * meter
+            top = base - rng.uniform(6, 24) * pixels_per_metre
             block = [(x, base), (x, top), (x + width, top), (x + width, base)]
             canvas.fill(block, canvas.light.shade(CONCRETE, TOWARDS, FAR), LABEL["building"])
             panes = canvas.light.shade(PANES, TOWARDS, FAR)
-            y = top + 1.5 * meter
+            y = top + 1.5 * pixels_per_metre
             while y < base:
-                row = [(x + meter, y), (x + width - meter, y), (x + width - meter, y + meter), (x + meter, y + meter)]
+                row = [
+                    (x + pixels_per_metre, y),
+                    (x + width - pixels_per_metre, y),
+                    (x + width - pixels_per_metre, y + pixels_per_metre),
+                    (x + pixels_per_metre, y + pixels_per_metre),
+                ]
                 canvas.fill(row, panes, LABEL["building"])
-                y += 3 * meter
+                y += 3 * pixels_per_metre
         else:
-            rise = rng.uniform(6, 13) * meter
+            rise = rng.uniform(6, 13) * pixels_per_metre
             hill = [(x + width * (0.5 + 0.7 * c), base - rise * s) for c, s in arc]
             canvas.fill(hill, canvas.light.shade(WOODS, TOWARDS, FAR), LABEL["vegetation"])
         x += width

@@ -1,10 +1,10 @@
-"""The cross-section of a street and the lots along it."""
+"""The cross-section of a street and the plots of land along it."""
 
 from dataclasses import dataclass
 from random import Random
 
 FAR = 140.0
-"""Metres to where the street ends."""
+"""Distance at which the street ends, metres."""
 
 STYLES: dict[str, dict[str, float]] = {
     "city": {"building": 9, "wall": 3, "street": 1, "park": 1, "fence": 4},
@@ -12,7 +12,7 @@ STYLES: dict[str, dict[str, float]] = {
     "park": {"park": 5, "fence": 4, "wall": 4, "building": 2, "street": 0.6},
     "works": {"wall": 5, "fence": 5, "building": 4, "park": 1, "street": 1},
 }
-"""Weight of each kind of lot in each kind of quarter.
+"""Weight of each kind of plot in each kind of quarter.
 
 A row of buildings; a house behind its garden; trees; a yard behind a wall or a fence; a side road.
 """
@@ -32,7 +32,7 @@ class Band:
 
 
 @dataclass(frozen=True)
-class Lot:
+class Plot:
     """What stands beside the road between two distances (metres): `kind` is a key of `STYLES`."""
 
     kind: str
@@ -47,13 +47,13 @@ class Side:
     Attributes:
         sign: -1 on the left, 1 on the right.
         bands: From the road outwards.
-        lots: From the camera on.
+        plots: In order, from the camera.
         parked: Middle of the row of parked cars, metres right of the camera, if there is one.
     """
 
     sign: int
     bands: tuple[Band, ...]
-    lots: tuple[Lot, ...]
+    plots: tuple[Plot, ...]
     parked: float | None
 
     @property
@@ -74,7 +74,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Road:
-    """The carriageway; all places are metres right of the camera.
+    """The carriageway; all positions are metres right of the camera.
 
     Attributes:
         left: Its left edge.
@@ -82,7 +82,7 @@ class Road:
         lanes: Middle of each lane, from left to right.
         lines: Borders between the lanes.
         oncoming: Number of lanes, from the left, that come towards the camera.
-        crossing: Distance of a zebra crossing, metres ahead; 0 where there is none.
+        crossing: Distance of a zebra crossing, metres; 0 where there is none.
         rails: Middle of a tram track, if there is one.
     """
 
@@ -96,7 +96,7 @@ class Road:
 
 
 def plan_street(rng: Random) -> tuple[Road, tuple[Side, Side]]:
-    """Draw the cross-section of the street and the lots on both sides."""
+    """Draw the cross-section of the street and the plots on both sides."""
     width = rng.uniform(3.1, 3.7)
     to_left, to_right = rng.choice((1, 1, 1, 2, 2, 3)), rng.choice((0, 0, 0, 1))
     lanes = tuple(width * i for i in range(-to_left, to_right + 1))
@@ -131,18 +131,18 @@ def _plan_side(sign: int, edge: float, style: str, rng: Random) -> Side:
     bands.append(Band("sidewalk", inner, inner + rng.uniform(2.4, 5.5)))
     if style != "city" and rng.random() < 0.35:
         bands.append(Band("terrain", bands[-1].outer, bands[-1].outer + rng.uniform(0.8, 2.5)))
-    return Side(sign, tuple(bands), _plan_lots(style, rng), parked)
+    return Side(sign, tuple(bands), _plan_plots(style, rng), parked)
 
 
-def _plan_lots(style: str, rng: Random) -> tuple[Lot, ...]:
-    lots: list[Lot] = []
+def _plan_plots(style: str, rng: Random) -> tuple[Plot, ...]:
+    plots: list[Plot] = []
     weights = STYLES[style]
     start = rng.uniform(1.2, 4.0)
     while start < FAR - 20:
         kind = rng.choices(tuple(weights), tuple(weights.values()))[0]
-        if kind == "street" and (start < 7 or lots[-1].kind == "street"):
+        if kind == "street" and (start < 7 or plots[-1].kind == "street"):
             continue
         end = start + (rng.uniform(7, 11) if kind == "street" else rng.uniform(8, 18) + 0.3 * start)
-        lots.append(Lot(kind, start, end))
+        plots.append(Plot(kind, start, end))
         start = end
-    return tuple(lots)
+    return tuple(plots)

@@ -1,4 +1,4 @@
-"""Noise for the street scenes: the same in every process, made once and sampled."""
+"""Noise for the street scenes: the same in every process, computed once and sampled."""
 
 from functools import lru_cache
 

@@ -1,0 +1,25 @@
+"""Durations, numbers and counts as text."""
+
+
+def duration(seconds: float) -> str:
+    """`92 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def number(value: float) -> str:
+    """With one decimal place below 100, and none above."""
+    return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def plural(count: int, unit: str) -> str:
+    """A count with its unit: `1 frame`, `2,000 frames`."""
+    return f"{count:,} {unit}{'s' * (count != 1)}"
