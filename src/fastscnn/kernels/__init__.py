@@ -1,4 +1,4 @@
-"""The exact fused upsampling: what follows an upsampling, without the full-size logits in memory."""
+"""The exact fused upsampling: labels, probabilities and loss without the full-size logits in memory."""
 
 from fastscnn.kernels.reference import HardPixels
 from fastscnn.kernels.upsample import (

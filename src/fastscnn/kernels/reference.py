@@ -1,4 +1,4 @@
-"""The reference: plain torch, on any device and at any size."""
+"""The reference in plain torch, for any device and any size."""
 
 import math
 from typing import NamedTuple
@@ -19,11 +19,11 @@ def upsample_probabilities(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class HardPixels(NamedTuple):
-    """Online hard example mining: only the labelled pixels that the network finds hard count.
+    """Online hard example mining: only the labelled pixels with a low probability count.
 
     Attributes:
-        probability: A pixel counts if its true class has less than this.
-        keep: Least share of the batch's labelled pixels that count, the hardest ones (rounded up).
+        probability: A pixel counts if the probability of its true class is below this.
+        keep: Smallest share of the batch's labelled pixels that count: the hardest ones, rounded up.
     """
 
     probability: float = 0.7
@@ -31,14 +31,14 @@ class HardPixels(NamedTuple):
 
 
 def hard_shares(probabilities: Tensor, hard: HardPixels) -> Tensor:
-    """How much each labelled pixel counts, 0 to 1.
+    """The share by which each labelled pixel counts, 0 to 1.
 
-    Where fewer than n = ceil(keep * pixels) lie below `hard.probability`, the n hardest count, and pixels that tie for
-    the last places share them evenly: the loss is the mean over exactly n, whatever the order of the pixels.
+    If fewer than n = ceil(keep * pixels) lie below `hard.probability`, the n hardest count. Pixels that tie for the
+    last places share them evenly: the loss is the mean over exactly n pixels, in any order.
 
     Args:
-        probabilities: Of the true class of each labelled pixel [N].
-        hard: Which pixels count.
+        probabilities: Probability of the true class of each labelled pixel [N].
+        hard: The limits.
     """
     least = math.ceil(hard.keep * len(probabilities))
     below = probabilities < hard.probability

@@ -1,4 +1,4 @@
-"""One function for each fused step, and the choice of how it is computed."""
+"""One function for each fused operation, which chooses how it is computed."""
 
 import torch
 from torch import Tensor
@@ -14,8 +14,9 @@ from fastscnn.kernels.reference import HardPixels
 def upsample_labels(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Class of each pixel of logits that are upsampled to a size.
 
-    On the CPU, and on a GPU with Triton, one fused pass computes them and the full-size logits are never built; else
-    plain torch does the same. They are torch's `interpolate(...).argmax(1)` but for ties within float32's rounding.
+    On the CPU, and on a GPU with Triton, one fused pass computes them without building the full-size logits; otherwise
+    plain torch computes the same. They equal torch's `interpolate(...).argmax(1)` except for ties within float32's
+    rounding.
 
     Args:
         logits: float32, bfloat16 or, on a GPU, float16 [B, C, h, w], of any resolution, C up to 256; scaled
@@ -26,10 +27,10 @@ def upsample_labels(logits: Tensor, size: tuple[int, int]) -> Tensor:
         uint8 [B, H, W].
 
     Raises:
-        ValueError: There are more classes than a uint8 can name.
+        ValueError: There are more than 256 classes.
     """
     if logits.shape[1] > 256:
-        raise ValueError(f"{logits.shape[1]} classes do not fit into uint8 labels: 256 do")
+        raise ValueError(f"{logits.shape[1]} classes do not fit into uint8 labels: 256 is the limit")
     if cpu_labels.applies(logits):
         return cpu_labels.upsample_labels(logits, size)
     if cuda.applies(logits):
@@ -41,9 +42,9 @@ def upsample_probabilities(logits: Tensor, size: tuple[int, int], out: Tensor | 
     """Probability of each class at each pixel of logits that are upsampled to a size.
 
     Args:
-        logits: As `upsample_labels` takes them.
+        logits: As for `upsample_labels`.
         size: Height and width.
-        out: float32 [B, C, H, W] to write into and return, which saves the page faults of a fresh one.
+        out: float32 [B, C, H, W] to write into and return, which saves the page faults of a new one.
 
     Returns:
         float32 [B, C, H, W], within 1e-6 of `interpolate(...).softmax(1)`; sums to 1 over C.
@@ -76,25 +77,25 @@ def upsample_cross_entropy(
 ) -> Tensor:
     """Mean cross-entropy over the labelled pixels of logits that are upsampled to the labels' size.
 
-    On the CPU, and on a GPU with Triton, one fused pass computes the loss and its gradient and the full-size logits
-    are never built; else plain torch does the same. It is torch's `cross_entropy(interpolate(...), ...)`: with weights
-    and smoothing the mean is over the weights of the true classes.
+    On the CPU, and on a GPU with Triton, one fused pass computes the loss and its gradient without building the
+    full-size logits; otherwise plain torch computes the same. It equals torch's `cross_entropy(interpolate(...), ...)`:
+    with weights and smoothing the mean is over the weights of the true classes.
 
     Args:
         logits: float32, bfloat16 or float16 [B, C, h, w], of any resolution; upsampled bilinearly, half-pixel centres.
             float64 on the CPU is computed in float64.
         labels: Class of each pixel, uint8 or int64 [B, H, W], of any size.
-        ignore_index: Label of the pixels that are left out.
+        ignore_index: Label of the pixels that are ignored.
         weight: Weight of each class, float [C].
         label_smoothing: Share of the target that is spread evenly over all classes, 0 to 1.
-        hard: Count only the pixels that the network finds hard; None: all.
+        hard: Count only the hard pixels; None: all.
 
     Returns:
-        A float32 scalar, differentiable once (float64 for float64 logits); 0 where no pixel counts.
+        A float32 scalar, differentiable once (float64 for float64 logits); 0 if no pixel counts.
 
     Raises:
         ValueError: The batches of logits and labels differ, there is not one weight for each class, or
-            `label_smoothing` or what `hard` says lies outside 0 to 1.
+            `label_smoothing` or a value of `hard` is not between 0 and 1.
         IndexError: On the CPU, a label names no class and is not `ignore_index`.
     """
     return upsample_cross_entropy_and_weight(logits, labels, ignore_index, weight, label_smoothing, hard)[0]
@@ -108,13 +109,13 @@ def upsample_cross_entropy_and_weight(
     label_smoothing: float = 0.0,
     hard: HardPixels | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """`upsample_cross_entropy`, and the weight that its mean divides the sum over the pixels by.
+    """`upsample_cross_entropy`, and the weight by which its mean divides the sum over the pixels.
 
-    With both, the means of several parts of a batch add up to the mean over all of it.
+    With both, the means of several parts of a batch can be combined to the mean over the whole batch.
 
     Returns:
         The mean; and a float scalar, which is not differentiable: the sum of the weights of the true classes of the
-        pixels that count, without weights their number; 0 where none counts.
+        pixels that count (without weights, their number), or 0 if none counts.
 
     Raises:
         ValueError, IndexError: As `upsample_cross_entropy`.

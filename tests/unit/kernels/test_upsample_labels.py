@@ -133,9 +133,9 @@ def test_gradients_are_left_to_torch():
 
 def test_wrong_buffers_and_too_many_classes_are_told():
     logits = random(1, 3, 4, 5)
-    with pytest.raises(ValueError, match="not float32"):
+    with pytest.raises(ValueError, match="float32"):
         upsample_probabilities(logits, (8, 10), torch.empty(1, 3, 8, 11))
-    with pytest.raises(ValueError, match="not float32"):
+    with pytest.raises(ValueError, match="float32"):
         upsample_probabilities(logits, (8, 10), torch.empty(1, 3, 8, 10, dtype=torch.float16))
-    with pytest.raises(ValueError, match="257 classes"):
+    with pytest.raises(ValueError, match="257"):
         upsample_labels(torch.zeros(1, 257, 2, 2), (4, 4))

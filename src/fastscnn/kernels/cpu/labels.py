@@ -1,8 +1,8 @@
-"""Fused upsampling to labels and to probabilities on a CPU: no full-size logits are ever built.
+"""Fused upsampling to labels and to probabilities on a CPU, without building the full-size logits.
 
-The output is made tile by tile: the columns of a tile are interpolated once for each pair of logit rows, and each
-output row of the tile is then one blend of two short rows for each class. Everything that the inner loops touch stays
-in the first caches, and they run over contiguous memory, so that they vectorise at any scale.
+The output is computed tile by tile: the columns of a tile are interpolated once for each pair of logit rows, and each
+output row of the tile is then one blend of two short rows for each class. The data of the inner loops fits into the
+first caches and is contiguous, so that they vectorise at any scale.
 """
 
 import itertools
@@ -18,20 +18,20 @@ from fastscnn.kernels.cpu.numba_utils import HALF, LOG2_E, ONE, SMALLEST, ZERO, 
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 Rows = tuple[Indices, Indices, Floats]
-"""Of each output row: the logit rows above and below, and the share of the one below."""
+"""For each output row: the logit rows above and below, and the share of the one below."""
 Columns = tuple[Indices, Indices, Floats, int]
-"""The same of each output column, and the whole scale between them; 0 where it is not whole."""
+"""The same for each output column, and the scale if it is an integer, otherwise 0."""
 
 TILE = 1024
-"""Columns of a tile: its rows of 19 classes stay in the second cache, and a row of output is written in one go."""
+"""Columns of a tile: its rows of 19 classes fit into the second-level cache."""
 LABEL_TILE = 512
-"""The same for the labels: the fewer columns, the fewer classes can win in them."""
+"""The same for the labels: in fewer columns, fewer classes can win."""
 MOST_POWERS = 100
-"""How far below the highest logit of its place one may lie, in powers of two, for the blends to stay in float32."""
+"""Largest difference to the highest logit at a position, in powers of two, for which float32 blends suffice."""
 
 
 def source_positions(size: int, target: int) -> Rows:
-    """Where the `target` outputs along one side lie among `size` inputs, half-pixel centres, as torch computes it.
+    """Positions of the `target` outputs along one side among `size` inputs, half-pixel centres, as torch computes them.
 
     Returns:
         The neighbours before and after, and the share of the one after; float32, from 0 to 1.
@@ -47,9 +47,9 @@ def source_positions(size: int, target: int) -> Rows:
 def _expand(
     logits: Floats, row: int, c: int, start: int, stop: int, columns: Columns, line: Floats, out: Floats
 ) -> None:
-    """One class of one row of the logits, float32 [C, h, w], at the output columns from start to stop; into out[c].
+    """Interpolate one class of one row of the logits, float32 [C, h, w], at output columns start to stop, into out[c].
 
-    At a whole scale the outputs are computed phase by phase, each from neighbours that lie side by side.
+    At an integer scale the outputs are computed phase by phase, each from contiguous neighbours.
     """
     before, after, share, scale = columns
     width = logits.shape[2]
@@ -72,9 +72,9 @@ def _expand(
 
 @compiled
 def _candidates(logits: Floats, above: int, below: int, left: int, right: int, found: Indices) -> int:
-    """Classes that can win between two rows and two columns of the logits, ascending; returns how many.
+    """Find the classes that can win between two rows and two columns of the logits, ascending; returns their number.
 
-    A blend lies between the values that it blends: a class whose highest is below another's lowest never wins.
+    A blend lies between its two values: a class whose highest value is below the lowest of another never wins.
     """
     floor = np.float32(-np.inf)
     classes = logits.shape[0]
@@ -96,7 +96,7 @@ def _candidates(logits: Floats, above: int, below: int, left: int, right: int, f
 
 @compiled
 def _labels(logits: Floats, rows: Rows, columns: Columns, first: int, last: int, out: Any) -> None:
-    """Output rows from first to last of one image: float32 [C, h, w] to uint8 [H, W]."""
+    """Compute output rows first to last of one image: float32 [C, h, w] to uint8 [H, W]."""
     classes = logits.shape[0]
     above, below, low = rows
     width = out.shape[1]
@@ -136,7 +136,7 @@ def _labels(logits: Floats, rows: Rows, columns: Columns, first: int, last: int,
             for x in range(span):
                 highest[x] = share_high * upper[c, x] + share_low * lower[c, x]
                 label[x] = c
-            # Two classes at a time and without a branch: one at a time compiles to masked stores, four times slower.
+            # Two classes at a time, without a branch: one at a time compiles to masked stores, four times slower.
             for i in range(1, count - 1, 2):
                 c, d = found[i], found[i + 1]
                 for x in range(span):
@@ -159,18 +159,17 @@ def _labels(logits: Floats, rows: Rows, columns: Columns, first: int, last: int,
 def _probabilities(
     powers: Floats, rows: Rows, columns: Columns, first: int, last: int, out: Floats, exact: bool, aligned: bool
 ) -> None:
-    """Output rows from first to last of one image: float32 [C, h, w] to float32 [C, H, W].
+    """Compute output rows first to last of one image: float32 [C, h, w] to float32 [C, H, W].
 
     Args:
-        powers: Logits in powers of two, less the highest at their place, so that none of the blends is above 0.
-        rows: Of the output rows.
-        columns: Of the output columns.
+        powers: Logits in powers of two minus the highest at each position, so that no blend is above 0.
+        rows: The output rows.
+        columns: The output columns.
         first: The first output row.
-        last: The one after the last.
+        last: The row after the last.
         out: Receives the probabilities.
-        exact: Whether the highest blend is subtracted as well, because blends may lie further below 0 than float32
-            has exponents.
-        aligned: Whether each of its rows begins at a multiple of 32 bytes.
+        exact: Whether to subtract the highest blend too, because blends may be below the range of float32.
+        aligned: Whether each row of `out` begins at a multiple of 32 bytes.
     """
     classes = powers.shape[0]
     above, below, low = rows
@@ -229,7 +228,7 @@ def _probabilities(
 
 
 def applies(logits: Tensor) -> bool:
-    """Whether the kernels can take these: float32 or bfloat16 on the CPU, finite, without a gradient."""
+    """Whether the kernels take these logits: float32 or bfloat16 on the CPU, finite, without a gradient."""
     return (
         logits.device.type == "cpu"
         and logits.dtype in (torch.float32, torch.bfloat16)
@@ -239,14 +238,14 @@ def applies(logits: Tensor) -> bool:
 
 
 def upsample_labels(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """See `fastscnn.kernels.upsample_labels`; where `applies`."""
+    """See `fastscnn.kernels.upsample_labels`; if `applies`."""
     out = torch.empty(len(logits), *size, dtype=torch.uint8)
     _run(_labels, logits.detach().float(), size, out)
     return out
 
 
 def upsample_probabilities(logits: Tensor, size: tuple[int, int], out: Tensor) -> Tensor:
-    """See `fastscnn.kernels.upsample_probabilities`; where `applies` and out is a contiguous float32 CPU tensor."""
+    """See `fastscnn.kernels.upsample_probabilities`; if `applies` and out is a contiguous float32 CPU tensor."""
     logits = logits.detach().float()
     powers = (logits - logits.amax(1, keepdim=True)) * float(LOG2_E)
     aligned = out.data_ptr() % 32 == 0 and size[1] % 8 == 0
@@ -255,7 +254,7 @@ def upsample_probabilities(logits: Tensor, size: tuple[int, int], out: Tensor) -
 
 
 def _run(kernel: Any, logits: Tensor, size: tuple[int, int], out: Tensor, *arguments: Any) -> None:
-    """Run a kernel over the images and bands of output rows, as many as there are threads."""
+    """Run a kernel over the images, in bands of output rows, on all threads."""
     values, target = logits.contiguous().numpy(), out.numpy()
     rows = source_positions(values.shape[2], size[0])
     scale = size[1] // values.shape[3] if size[1] % values.shape[3] == 0 else 0

@@ -11,14 +11,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fastscnn.kernels import reference
-from fastscnn.kernels.cpu.loss_kernels import Floats, Hard, Side, rows_of_loss
+from fastscnn.kernels.cpu.loss_kernels import Hard, rows_of_loss
+from fastscnn.kernels.cpu.loss_tiles import Floats, Side
 from fastscnn.kernels.cpu.numba_utils import parallel
 from fastscnn.kernels.reference import HardPixels
 
 BANDS = 8
-"""Into how many bands an image's output rows are split; the same for any number of threads, and so is the result."""
+"""Bands into which the output rows of an image are split; a constant, so that the result does not depend on threads."""
 SLOTS = 512
-"""Columns of a tile, of 19 classes: what the inner loops touch stays in the second cache."""
+"""Columns of a tile with 19 classes: the data of the inner loops fits into the second-level cache."""
 
 
 class _Options(NamedTuple):
@@ -30,7 +31,7 @@ class _Options(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _side(size: int, target: int, dtype: torch.dtype) -> tuple[Side, int]:
-    """Where the `target` outputs along one side lie between `size` logits, and the most that lie between two."""
+    """Positions of the `target` outputs along one side of `size` logits, and the greatest number between two logits."""
     source = np.maximum((np.arange(target) + 0.5) * (size / target) - 0.5, -0.5)
     before = np.minimum(np.floor(source), size - 1)
     starts = np.searchsorted(before, np.arange(-1, size + 1))
@@ -39,10 +40,10 @@ def _side(size: int, target: int, dtype: torch.dtype) -> tuple[Side, int]:
 
 
 class _Pass:
-    """One batch of logits and labels, and the ways over it."""
+    """One batch of logits and labels, and the passes over it."""
 
     def __init__(self, powers: Tensor, labels: Tensor, options: _Options) -> None:
-        """Powers of two [B, C, h, w], float32 or float64, and labels [B, H, W]."""
+        """Take powers of two [B, C, h, w], float32 or float64, and labels [B, H, W]."""
         self.powers, self.labels, self.options = powers.numpy(), labels.detach().contiguous().numpy(), options
         _, classes, height, width = powers.shape
         self.rows, _ = _side(height, labels.shape[1], powers.dtype)
@@ -58,17 +59,17 @@ class _Pass:
         self.nothing = np.empty((0, 0), self.powers.dtype)
 
     def probabilities(self) -> Floats:
-        """Probability of the true class of each pixel, 2 where there is none: [B, H, W]."""
+        """Probability of the true class of each pixel, 2 for ignored pixels: [B, H, W]."""
         found = np.empty(self.labels.shape, self.powers.dtype)
         self._run(lambda image: ((self.nothing, 0.0, 0.0), found[image], self.nothing[None]), None)
         return found
 
     def loss(self, hard: tuple[Floats, float, float] | None, gradient: Floats | None) -> tuple[float, float]:
-        """Sum of the loss in powers of two and of the weights; the gradient's sum is put into `gradient`."""
+        """Sums of the loss in powers of two and of the weights; the gradient of the sum is written into `gradient`."""
 
         def arguments(image: int) -> tuple[Hard, Floats, Floats]:
-            kept = (self.nothing, 0.0, 0.0) if hard is None else (hard[0][image], *hard[1:])
-            return kept, self.nothing, self.nothing[None] if gradient is None else gradient[image]
+            counted = (self.nothing, 0.0, 0.0) if hard is None else (hard[0][image], *hard[1:])
+            return counted, self.nothing, self.nothing[None] if gradient is None else gradient[image]
 
         return self._run(arguments, gradient)
 
@@ -115,7 +116,7 @@ class _Pass:
 
 
 def _threshold(probabilities: Floats, hard: HardPixels) -> tuple[Floats, float, float]:
-    """Which pixels are the hard ones, as `fastscnn.kernels.reference.hard_shares` defines them."""
+    """The hard pixels, as `fastscnn.kernels.reference.hard_shares` defines them."""
     least = math.ceil(hard.keep * np.count_nonzero(probabilities <= 1))
     below = probabilities.dtype.type(hard.probability)
     if np.count_nonzero(probabilities < below) >= least:
@@ -130,17 +131,17 @@ class _UpsampleCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, logits: Tensor, powers: Tensor, labels: Tensor, options: _Options, train: bool
     ) -> tuple[Tensor, Tensor]:
-        way = _Pass(powers, labels, options)
-        hard = None if options.hard is None else _threshold(way.probabilities(), options.hard)
+        batch_pass = _Pass(powers, labels, options)
+        hard = None if options.hard is None else _threshold(batch_pass.probabilities(), options.hard)
         batch, classes, height, width = powers.shape
         smoothing = options.label_smoothing
         channels = classes + (smoothing > 0)
         maps = torch.zeros(batch, channels, height, width, dtype=powers.dtype) if train or smoothing else None
-        loss, weight = way.loss(hard, None if maps is None else maps.numpy())
+        loss, weight = batch_pass.loss(hard, None if maps is None else maps.numpy())
         if maps is not None:
             gradient = maps[:, :classes]
             if smoothing:
-                each = torch.from_numpy(way.labelled[0])[:, None, None] * (smoothing / classes)
+                each = torch.from_numpy(batch_pass.labelled[0])[:, None, None] * (smoothing / classes)
                 taken = maps[:, classes:] * each
                 loss -= float((taken * powers).sum(dtype=torch.float64))
                 gradient = gradient.sub_(taken)
@@ -159,7 +160,7 @@ class _UpsampleCrossEntropy(torch.autograd.Function):
 
 
 def _powers(logits: Tensor) -> Tensor:
-    """Logits in powers of two less the highest at their place, rounded once: float32 or float64 [B, C, h, w]."""
+    """Logits in powers of two minus the highest at each position, rounded once: float32 or float64 [B, C, h, w]."""
     powers = torch.empty(logits.shape, dtype=torch.float64 if logits.dtype == torch.float64 else torch.float32)
     for image, out in zip(logits, powers, strict=True):
         image = image.double()
@@ -168,7 +169,7 @@ def _powers(logits: Tensor) -> Tensor:
 
 
 def applies(logits: Tensor, labels: Tensor) -> bool:
-    """Whether the kernel can take these: floating logits and whole labels on the CPU, none of them empty."""
+    """Whether the kernel takes these: floating-point logits and integer labels on the CPU, none of them empty."""
     return (
         logits.device.type == labels.device.type == "cpu"
         and logits.is_floating_point()
@@ -186,7 +187,7 @@ def upsample_cross_entropy(
     label_smoothing: float = 0.0,
     hard: HardPixels | None = None,
 ) -> Tensor:
-    """See `fastscnn.kernels.upsample_cross_entropy`; where `applies`."""
+    """See `fastscnn.kernels.upsample_cross_entropy`; if `applies`."""
     return upsample_cross_entropy_and_weight(logits, labels, ignore_index, weight, label_smoothing, hard)[0]
 
 
@@ -198,9 +199,9 @@ def upsample_cross_entropy_and_weight(
     label_smoothing: float = 0.0,
     hard: HardPixels | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """See `fastscnn.kernels.upsample_cross_entropy_and_weight`; where `applies`.
+    """See `fastscnn.kernels.upsample_cross_entropy_and_weight`; if `applies`.
 
-    Logits that are not finite are left to the reference.
+    The reference computes logits that are not finite.
     """
     powers = _powers(logits.detach())
     if not math.isfinite(powers.amin()):

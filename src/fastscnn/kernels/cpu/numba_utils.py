@@ -1,4 +1,4 @@
-"""How the CPU kernels are compiled, and the threads that run them."""
+"""Compilation of the CPU kernels, functions for them that vectorise, and the threads that run them."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -39,18 +39,18 @@ ROOT_HALF_BITS = 0x3F3504F3
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a kernel with numba; it lets go of the interpreter while it runs."""
+    """Compile a kernel with numba; it releases the interpreter lock while it runs."""
     options: dict[str, Any] = {"nogil": True, "fastmath": {"nnan", "nsz", "contract", "arcp", "reassoc"}}
     try:
         machine_code: Callable[..., Any] = njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder that can be written to keep the machine code in
+    except RuntimeError:  # no writable folder for the compiled code
         machine_code = njit(**options)(function)
     return machine_code
 
 
 @intrinsic
 def _two_to_the(typing: Any, exponent: Any) -> Any:
-    """2 to a whole power from -126 to 127, set as the exponent's bits: int32 to float32."""
+    """2 to an integer power from -126 to 127, by setting the bits of the exponent: int32 to float32."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         integer = ir.IntType(32)
@@ -80,7 +80,7 @@ def _power_of_two(power: Any) -> Callable[..., Any]:
 
 @intrinsic
 def _exponent(typing: Any, value: Any) -> Any:
-    """The whole power of two of which a positive number is 0.7071 to 1.4142 times as much: float32 to float32."""
+    """The integer e for which a positive number is 2^e times 0.7071 to 1.4142: float32 to float32."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         integer = ir.IntType(32)
@@ -92,7 +92,7 @@ def _exponent(typing: Any, value: Any) -> Any:
 
 @intrinsic
 def _mantissa(typing: Any, value: Any) -> Any:
-    """How many times as much as that power of two a positive number is: float32 to float32."""
+    """A positive number divided by that power of two: 0.7071 to 1.4142; float32 to float32."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         integer = ir.IntType(32)
@@ -124,7 +124,7 @@ def _log2_of(value: Any) -> Callable[..., Any]:
 
 @intrinsic
 def quotient(typing: Any, dividend: Any, divisor: Any) -> Any:
-    """Quotient of two numbers of one type, not looked at for zeros as `/` is; a loop over it vectorises."""
+    """Quotient of two numbers of one type, without the check for zero of `/`; a loop over it vectorises."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.fdiv(*arguments)
@@ -134,19 +134,19 @@ def quotient(typing: Any, dividend: Any, divisor: Any) -> Any:
 
 @intrinsic
 def stream_product(typing: Any, first: Any, second: Any, out: Any, eights: Any) -> Any:
-    """Products of two rows of float32, past the caches: a row of a large output is not read before it is written.
+    """Multiply two rows of float32 with non-temporal stores: the output is not read into the caches first.
 
-    Args: the addresses of the rows, that of the output a multiple of 32; and how many times eight values there are.
+    Args: the addresses of the rows, that of the output a multiple of 32; and the number of groups of eight values.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         vector = ir.VectorType(ir.FloatType(), 8)
         one, other, target = (builder.inttoptr(address, vector.as_pointer()) for address in arguments[:3])
-        past_caches = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
+        non_temporal = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
         with cgutils.for_range(builder, arguments[3]) as loop:
             values = [builder.load(builder.gep(row, [loop.index]), align=4) for row in (one, other)]
             store = builder.store(builder.fmul(*values), builder.gep(target, [loop.index]), align=32)
-            store.set_metadata("nontemporal", past_caches)
+            store.set_metadata("nontemporal", non_temporal)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp, types.intp), generate
@@ -162,5 +162,5 @@ def parallel(function: Callable[..., Any], jobs: Iterable[Any]) -> list[Any]:
 
 @cache
 def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    """Threads of this process: a fork has none of its parent's."""
+    """The threads of a process: a forked process does not have its parent's."""
     return ThreadPoolExecutor(threads)
