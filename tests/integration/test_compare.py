@@ -100,7 +100,7 @@ def test_writes_three_files_and_names_what_is_broken(compared):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["runs=nowhere"], ["runs=nowhere", "no folder"]),
+        (["runs=nowhere"], ["runs=nowhere", "runs=DIR"]),
         (["runs=empty"], ["runs=empty holds no run", "train.py"]),
         (["runs=outputs", 'filter="colour=red"'], ["filter names colour", "skip"]),
         (["runs=outputs", "metric=val/mio"], ["metric=val/mio", "val/miou"]),

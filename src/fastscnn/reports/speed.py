@@ -15,7 +15,7 @@ OURS = "fast_scnn"
 
 
 def markdown(result: Mapping[str, Any]) -> str:
-    """Everything that was measured, as Markdown: for each number of threads the peers' table, then every runtime."""
+    """All measurements as Markdown: for each number of threads, the table of the peers and that of every variant."""
     rows: Sequence[Row] = result["rows"]
     lines = [f"# {result['title']}", "", result["subtitle"], ""]
     for threads in _distinct(rows, "threads"):
@@ -24,16 +24,21 @@ def markdown(result: Mapping[str, Any]) -> str:
         lines += [f"## Frames a second to labels, {name}", "", *peers_table(here, result["models"]), ""]
         lines += [*_notes(result["models"], {row["model"] for row in here}), ""]
         for size in _sizes(here):
-            lines += [f"## {_shown(size)}, {name}: every way, milliseconds", "", *ways_table(here, size), ""]
+            lines += [
+                f"## {_size_text(size)}, {name}: every variant, milliseconds",
+                "",
+                *variants_table(here, size),
+                "",
+            ]
     return "\n".join(lines)
 
 
 def peers_table(rows: Sequence[Row], models: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """One row a model: its best way as its users run it, with our step, and the paper's number."""
+    """A row for each model: its fastest variant as its users run it, with the fused head, and the paper's number."""
     sizes = _sizes(rows)
     columns = ["model", "parameters, M (paper)"]
     for size in sizes:
-        columns += [f"{_shown(size)}: fps", "best as", "ours is faster by", "with our step", "paper"]
+        columns += [f"{_size_text(size)}: fps", "best as", "ours is faster by", "with the fused head", "paper"]
     cells = []
     for model in _distinct(rows, "model"):
         info = models[model]
@@ -44,7 +49,7 @@ def peers_table(rows: Sequence[Row], models: Mapping[str, Mapping[str, Any]]) ->
             given = best(rows, model, size, steps=("ours",))
             line += [
                 f"{own['fps']:.2f}" if own else "",
-                _way(own) if own else "",
+                _variant(own) if own else "",
                 _ratio(rows, model, own),
                 f"{given['fps']:.2f}" if given else "",
                 _published(info["name"], sizes.index(size), size),
@@ -53,7 +58,7 @@ def peers_table(rows: Sequence[Row], models: Mapping[str, Mapping[str, Any]]) ->
     return markdown_table(columns, cells, numeric=[i for i, name in enumerate(columns) if name != "best as" and i])
 
 
-def ways_table(rows: Sequence[Row], size: tuple[int, int]) -> list[str]:
+def variants_table(rows: Sequence[Row], size: tuple[int, int]) -> list[str]:
     """One row for each model, runtime and precision at one size: medians, milliseconds."""
     here = [row for row in rows if (row["height"], row["width"]) == size and "beside" not in row]
     answers = [("none", "logits"), ("own", "cls"), ("ours", "cls"), ("own", "prob"), ("ours", "prob")]
@@ -61,11 +66,11 @@ def ways_table(rows: Sequence[Row], size: tuple[int, int]) -> list[str]:
     names = [
         "network alone",
         "cls",
-        "cls, our step",
+        "cls, fused head",
         "prob",
-        "prob, our step",
+        "prob, fused head",
         "file to file",
-        "file to file, our step",
+        "file to file, fused head",
     ]
     cells = []
     for key in dict.fromkeys((row["model"], row["runtime"], row["precision"]) for row in here):
@@ -77,7 +82,7 @@ def ways_table(rows: Sequence[Row], size: tuple[int, int]) -> list[str]:
 def best(
     rows: Sequence[Row], model: str, size: tuple[int, int], *, steps: Sequence[str], precision: str = "float32"
 ) -> Row | None:
-    """The fastest way of a model to labels at one size; None where none was measured."""
+    """The fastest variant of a model that gives labels at one size; None if none was measured."""
     found = [
         row
         for row in rows
@@ -125,12 +130,12 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
         axes.grid(True, which="both", alpha=0.25)
         axes.margins(x=0.15)
         _name(axes, points[axes])
-    figure.suptitle(f"{_shown(size)}, {result['subtitle']}", fontsize=10)
+    figure.suptitle(f"{_size_text(size)}, {result['subtitle']}", fontsize=10)
     figure.savefig(path, dpi=130)
 
 
 def _name(axes: Any, points: Sequence[tuple[float, float, str]]) -> None:
-    """Write each point's name above it, or below it where another point lies close above."""
+    """Write the name of each point above it, or below it if another point is close above."""
     pixels = [axes.transData.transform(point[:2]) for point in points]
     for (x, y, name), (across, up) in zip(points, pixels, strict=True):
         crowded = any(abs(other[0] - across) < 60 and 0 < other[1] - up < 30 for other in pixels)
@@ -138,7 +143,7 @@ def _name(axes: Any, points: Sequence[tuple[float, float, str]]) -> None:
 
 
 def _ratio(rows: Sequence[Row], model: str, own: Row | None) -> str:
-    """How many times faster ours was in the same rounds."""
+    """How many times faster Fast-SCNN was in the same rounds."""
     if own is None:
         return ""
     size = own["height"], own["width"]
@@ -152,21 +157,21 @@ def _published(name: str, place: int, size: tuple[int, int]) -> str:
     sizes = [(1024, 2048), (512, 1024), (256, 512)]
     if size not in sizes:
         return ""
-    shown = []
+    published = []
     for card, table in TABLE_6.items():
         for row, values in table.items():
             value = values[sizes.index(size)]
             if value is not None and row in (name, f"{name} cls"):
-                shown.append(f"{value} ({card.partition(' (')[0]})")
-    return ", ".join(shown)
+                published.append(f"{value} ({card.partition(' (')[0]})")
+    return ", ".join(published)
 
 
 def _notes(models: Mapping[str, Mapping[str, Any]], shown: set[str]) -> list[str]:
     return [f"- {models[model]['name']}: {models[model]['note']}" for model in models if model in shown]
 
 
-def _way(row: Row) -> str:
-    return f"{row['runtime']} + our step" if row["step"] == "ours" else str(row["runtime"])
+def _variant(row: Row) -> str:
+    return f"{row['runtime']} + fused head" if row["step"] == "ours" else str(row["runtime"])
 
 
 def _key(row: Row) -> tuple[str, str, str]:
@@ -183,7 +188,7 @@ def _sizes(rows: Sequence[Row]) -> list[tuple[int, int]]:
     return sorted({(row["height"], row["width"]) for row in rows}, reverse=True)
 
 
-def _shown(size: tuple[int, int]) -> str:
+def _size_text(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 

@@ -82,7 +82,7 @@ def test_every_way_that_is_asked_for_is_measured_and_tabled(tmp_path):
     text = speed.markdown(result | {"title": "Table 6", "subtitle": "here"})
     ours = speed.best(result["rows"], "fast_scnn", (64, 96), steps=("own", "ours"))
     assert f"| Fast-SCNN | 1.14 (1.11) | {ours['fps']:.2f} |" in text
-    assert f"| Fast-SCNN | 1.14 (1.11) | {ours['fps']:.2f} | {ours['runtime']} + our step |  |" in text
+    assert f"| Fast-SCNN | 1.14 (1.11) | {ours['fps']:.2f} | {ours['runtime']} + fused head |  |" in text
     pytest.importorskip("matplotlib")
     speed.plot(result | {"title": "Table 6", "subtitle": "here"}, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000

@@ -20,7 +20,7 @@ def data_of(text):
 
 def test_names_cannot_leave_their_place():
     run = run_view(f"{HOSTILE} · seed 0", iou={HOSTILE: 50.0})
-    table = Table(HOSTILE, [HOSTILE], [[HOSTILE]], note=HOSTILE)
+    table = Table(HOSTILE, [HOSTILE], [[HOSTILE]], caption=HOSTILE)
     changes = {"title": HOSTILE, "subtitle": HOSTILE, "metric": HOSTILE, "warnings": [HOSTILE], "tables": [table]}
     text = page(comparison(run, **changes, paper_iou={HOSTILE: {HOSTILE: 1.0}}))
     assert "alert(" in text

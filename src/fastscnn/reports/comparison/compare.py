@@ -31,15 +31,22 @@ def compare(config: DictConfig) -> Path:
     folders = [Path(folder).expanduser() for folder in _listed(plain["runs"])]
     for folder in folders:
         if not folder.is_dir():
-            raise RequestError(f"runs={folder} is no folder: set runs=DIR to one that holds runs, such as outputs.")
+            raise RequestError(
+                f"runs={folder} is not a folder.",
+                key="runs",
+                fix="Set runs=DIR to a folder with runs, such as outputs.",
+            )
     output = Path(plain["output"]).expanduser() if plain["output"] else folders[0] / "compare"
     check_writable(output, "output")
     runs, evaluations, warnings = read_all(folders)
     if not runs:
         where = ", ".join(map(str, folders))
-        raise RequestError(f"runs={where} holds no run: python src/train.py makes one, or set runs=DIR.")
+        raise RequestError(
+            f"runs={where} holds no run.", key="runs", fix="Train one with python src/train.py, or set runs=DIR."
+        )
     if not isinstance(plain["gallery"], int) or plain["gallery"] < 0:
-        raise RequestError(f"gallery={plain['gallery']} is not a whole number of 0 or more: set gallery=N.")
+        wrong = f"gallery={plain['gallery']} is not a whole number of 0 or more."
+        raise RequestError(wrong, key="gallery", fix="Set gallery=N.")
     chosen = filtered(runs, plain["filter"])
     comparison, groups = build(chosen, evaluations, plain, warnings)
     write_text(output / "comparison.md", markdown(comparison))
@@ -51,7 +58,7 @@ def compare(config: DictConfig) -> Path:
 
 
 def filtered(runs: Sequence[Run], wanted: Any) -> list[Run]:
-    """Runs whose keys have the wanted values; a list of values admits each of them. See `key_values` for the forms.
+    """Runs whose keys have the wanted values, or one of a list of values; see `key_values` for the forms.
 
     Raises:
         RequestError: No run has the key, or none has the value.
@@ -64,22 +71,28 @@ def filtered(runs: Sequence[Run], wanted: Any) -> list[Run]:
         left = [run for run in left if run.values.get(key) in values]
         if not left:
             raise RequestError(
-                f"filter={key}={','.join(sorted(values))} leaves no run: {key} is one of {', '.join(here) or 'none'}."
+                f"filter={key}={','.join(sorted(values))} leaves no run.",
+                key="filter",
+                fix=f"{key} is one of {', '.join(here) or 'none'}.",
             )
     return left
 
 
 def key_values(setting: str, wanted: Any) -> dict[str, Any]:
-    """Keys with the values they are to have: from `{data:fine,seed:[0,1]}` or from `data=fine seed=0,1`.
+    """Keys and values from `{data:fine,seed:[0,1]}` or from `data=fine seed=0,1`.
 
     Raises:
-        RequestError: It is none of these.
+        RequestError: It has neither form.
     """
     if isinstance(wanted, Mapping):
         return {str(key): value for key, value in wanted.items()}
     pairs = [pair.partition("=") for pair in str(wanted or "").split()]
     if not all(key and equals for key, equals, _ in pairs):
-        raise RequestError(f"{setting}={wanted} is not KEY=VALUE pairs: write '{setting}=\"data=fine skip=keep\"'.")
+        raise RequestError(
+            f"{setting}={wanted} is not a list of KEY=VALUE pairs.",
+            key=setting,
+            fix=f"Write '{setting}=\"data=fine skip=keep\"'.",
+        )
     return {key: value.split(",") if "," in value else value for key, _, value in pairs}
 
 
@@ -87,19 +100,19 @@ def check_metric(metric: str, runs: Sequence[Run]) -> None:
     """Check that some run has a metric, unless none has any.
 
     Raises:
-        RequestError: None has; lists those there are.
+        RequestError: No run has it; lists those that exist.
     """
-    there = {name for run in runs for name in run.record["metrics"].get("best", {})}
-    if there and metric not in there:
-        known = sorted(name for name in there if name.startswith(("val/", "test/")) and "/iou/" not in name)
-        raise RequestError(f"metric={metric} is in no run: use one of {', '.join(known)}.")
+    existing = {name for run in runs for name in run.record["metrics"].get("best", {})}
+    if existing and metric not in existing:
+        known = sorted(name for name in existing if name.startswith(("val/", "test/")) and "/iou/" not in name)
+        raise RequestError(f"metric={metric} is in no run.", key="metric", fix=f"Use one of {', '.join(known)}.")
 
 
 def check_key(setting: str, key: str, runs: Sequence[Run]) -> None:
     """Check that some run has a key.
 
     Raises:
-        RequestError: None has; lists those there are.
+        RequestError: No run has it; lists those that exist.
     """
     known = {
         name
@@ -111,15 +124,16 @@ def check_key(setting: str, key: str, runs: Sequence[Run]) -> None:
         near = difflib.get_close_matches(key, known, n=1)
         meant = f" Did you mean {near[0]}?" if near else ""
         raise RequestError(
-            f"{setting} names {key}, which no run has.{meant} Groups and settings are keys; comparison.csv lists all: "
-            f"{', '.join(sorted(known)[:20])}, ..."
+            f"{setting} names {key}, which no run has.{meant}",
+            key=setting,
+            fix=f"Keys are groups and settings; comparison.csv lists all: {', '.join(sorted(known)[:20])}, ...",
         )
 
 
 def build(
     runs: Sequence[Run], evaluations: Sequence[Evaluation], settings: Mapping[str, Any], warnings: Sequence[str]
 ) -> tuple[Comparison, list[Group]]:
-    """Everything that the comparison says of some runs, and the groups it found."""
+    """The content of a comparison of some runs, and the groups of runs."""
     metric = settings["metric"]
     segmenting = [run for run in runs if run.choices.get("data") != "imagenet"]
     by = settings["group_by"]
@@ -162,10 +176,10 @@ def build(
 
 
 def choose_baselines(groups: Sequence[Group], wanted: Any, metric: str) -> dict[str, Group]:
-    """The group that the others on the same data are compared with: by its label, by its keys, or the most default one.
+    """The group that the others on the same data are compared with: by its label, its keys, or by default.
 
     Raises:
-        RequestError: None is meant, or several are.
+        RequestError: No group fits, or several do.
     """
     if not wanted:
         return default_baselines(groups, metric)
@@ -176,7 +190,7 @@ def choose_baselines(groups: Sequence[Group], wanted: Any, metric: str) -> dict[
     if len(fits) != 1:
         labels = ", ".join(repr(group.label) for group in (fits or groups))
         found = "several groups" if fits else "no group"
-        raise RequestError(f"baseline={wanted} is {found} of runs: name one of {labels}.")
+        raise RequestError(f"baseline={wanted} is {found} of runs.", key="baseline", fix=f"Name one of {labels}.")
     return {fits[0].first.place: fits[0]}
 
 

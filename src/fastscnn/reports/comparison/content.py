@@ -1,4 +1,4 @@
-"""What a comparison holds, before it is written as a page, as Markdown or as CSV."""
+"""The content of a comparison, before it is written as a page, as Markdown or as CSV."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,23 +10,23 @@ class Table:
     """A table of text.
 
     Attributes:
-        title: What it answers.
+        title: The question that it answers.
         columns: Titles of the columns.
-        rows: Cells; "" where there is nothing.
-        note: What a reader must know to read it right.
-        numeric: Which columns hold numbers, by position; they are aligned to the right.
+        rows: The cells; "" for an empty one.
+        caption: What a reader must know to understand it.
+        numeric: Positions of the columns with numbers, which are aligned to the right.
     """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
-    note: str = ""
+    caption: str = ""
     numeric: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Validations of one run: epochs done, optimizer steps done, and the metric in percent."""
+    """Validations of one run: epochs and optimizer steps so far, and the metric in percent."""
 
     epochs: Sequence[float]
     steps: Sequence[float]
@@ -35,19 +35,19 @@ class Curve:
 
 @dataclass(frozen=True)
 class RunView:
-    """One run as the page shows it.
+    """One run on the page.
 
     Attributes:
-        id: The run's own.
+        id: The id of the run.
         label: Short and unique, such as `fine-skip_zero · seed 0`.
-        group: Label of the runs that differ in the seed alone; one colour.
+        group: Label of the group of runs that differ only in the seed; each group has a colour.
         status: `finished`, `running`, `interrupted` or `failed`.
         cells: Column title to text, for the table of all runs.
         curve: Its validations; may be empty.
-        place: What it was trained and judged on.
-        counts: Whether it is in the means: finished, and the newest of its seed.
+        place: The data that it was trained and evaluated on.
+        counts: Whether it is part of the means: it is finished, and the newest of its seed.
         iou: Class name to IoU in percent, of its best validation.
-        pretrained: Drawn dashed, as in Figure 4.
+        pretrained: Whether it was pre-trained: drawn dashed, as in Figure 4.
     """
 
     id: str
@@ -70,7 +70,7 @@ class GalleryRow:
         run: Label of the run.
         frame: Name of the frame.
         picture: Image of three equal panels side by side: input, truth, prediction (two without truth).
-        without_skip: The same of the network without its skip connection; None where that was not evaluated.
+        without_skip: The same for the network without its skip connection; None if that was not evaluated.
     """
 
     run: str
@@ -81,19 +81,19 @@ class GalleryRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that a comparison says.
+    """The whole content of a comparison.
 
     Attributes:
         title: Its heading.
-        subtitle: Where the runs are from, when, and what was filtered.
-        metric: What curves and bars show, such as `val/miou`, percent.
+        subtitle: Number of runs, filter and time.
+        metric: The metric of curves and bars, such as `val/miou`, percent.
         columns: Columns of the table of all runs; `numeric` ones sort by value.
         numeric: Titles of the columns that hold numbers.
         runs: All runs, in the table's order.
         tables: Groups of seeds, then the paper's tables.
-        gallery: Frames, the most telling runs first.
-        paper_iou: Series name to class IoU in percent: Table 5, drawn beside the runs' own where the classes agree.
-        warnings: What could not be read.
+        gallery: Frames, in the order of the runs.
+        paper_iou: Series name to class IoU in percent: Table 5, drawn beside the runs if the classes agree.
+        warnings: Files that could not be read.
     """
 
     title: str

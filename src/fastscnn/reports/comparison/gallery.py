@@ -1,4 +1,4 @@
-"""Which pictures of which runs stand beside each other (Figures 2 and 3)."""
+"""The choice of the pictures that are compared (Figures 2 and 3)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,29 +11,31 @@ FRAMES = 4
 
 
 def gallery(runs: Sequence[tuple[str, Run]], evaluations: Sequence[Evaluation], most: int) -> list[GalleryRow]:
-    """Frames of at most `most` runs (label and run), those with an evaluation without the skip connection first.
+    """Frames of at most `most` runs (label and run); runs with an evaluation without the skip connection come first.
 
-    The prediction is that of an evaluation of the run as it was trained, or else its last training picture; the one
-    without the skip connection is of the same frame.
+    The prediction comes from an evaluation of the run as it was trained or, if there is none, from the pictures of its
+    training. The prediction without the skip connection is of the same frame.
     """
-    shown = []
+    galleries = []
     for label, run in runs:
-        own = [e for e in evaluations if e.judged(run) and e.resolution == run.choices["resolution"]]
+        own = [e for e in evaluations if e.evaluates(run) and e.resolution == run.choices["resolution"]]
         cut = _pictures([e for e in own if e.skip == "zero"]) if run.choices.get("skip", "keep") == "keep" else {}
-        kept = _pictures([e for e in own if e.skip == run.choices.get("skip", "keep")])
-        frames = {**kept, **_training_pictures(run.folder), **kept}
+        whole = _pictures([e for e in own if e.skip == run.choices.get("skip", "keep")])
+        frames = {**whole, **_training_pictures(run.folder), **whole}
         together = ([name for name in frames if name in cut] or list(frames))[:FRAMES]
         rows = [GalleryRow(label, name, frames[name], cut.get(name)) for name in together]
         if rows:
-            shown.append((not cut, rows))
-    shown.sort(key=lambda item: item[0])  # stable: otherwise the runs' own order
-    return [row for _, rows in shown[:most] for row in rows]
+            galleries.append((not cut, rows))
+    galleries.sort(key=lambda item: item[0])  # stable: keeps the order of the runs
+    return [row for _, rows in galleries[:most] for row in rows]
 
 
 def _pictures(evaluations: Sequence[Evaluation]) -> dict[str, Path]:
-    """Frame to picture; of the newest evaluation where there are several."""
-    judged = [e for e in evaluations if e.content.get("pixels", 1)]  # without labels there is no panel of the truth
-    paths = [(e.folder, e.folder / picture) for e in judged for picture in e.content.get("pictures", ())]
+    """Frame to picture, from the newest evaluation that has it."""
+    labelled = [
+        e for e in evaluations if e.content.get("pixels", 1)
+    ]  # without labels there is no panel of the ground truth
+    paths = [(e.folder, e.folder / picture) for e in labelled for picture in e.content.get("pictures", ())]
     return {_frame(folder, path): path for folder, path in paths if path.exists()}
 
 
@@ -46,5 +48,5 @@ def _training_pictures(folder: Path) -> dict[str, Path]:
 
 
 def _frame(folder: Path, picture: Path) -> str:
-    """What a picture is called below `images/`: the frame's name, with the folder that tells it apart."""
+    """Path of a picture below `images/`, without its suffix: the name of the frame."""
     return picture.relative_to(folder / "images").with_suffix("").as_posix()

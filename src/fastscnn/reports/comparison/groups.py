@@ -1,4 +1,4 @@
-"""Runs that differ in the seed alone, and what their differences are worth."""
+"""Groups of runs that differ only in the seed, and the statistics of their differences."""
 
 import math
 import statistics
@@ -26,20 +26,20 @@ PLAIN_EXPERIMENTS = frozenset(
         "camvid",
     }
 )
-"""Experiments that choose options of groups and set nothing else: `experiment=fine_only` is `data=fine`."""
+"""Experiments that only choose options of groups: `experiment=fine_only` is `data=fine`."""
 IRRELEVANT = (*EXECUTION_SETTINGS, "seed", "data.root")
-"""Settings that say how a run was carried out, not what it is."""
+"""Settings of how a run was executed, which do not distinguish runs."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that were asked the same question with different seeds.
+    """Runs with the same settings and different seeds.
 
     Attributes:
         label: Unique among the groups.
-        key: What the runs agree in.
-        runs: Seed to its finished run, the newest where there are several.
-        superseded: Finished runs that a newer one of the same seed stands for.
+        key: The keys and values that the runs have in common.
+        runs: Seed to its newest finished run.
+        superseded: Finished runs that a newer run of the same seed replaces.
     """
 
     label: str
@@ -49,16 +49,16 @@ class Group:
 
     @property
     def first(self) -> Run:
-        """Any run of the group."""
+        """The run with the lowest seed, for values that all runs share."""
         return next(iter(self.runs.values()))
 
     @property
     def settings(self) -> dict[str, str]:
-        """What the runs agree in besides the choices that the paper compares: only equals stand side by side."""
+        """The common settings besides the choices that the paper compares; tables compare groups that share them."""
         return {name: value for name, value in self.key.items() if name not in (*GROUPS, "pretrain.checkpoint")}
 
     def values(self, metric: str) -> dict[int, float]:
-        """Seed to the metric of the best validation, percent; seeds without it are left out."""
+        """Seed to the metric of the best validation, percent; seeds without it are omitted."""
         found = {seed: run.metric(metric) for seed, run in self.runs.items()}
         return {seed: 100 * value for seed, value in found.items() if value is not None}
 
@@ -73,7 +73,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> "Spread | None":
-        """Of some numbers; None where there are none."""
+        """The spread of some numbers; None if there are none."""
         numbers = list(values)
         if not numbers:
             return None
@@ -88,12 +88,12 @@ class Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much higher a mean is than the baseline's.
+    """Difference between a mean and the mean of the baseline.
 
     Attributes:
-        mean: In points of percent.
-        interval: Its 95% confidence interval by Student's t; None where a side has a single seed.
-        how: `paired` where both have the same seeds, `Welch` where they have not, or why there is no interval.
+        mean: The difference, in percentage points.
+        interval: Its 95% confidence interval by Student's t; None if a side has a single seed.
+        how: `paired` if both have the same seeds, otherwise `Welch`, or the reason why there is no interval.
     """
 
     mean: float
@@ -107,7 +107,7 @@ class Difference:
 
 
 def difference(ours: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:
-    """Difference of two means over seeds, seed to value; None where a side is empty."""
+    """Difference of two means over seeds, seed to value; None if a side is empty."""
     if not ours or not baseline:
         return None
     common = sorted(set(ours) & set(baseline))
@@ -127,7 +127,7 @@ def difference(ours: Mapping[int, float], baseline: Mapping[int, float]) -> Diff
 
 
 def group_key(run: Run) -> dict[str, str]:
-    """What makes a run what it is, the seed aside."""
+    """All choices and settings that distinguish runs, except the seed."""
     choices = {name: run.choices[name] for name in KEY_CHOICES if name in run.choices}
     if choices.get("experiment") in PLAIN_EXPERIMENTS:
         del choices["experiment"]
@@ -157,10 +157,10 @@ def group_runs(runs: Iterable[Run], key: Callable[[Run], Mapping[str, str]] = gr
 
 
 def default_baselines(groups: Sequence[Group], metric: str) -> dict[str, Group]:
-    """For each kind of data the group that the others are compared with.
+    """For each kind of data, the group that the others are compared with.
 
-    It is the one with the most choices at their default, fine labels before coarse ones; among equals the one with the
-    most seeds, then the one with whose settings the most other groups were run.
+    It is the group with the most choices at their default, fine labels before coarse ones; then the one with the most
+    seeds; then the one whose settings most other groups share.
     """
     alike = Counter(frozenset(group.settings.items()) for group in groups)
 
@@ -179,7 +179,7 @@ def default_baselines(groups: Sequence[Group], metric: str) -> dict[str, Group]:
 
 
 def _labels(keys: Sequence[Mapping[str, str]], examples: Sequence[Run]) -> list[str]:
-    """Names of the runs, with what differs where several groups share one."""
+    """The names of the runs; groups with the same name get the keys in which they differ."""
     names = [str(run.record["name"]) for run in examples]
     labels = []
     for name, key in zip(names, keys, strict=True):

@@ -1,4 +1,4 @@
-"""The comparison as one page that opens from disk: everything is inside, nothing is asked of the network."""
+"""The comparison as one self-contained page that opens from disk, without the network."""
 
 import html
 import json
@@ -16,12 +16,12 @@ from fastscnn.utils.files import write_text
 
 PAPER_COLOURS = ("#9aa0a6", "#5f6368")
 LONG = 20
-"""Rows above which a table scrolls by itself."""
+"""Number of rows above which a table gets its own scroll bar."""
 STATUSES = ("failed", "interrupted", "running")
 
 
 def write_page(comparison: Comparison, path: Path) -> None:
-    """Write the page; a reader never sees half of it.
+    """Write the page; no reader sees it incomplete.
 
     Raises:
         OSError: It cannot be written.
@@ -50,7 +50,7 @@ def page(comparison: Comparison) -> str:
 
 
 def _plotly() -> str:
-    """The drawing library, with its outermost function in parentheses where it has the form we know.
+    """The drawing library; its outermost function gets parentheses if it has the expected form.
 
     V8 takes these as a sign that it is called at once, and parses its 5 MB once instead of twice: a fifth of the time
     in which the page opens.
@@ -67,7 +67,7 @@ def _file(name: str) -> str:
 
 
 def _data(comparison: Comparison) -> dict[str, Any]:
-    """What the scripts draw; the runs are in the order of the table's rows."""
+    """The data for the scripts; the runs are in the order of the table's rows."""
     paper = {
         name: {"iou": dict(iou), "colour": colour, "on": "Fast-SCNN" in name}
         for (name, iou), colour in zip(comparison.paper_iou.items(), PAPER_COLOURS, strict=False)
@@ -79,7 +79,7 @@ def _data(comparison: Comparison) -> dict[str, Any]:
 
 
 def _run(view: RunView) -> dict[str, Any]:
-    # JSON has no NaN: one would leave the page without its data
+    # JSON has no NaN: a single one would make all data unreadable
     curve = zip(view.curve.steps, view.curve.epochs, view.curve.values, strict=True)
     points = [point for point in curve if math.isfinite(point[2])]
     return {
@@ -97,7 +97,7 @@ def _run(view: RunView) -> dict[str, Any]:
 
 
 def _series(numbers: Sequence[float]) -> list[float] | dict[str, float]:
-    """Numbers as they are, or as first, step and count where they are evenly spaced, which takes no room."""
+    """The numbers or, if they are evenly spaced, first, step and count, which is shorter."""
     plain = [int(number) if number == int(number) else number for number in numbers]
     steps = {after - before for before, after in pairwise(plain)}
     if len(plain) > 3 and len(steps) == 1:
@@ -106,7 +106,7 @@ def _series(numbers: Sequence[float]) -> list[float] | dict[str, float]:
 
 
 def _runs_table(comparison: Comparison) -> str:
-    """A row for each run; those with something to draw have a switch."""
+    """A row for each run; runs with curves or bars have a switch."""
     head = ['<th><span title="drawn in the charts">on</span></th>']
     for column in comparison.columns:
         kind = ' class="number"' if column in comparison.numeric else ""
@@ -128,7 +128,7 @@ def _section(table: Table) -> str:
         return "<tr>" + "".join(_cell(text, i in table.numeric, tag=tag) for i, text in enumerate(cells)) + "</tr>"
 
     body = "\n".join(row(cells, "td") for cells in table.rows)
-    note = f'<p class="note">{html.escape(table.note)}</p>' if table.note else ""
+    note = f'<p class="note">{html.escape(table.caption)}</p>' if table.caption else ""
     head = row(table.columns, "th")
     scroll = "scroll tall" if len(table.rows) > LONG else "scroll"
     inside = f'<table class="plain"><thead>{head}</thead><tbody>\n{body}\n</tbody></table>'

@@ -1,4 +1,4 @@
-"""The gallery of a page: the panels of the pictures that training and evaluation drew, small enough to be inside."""
+"""The gallery of a page: panels of the pictures of training and evaluation, small enough to be embedded."""
 
 import base64
 import html
@@ -20,7 +20,7 @@ CAPTIONS = ("input", "truth", "prediction")
 
 
 def gallery_html(rows: Sequence[GalleryRow]) -> str:
-    """A section with four panels a frame: input, truth, prediction, prediction without the skip connection.
+    """A section with four panels for each frame: input, truth, prediction, prediction without the skip connection.
 
     A picture that cannot be read is left out.
     """
@@ -45,12 +45,12 @@ def _figures(row: GalleryRow) -> list[str]:
         return []
     captions = [f"{row.frame}: {CAPTIONS[0]}", *CAPTIONS[1:]]
     cut = split_panels(row.without_skip) if row.without_skip else None
-    shown = [_figure(panel, caption, row.frame) for panel, caption in zip(panels, captions, strict=True)]
-    return [*shown, _figure(cut[2], "without the skip connection", row.frame) if cut else "<span></span>"]
+    figures = [_figure(panel, caption, row.frame) for panel, caption in zip(panels, captions, strict=True)]
+    return [*figures, _figure(cut[2], "without the skip connection", row.frame) if cut else "<span></span>"]
 
 
 def split_panels(path: Path) -> list[npt.NDArray[np.uint8]] | None:
-    """The three panels of a picture, BGR, at most `WIDTH` wide; None where it cannot be read."""
+    """The three panels of a picture, BGR, at most `WIDTH` wide; None if it cannot be read."""
     try:
         picture = read_rgb(path, upright=False)[:, :, ::-1]
     except OSError:

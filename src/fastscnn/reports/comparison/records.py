@@ -1,4 +1,4 @@
-"""Runs and evaluations as they lie on disk: their records, and what happened at each validation."""
+"""Runs and evaluations on disk: their records, and the metrics of each validation."""
 
 import csv
 import json
@@ -26,44 +26,44 @@ class Run:
 
     @property
     def choices(self) -> Mapping[str, str]:
-        """Group to option; a group that is younger than the run has its default."""
+        """Group to option; a group that did not exist when the run started has its default."""
         return {"resolution": "full", **self.record["choices"]}
 
     @property
     def finished(self) -> bool:
-        """Whether it came to its end."""
+        """Whether it finished."""
         return bool(self.record["status"] == "finished")
 
     @property
     def place(self) -> str:
-        """What it was trained and judged on, for people: numbers of different places are never comparable."""
+        """The data that it was trained and evaluated on: numbers of different data are never comparable."""
         return place_of(self.record.get("dataset"), str(self.choices.get("data", "?")))
 
     @property
     def minutes(self) -> float | None:
-        """How long it took, by the clock."""
+        """Minutes from start to end; None if unknown."""
         started, finished = self.record.get("started"), self.record.get("finished")
         if not started or not finished:
             return None
         return (datetime.fromisoformat(finished) - datetime.fromisoformat(started)).total_seconds() / 60
 
     def metric(self, name: str, which: str = "best") -> float | None:
-        """A metric of the best validation (and its test), or of the last one; None where there is none."""
+        """A metric of the best validation (and its test), or of the last one; None if it has none."""
         value = self.record["metrics"].get(which, {}).get(name)
         return None if value is None else float(value)
 
     @cached_property
     def values(self) -> dict[str, str]:
-        """Everything that runs can be filtered and grouped by: key to text."""
+        """All keys that runs can be filtered and grouped by, with their values as text."""
         flat = dict(_flat(self.record))
         settings = {key: str(value) for key, value in self.record.get("overrides", {}).items()}
         return {**flat, **settings, **self.choices, "seed": str(self.record["seed"]), "place": self.place}
 
     def curve(self, metric: str) -> Curve:
-        """The metric at each validation, percent, over epochs and steps done; a half-written last row is left out.
+        """The metric at each validation, percent, over epochs and steps; an incomplete last row is ignored.
 
         Raises:
-            ValueError: `metrics.csv` is not what we write.
+            ValueError: `metrics.csv` has another format.
             IndexError: A row is too short.
         """
         path = self.folder / METRICS
@@ -78,7 +78,7 @@ class Run:
             for line in file:
                 if not line.endswith("\n"):
                     break
-                # Most rows are of training: only the cells up to the metric are looked at, unless it is there.
+                # Most rows are of training, without the metric: for these only the cells up to the metric are split.
                 if line.split(",", place + 1)[place].strip():
                     cells = line.rstrip("\n").split(",")
                     points[float(cells[step])] = (float(cells[epoch]) + 1, 100 * float(cells[place]))
@@ -88,7 +88,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One `eval.py`: its folder, what it found, and the run whose checkpoint it judged, where that is known."""
+    """One evaluation by `eval.py`: its folder, its record, and the id of the run of its checkpoint, if known."""
 
     folder: Path
     content: Mapping[str, Any]
@@ -104,33 +104,33 @@ class Evaluation:
         """`full`, `half`, `quarter`."""
         return str(self.content.get("resolution", "full"))
 
-    def judged(self, run: Run) -> bool:
-        """Whether it judged this run, and on the data that the run was trained on."""
+    def evaluates(self, run: Run) -> bool:
+        """Whether it evaluates this run, on the data that the run was trained on."""
         if self.run != run.record["id"]:
             return False
         if dataset := self.content.get("dataset"):
             return place_of(dataset, "") == run.place
         own = run.record.get("dataset") or {"name": run.choices.get("data")}
-        return bool(self.content.get("data", own["name"]) == own["name"])  # an older one tells the name alone
+        return bool(self.content.get("data", own["name"]) == own["name"])  # older ones have the name only
 
     def miou(self, split: str) -> float | None:
-        """Class mIoU on a split, from 0 to 1; None where another was judged."""
+        """Class mIoU on a split, from 0 to 1; None if it evaluated another split."""
         value = self.content["metrics"].get(f"{split}/miou")
         return None if value is None else float(value)
 
 
 def place_of(dataset: Mapping[str, Any] | None, chosen: str) -> str:
-    """A data set as people call it, from what a record says of it, or else from the option that was chosen."""
+    """Readable name of a data set, from its record or, without one, from the chosen option."""
     name = str((dataset or {}).get("name", chosen))
     if (dataset or {}).get("synthetic") or name == "streets":
         return "synthetic streets"
-    if name in ("fine", "fine_coarse"):  # an older record does not tell Cityscapes from streets in its layout
+    if name in ("fine", "fine_coarse"):  # older records do not distinguish Cityscapes from streets in its layout
         return "Cityscapes" if dataset else f"{name} (unknown data)"
     return {"camvid": "CamVid", "imagenet": "ImageNet"}.get(name, name)
 
 
 def read_all(folders: Iterable[Path]) -> tuple[list[Run], list[Evaluation], list[str]]:
-    """Every run and evaluation below some folders, oldest first, and a sentence for each that cannot be read."""
+    """Every run and evaluation below some folders, oldest first, and a warning for each that cannot be read."""
     runs: dict[str, Run] = {}
     evaluations: list[Evaluation] = []
     warnings: list[str] = []
@@ -148,7 +148,7 @@ def read_all(folders: Iterable[Path]) -> tuple[list[Run], list[Evaluation], list
             else:
                 evaluations.append(_evaluation(path))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            warnings.append(f"{path} cannot be read and is left out ({type(error).__name__}: {error}).")
+            warnings.append(f"{path} cannot be read and is ignored ({type(error).__name__}: {error}).")
     by_folder = {run.folder: run.record["id"] for run in runs.values()}
     known = [
         Evaluation(e.folder, e.content, e.run or by_folder.get(Path(e.content["checkpoint"]).parent.parent))
@@ -177,7 +177,7 @@ def _check_metrics(found: Mapping[str, Mapping[str, float | None]]) -> None:
 
 
 def _record_files(folder: Path) -> Iterator[Path]:
-    """The records below a folder; what lies inside a run's folder is not searched."""
+    """The records below a folder; the folders of runs are not searched further."""
     for parent, folders, files in os.walk(folder):
         found = [name for name in (RECORD, EVALUATION) if name in files]
         if found:

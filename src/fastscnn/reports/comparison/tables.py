@@ -1,4 +1,4 @@
-"""The tables of a comparison: seeds against a baseline, and the paper's Tables 4, 5, 7 and 8 with our numbers."""
+"""The tables of a comparison: groups against a baseline, and the paper's Tables 4, 5, 7 and 8 with our numbers."""
 
 from collections.abc import Mapping, Sequence
 
@@ -29,14 +29,14 @@ def seeds_table(groups: Sequence[Group], baselines: Mapping[str, Group], metric:
     columns = ["runs", "data", "seeds", f"best {metric} %", "difference"]
     columns += [f"{test} %", "difference in test"] if split != "test" else []
     double = [str(run.record["id"]) for group in groups for run in group.superseded]
-    note = (
+    caption = (
         "Mean ± sample standard deviation (number of seeds). Differences are to the mean of the baseline on the same "
         "data, in points, with the 95% confidence interval by Student's t: paired where both have the same seeds, else "
         "Welch's."
     )
     if double:
-        note += f" Of a seed that was run again, the newest run counts; not counted: {', '.join(double)}."
-    return Table("Means over seeds", columns, rows, note, frozenset(range(3, len(columns))))
+        caption += f" Of a seed that was run again, the newest run counts; not counted: {', '.join(double)}."
+    return Table("Means over seeds", columns, rows, caption, frozenset(range(3, len(columns))))
 
 
 def table_4(groups: Sequence[Group]) -> Table:
@@ -53,9 +53,9 @@ def table_4(groups: Sequence[Group]) -> Table:
     columns = ["model", "paper: class", "paper: category", "paper: parameters, M", "ours: parameters, M"]
     for place in places:
         columns += [f"ours, {place}, {place_split(place)}: class", "category"]
-    note = f"mIoU in percent. The paper's: Cityscapes test. {SEEDS} {_other_data(places)}{_compared(groups)}"
-    note += _peers(groups)
-    return Table("Table 4: class and category mIoU", columns, rows, note, frozenset(range(1, len(columns))))
+    caption = f"mIoU in percent. The paper's: Cityscapes test. {SEEDS} {_other_data(places)}{_compared(groups)}"
+    caption += _peers(groups)
+    return Table("Table 4: class and category mIoU", columns, rows, caption, frozenset(range(1, len(columns))))
 
 
 def table_5(groups: Sequence[Group]) -> Table:
@@ -77,9 +77,9 @@ def table_5(groups: Sequence[Group]) -> Table:
         f"ours, {place}, {place_split(place)}" + ("" if series == "Fast-SCNN" else f": {series}")
         for series, place, _ in trained
     ]
-    note = f"IoU in percent. The paper's: Cityscapes test. {SEEDS} {_other_data(places)}{_compared(groups)}"
-    note += _peers(groups)
-    return Table("Table 5: class IoU", columns, rows, note, frozenset(range(1, len(columns))))
+    caption = f"IoU in percent. The paper's: Cityscapes test. {SEEDS} {_other_data(places)}{_compared(groups)}"
+    caption += _peers(groups)
+    return Table("Table 5: class IoU", columns, rows, caption, frozenset(range(1, len(columns))))
 
 
 def table_7(groups: Sequence[Group], evaluations: Sequence[Evaluation]) -> Table:
@@ -97,12 +97,12 @@ def table_7(groups: Sequence[Group], evaluations: Sequence[Evaluation]) -> Table
     for place in places:
         split = place_split(place)
         columns += [f"ours, {place}, {split}: trained at it", "trained at full"]
-    note = (
-        "Class mIoU in percent, judged at full label resolution. The paper's: Cityscapes test, one network. Trained at "
-        "full: the network of the first row at the row's resolution (eval.py checkpoint=FILE resolution=…). "
+    caption = (
+        "Class mIoU in percent, evaluated at full label resolution. The paper's: Cityscapes test, one network. "
+        "Trained at full: the network of the first row at the row's resolution (eval.py checkpoint=FILE resolution=…). "
         f"{SEEDS} {_other_data(places)}{_compared(groups)}"
     )
-    return Table("Table 7: input resolution", columns, rows, note, frozenset(range(1, len(columns))))
+    return Table("Table 7: input resolution", columns, rows, caption, frozenset(range(1, len(columns))))
 
 
 def table_8(groups: Sequence[Group]) -> Table:
@@ -118,26 +118,26 @@ def table_8(groups: Sequence[Group]) -> Table:
     columns = ["model", "paper: val"]
     for place in places:
         columns += [f"ours, {place}: val", "test"]
-    note = (
+    caption = (
         "Class mIoU in percent. The paper's: Cityscapes val. The paper calls its differences insignificant. "
         f"{SEEDS} {_other_data(places)}{_compared(groups)}"
     )
-    return Table("Table 8: pre-training and coarse labels", columns, rows, note, frozenset(range(1, len(columns))))
+    return Table("Table 8: pre-training and coarse labels", columns, rows, caption, frozenset(range(1, len(columns))))
 
 
 def skip_table(groups: Sequence[Group], evaluations: Sequence[Evaluation]) -> Table:
-    """What the skip connection is worth: taken from a trained network, and from the training."""
+    """The effect of the skip connection: removed from a trained network, and from the training."""
     rows = [["paper, Cityscapes val, with coarse labels", f"{paper.SKIP['keep']:.2f}", f"{paper.SKIP['zero']:.2f}", ""]]
     for place in _places(groups):
         for split in ("val", "test"):
-            kept = _applied(groups, evaluations, place, split, skip="keep")
+            whole = _applied(groups, evaluations, place, split, skip="keep")
             cut = _applied(groups, evaluations, place, split, skip="zero")
             trained = _metric(_choose(groups, place, {"skip": "zero"}), f"{split}/miou")
             if cut or trained:
-                rows.append([f"ours, {place} {split}", kept, cut, trained])
+                rows.append([f"ours, {place} {split}", whole, cut, trained])
     columns = ["class mIoU, %", "with the skip connection", "taken from the trained network", "trained without it"]
-    note = f"Taken from the trained network: eval.py checkpoint=FILE skip=zero. {SEEDS}"
-    return Table("Section 3.2: the skip connection", columns, rows, note, frozenset({1, 2, 3}))
+    caption = f"Removed from the trained network: eval.py checkpoint=FILE skip=zero. {SEEDS}"
+    return Table("Section 3.2: the skip connection", columns, rows, caption, frozenset({1, 2, 3}))
 
 
 def imagenet_table(runs: Sequence[Run]) -> Table:
@@ -156,16 +156,16 @@ def imagenet_table(runs: Sequence[Run]) -> Table:
 
 MEASURES = ("miou", "category_miou")
 PARAMETERS = "1.11"
-"""Millions, without BatchNorm and auxiliary heads, 19 classes; a test of the network holds it."""
+"""Millions, without BatchNorm and auxiliary heads, 19 classes; a test of the network checks it."""
 
 
 def place_split(place: str) -> str:
-    """The split that is quoted: Cityscapes keeps its test labels to itself."""
+    """The split that is reported: Cityscapes' test labels are not public."""
     return "val" if place == CITYSCAPES else "test"
 
 
 def _places(groups: Sequence[Group]) -> list[str]:
-    """Cityscapes, which is the question, and then where else there are runs."""
+    """Cityscapes first, then the other data that runs were trained on."""
     found = dict.fromkeys(group.first.place for group in groups)
     return [CITYSCAPES, *(place for place in found if place not in (CITYSCAPES, "ImageNet"))]
 
@@ -176,17 +176,17 @@ def _other_data(places: Sequence[str]) -> str:
 
 
 def _compared(groups: Sequence[Group]) -> str:
-    """Which settings the runs that are shown have, where they are not the plain ones."""
-    told = []
+    """A sentence with the settings of the runs in the table, if they differ from the defaults."""
+    settings_of = []
     for place, baseline in default_baselines(groups, "val/miou").items():
         settings = {k: v for k, v in baseline.settings.items() if k not in ("place", "loss", "optimizer")}
         if settings:
-            told.append(f"{place}: {' '.join(f'{name}={value}' for name, value in settings.items())}")
-    return f" Only runs of the same settings are shown ({'; '.join(told)})." if told else ""
+            settings_of.append(f"{place}: {' '.join(f'{name}={value}' for name, value in settings.items())}")
+    return f" Only runs of the same settings are shown ({'; '.join(settings_of)})." if settings_of else ""
 
 
 def _peers(groups: Sequence[Group]) -> str:
-    """What a reader must know of the other models' numbers, where there are any."""
+    """A sentence about the numbers of the other models, if there are any."""
     peers = {model.option for model in paper.TABLE_4} - {GROUPS["model"]}
     others = any(group.first.choices.get("model") in peers for group in groups)
     return " Ours of another model than Fast-SCNN is the variant of the library pytorchcv." if others else ""
@@ -221,7 +221,7 @@ def _applied(
     skip: str = "keep",
     resolution: str = "full",
 ) -> str:
-    """What the networks trained with every default have when they are applied in another way."""
+    """The metric of the networks trained with all defaults when they are applied with other settings."""
     group = _choose(groups, place, {})
     if group is None:
         return ""
@@ -229,7 +229,7 @@ def _applied(
     for evaluation in evaluations:  # oldest first
         value = evaluation.miou(split)
         if value is not None and (evaluation.skip, evaluation.resolution) == (skip, resolution):
-            newest |= {seed: 100 * value for seed, run in group.runs.items() if evaluation.judged(run)}
+            newest |= {seed: 100 * value for seed, run in group.runs.items() if evaluation.evaluates(run)}
     if not newest and (skip, resolution) == ("keep", "full"):
         return _metric(group, f"{split}/miou")
     return _spread(newest)

@@ -1,4 +1,4 @@
-"""Runs as the page shows them: the cells of their row, their curve and their class IoU."""
+"""The runs on the page: the cells of their row, their curve and their class IoU."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -15,7 +15,7 @@ NUMERIC = frozenset({"seed", "best %", "last %", "test %", "epochs", "minutes"})
 def group_labels(
     runs: Iterable[Run], groups: Sequence[Group], key: Callable[[Run], Mapping[str, str]]
 ) -> dict[str, str]:
-    """Id of each run to the label of its group; runs that did not finish too."""
+    """Id of each run, finished or not, to the label of its group."""
     labels = {frozenset(group.key.items()): group.label for group in groups}
     taken = set(labels.values())
     found = {}
@@ -29,7 +29,7 @@ def group_labels(
 def run_views(
     runs: Sequence[Run], groups: Sequence[Group], labels: Mapping[str, str], metric: str, warnings: list[str]
 ) -> tuple[list[str], list[RunView]]:
-    """Columns of the table of all runs, and the runs as the page shows them; adds to the warnings."""
+    """Columns of the table of all runs, and the runs on the page; appends to the warnings."""
     varied = [name for name in GROUPS if len({run.choices.get(name, GROUPS[name]) for run in runs}) > 1]
     counted = {id(run) for group in groups for run in group.runs.values()}
     views = []

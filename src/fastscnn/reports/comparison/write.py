@@ -1,4 +1,4 @@
-"""A comparison as Markdown, as CSV and for a person at a terminal."""
+"""A comparison as Markdown, as CSV and on the terminal."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ def markdown(comparison: Comparison) -> str:
         lines += [f"> {warning}", ""]
     for table in comparison.tables:
         lines += [f"## {table.title}", "", *markdown_table(table.columns, table.rows, table.numeric), ""]
-        lines += [table.note, ""] if table.note else []
+        lines += [table.caption, ""] if table.caption else []
     numeric = frozenset(i for i, column in enumerate(comparison.columns) if column in comparison.numeric)
     rows = [[view.cells.get(column, "") for column in comparison.columns] for view in comparison.runs]
     runs = Table("All runs", comparison.columns, rows, numeric=numeric)
@@ -28,7 +28,7 @@ def markdown(comparison: Comparison) -> str:
 
 
 def run_csv(runs: Sequence[Run], groups: Sequence[Group]) -> str:
-    """One row for each run, one column for each key that any of them has."""
+    """CSV with a row for each run and a column for each key of any run."""
     labels = {run.record["id"]: group.label for group in groups for run in group.runs.values()}
     keys = list(dict.fromkeys(["id", "name", "group_label", "status", "seed", *GROUPS]))
     keys += sorted({key for run in runs for key in run.values} - set(keys))
@@ -51,15 +51,17 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numeri
 
 
 def show(comparison: Comparison) -> None:
-    """The first table, for a person at a terminal."""
+    """Print the first table to the terminal."""
     console = Console()
     first = comparison.tables[0]
-    shown = RichTable(title=first.title, title_justify="left", caption=comparison.subtitle, caption_justify="left")
+    rich_table = RichTable(title=first.title, title_justify="left", caption=comparison.subtitle, caption_justify="left")
     compact = [place for place, column in enumerate(first.columns) if column not in ("data", "difference in test")]
     for place in compact:
-        shown.add_column(first.columns[place], justify="right" if place in first.numeric else "left", overflow="fold")
+        rich_table.add_column(
+            first.columns[place], justify="right" if place in first.numeric else "left", overflow="fold"
+        )
     for row in first.rows:
-        shown.add_row(*(row[place] for place in compact))
-    console.print(shown)
+        rich_table.add_row(*(row[place] for place in compact))
+    console.print(rich_table)
     for warning in comparison.warnings:
         console.print(f"warning: {warning}", highlight=False, soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""What a W&B dashboard shows for the paper's questions: sections, panels and metrics, as data."""
+"""The content of a W&B dashboard for the paper's questions: sections, panels and metrics, as data."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from fastscnn.runs.record import STEP
 
 EPOCH = "epoch"
 BEST = "val/miou.max"
-"""The summary of `val/miou`, of which the run declares the maximum."""
+"""The summary of `val/miou`: runs declare its maximum."""
 PICTURES = "val/pictures/"
 LEARNING_RATE = "config.optimizer.lr"
-"""Where the W&B config holds the learning rate: the full config lies under its key `config`."""
+"""The key of the learning rate in W&B's config, which holds the full config under `config`."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Panel:
 
     Attributes:
         kind: `curve` over `x`; `bars` of the summary; `scatter` of the summary over the config's key `x`; `pictures`.
-        metrics: What is shown: logged names; for bars and scatter names of the summary.
+        metrics: Logged names or, for bars and scatter, names of the summary.
     """
 
     kind: Literal["curve", "bars", "scatter", "pictures"]
@@ -47,7 +47,7 @@ class Section:
 
     @property
     def fixed(self) -> dict[str, str]:
-        """The paper's choices, group to option, that every run has that is compared here."""
+        """The paper's choices, group to option, that all compared runs have."""
         return {group: option for group, option in GROUPS.items() if self.compared and group not in self.compared}
 
 
@@ -130,11 +130,11 @@ def sections(pictures: Sequence[str] = ()) -> list[Section]:
     ]
 
 
-def outline(shown: Sequence[Section]) -> Iterator[str]:
-    """Lines that tell a person what the dashboard holds."""
+def outline(content: Sequence[Section]) -> Iterator[str]:
+    """Lines that describe the dashboard."""
     yield f"Workspace: every section; runs grouped by {', '.join(GROUPS)}"
     yield "Report: every section; runs grouped and chosen as each question needs"
-    for section in shown:
+    for section in content:
         yield ""
         yield section.title
         yield f"  {section.question}"
@@ -149,5 +149,5 @@ def outline(shown: Sequence[Section]) -> Iterator[str]:
 def _described(panel: Panel) -> str:
     if panel.kind == "pictures":
         return ", ".join(panel.metrics) or f"{PICTURES}NAME, for each name that the project's runs have"
-    shown = f"{panel.metrics[0]} to {panel.metrics[-1]}" if len(panel.metrics) > 3 else ", ".join(panel.metrics)
-    return f"{shown} over {panel.x}" if panel.kind in ("curve", "scatter") else shown
+    names = f"{panel.metrics[0]} to {panel.metrics[-1]}" if len(panel.metrics) > 3 else ", ".join(panel.metrics)
+    return f"{names} over {panel.x}" if panel.kind in ("curve", "scatter") else names

@@ -1,4 +1,4 @@
-"""The dashboard as W&B's objects, and saving them: a workspace to explore in, a report with the answers."""
+"""The dashboard as W&B's objects, and saving them: a workspace for exploration and a report with the answers."""
 
 import itertools
 import os
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 TITLE = "Fast-SCNN: the paper's questions"
 VIEW = "fastscnn"
-"""The workspace's name in its address (`?nw=fastscnn`), by which the next call finds it."""
+"""The name of the workspace in its address (`?nw=fastscnn`), by which later calls find it."""
 COLUMNS = 3
 BARS = 200
 RUNS_LOOKED_AT = 20
-"""How many of the latest runs are asked for the names of their pictures."""
+"""Number of the latest runs whose names of pictures are collected."""
 
 
-def workspace(entity: str, project: str, shown: Sequence[Section]) -> "Workspace":
-    """The workspace, not saved: its runs are grouped by every choice, so that a line is what one recipe gives."""
+def workspace(entity: str, project: str, content: Sequence[Section]) -> "Workspace":
+    """The workspace, not saved yet: runs are grouped by every choice, so that each line is one recipe."""
     from wandb_workspaces import workspaces as ws
 
     return ws.Workspace(
@@ -38,7 +38,7 @@ def workspace(entity: str, project: str, shown: Sequence[Section]) -> "Workspace
                 is_open=place == 0,
                 layout_settings=ws.SectionLayoutSettings(columns=COLUMNS, rows=-(-len(section.panels) // COLUMNS)),
             )
-            for place, section in enumerate(shown)
+            for place, section in enumerate(content)
         ],
         runset_settings=ws.RunsetSettings(
             groupby=[ws.Config(group) for group in GROUPS],
@@ -52,13 +52,13 @@ def workspace(entity: str, project: str, shown: Sequence[Section]) -> "Workspace
     )
 
 
-def report(entity: str, project: str, shown: Sequence[Section]) -> "Report":
-    """The report, not saved: for each question the runs that differ in nothing else."""
+def report(entity: str, project: str, content: Sequence[Section]) -> "Report":
+    """The report, not saved yet: for each question, the runs that differ in nothing else."""
     from wandb_workspaces import expr
     from wandb_workspaces.reports import v2 as wr
 
     blocks: list[Any] = [wr.TableOfContents()]
-    for section in shown:
+    for section in content:
         runs = wr.Runset(
             name=section.title,
             groupby=[f"config.{key}" for key in section.compared],
@@ -84,7 +84,7 @@ def save(entity: str | None, project: str) -> tuple[str, str]:
 
     Args:
         entity: A user or team; None for the key's default.
-        project: A project that has been trained into.
+        project: A project that has runs.
 
     Returns:
         The addresses of the workspace and of the report.
@@ -99,12 +99,14 @@ def save(entity: str | None, project: str) -> tuple[str, str]:
     try:
         import wandb_workspaces  # noqa: F401
     except ImportError:
-        raise RequestError("A dashboard needs another package: pip install wandb-workspaces.") from None
+        raise RequestError("A dashboard needs another package.", fix="pip install wandb-workspaces") from None
     try:
         return _save(entity, project)
     except wandb.errors.Error as error:
         cause = str(error).partition("\n")[0].rstrip(".")
-        raise RequestError(f"W&B: {cause}. Check the key (wandb login), entity, project and the network.") from None
+        raise RequestError(
+            f"W&B: {cause}.", key="project", fix="Check the key (wandb login), entity, project and the network."
+        ) from None
 
 
 def _save(entity: str | None, project: str) -> tuple[str, str]:
@@ -112,14 +114,16 @@ def _save(entity: str | None, project: str) -> tuple[str, str]:
     entity = entity or api.default_entity
     if project not in {known.name for known in api.projects(entity)}:
         raise RequestError(
-            f"project={project}: {entity} has no such W&B project. Train into it first, or set entity= and project=."
+            f"project={project}: {entity} has no such W&B project.",
+            key="project",
+            fix="Train a run in it first, or set entity= and project=.",
         )
-    shown = sections(_picture_names(api.runs(f"{entity}/{project}", per_page=RUNS_LOOKED_AT)))
-    view = workspace(entity, project, shown)
-    view._internal_name = f"nw-{VIEW}-v"  # without it a name is drawn, and the next call cannot find it
+    content = sections(_picture_names(api.runs(f"{entity}/{project}", per_page=RUNS_LOOKED_AT)))
+    view = workspace(entity, project, content)
+    view._internal_name = f"nw-{VIEW}-v"  # W&B would draw a random name, which the next call could not find
     view._internal_id = _view_id(entity, project)
     view.save()
-    text = report(entity, project, shown)
+    text = report(entity, project, content)
     text.id = next((known.id for known in api.reports(f"{entity}/{project}") if known.display_name == TITLE), "")
     text.save()
     return view.url, text.url
@@ -131,17 +135,21 @@ def _api() -> Any:
     mode = wandb.setup().settings.mode
     if mode not in ("online", "run"):
         raise RequestError(
-            f"WANDB_MODE={mode}: a dashboard is kept on the server. Unset WANDB_MODE, or set dry_run=true."
+            f"WANDB_MODE={mode}: a dashboard is stored on the server.",
+            key="WANDB_MODE",
+            fix="Unset WANDB_MODE, or set dry_run=true.",
         )
     if not wandb.login(prompt=False, verify=False):
         raise RequestError(
-            "A dashboard needs a W&B key: wandb login stores one, or set WANDB_API_KEY, or dry_run=true."
+            "A dashboard needs a W&B key.",
+            key="WANDB_API_KEY",
+            fix="Store one with wandb login, or set WANDB_API_KEY, or dry_run=true.",
         )
     return wandb.Api()
 
 
 def _view_id(entity: str, project: str) -> str:
-    """W&B's id of the workspace that an earlier call saved; empty where there is none."""
+    """W&B's id of the workspace that an earlier call saved; empty if there is none."""
     from wandb_workspaces import workspaces as ws
 
     try:
