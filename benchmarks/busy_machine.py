@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import measured
+from harness import RESULTS, interleaved, save
 
 ROOT = Path(__file__).resolve().parents[1]
 CORES = len(os.sched_getaffinity(0))
@@ -132,13 +132,12 @@ def main(arguments):
     whole = {}
     with tempfile.TemporaryDirectory() as parent:
         images_per_second("default", 2, Path(parent) / "first")  # draws the streets and builds the store
-        for number in range(arguments.rounds):
-            for variant in arguments.variants if number % 2 == 0 else reversed(arguments.variants):
-                for loops in found[variant]:
-                    with busy(loops):
-                        rate = images_per_second(variant, arguments.steps, Path(parent) / f"{number} {variant} {loops}")
-                    found[variant][loops].append(rate)
-                    print(f"round {number + 1}, {variant}, {loops} busy loops: {rate:.1f} images/s", flush=True)
+        for number, variant in interleaved(arguments.variants, arguments.rounds):
+            for loops in found[variant]:
+                with busy(loops):
+                    rate = images_per_second(variant, arguments.steps, Path(parent) / f"{number} {variant} {loops}")
+                found[variant][loops].append(rate)
+                print(f"round {number + 1}, {variant}, {loops} busy loops: {rate:.1f} images/s", flush=True)
         for variant in ("before", "default") if arguments.epochs else ():
             for loops in (0, arguments.loops):
                 with busy(loops):
@@ -162,10 +161,8 @@ def main(arguments):
             for variant, numbers in variants.items()
         },
         "whole_commands": {"epochs": arguments.epochs, "seconds": whole},
-        **measured(),
     }
-    arguments.output.parent.mkdir(exist_ok=True)
-    arguments.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save(arguments.output, result)
     for variant, numbers in sorted(variants.items(), key=lambda item: -item[1]["beside"]):
         print(
             f"{variant:28} alone {numbers['alone']:5.1f} images/s, beside {arguments.loops} busy loops "
@@ -180,5 +177,5 @@ if __name__ == "__main__":
     parser.add_argument("--loops", type=int, default=2)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="VARIANT")
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=ROOT / "results" / "busy_machine.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "busy_machine.json")
     main(parser.parse_args())

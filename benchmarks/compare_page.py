@@ -16,10 +16,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from machine import measured
+from harness import RESULTS, save, timed
 from playwright.sync_api import sync_playwright
 
 from fastscnn.reports.paper import CLASSES
@@ -101,10 +100,8 @@ def main(runs: int, epochs: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number in range(runs):
             write_run(Path(folder) / "outputs", number, epochs)
-        started = time.perf_counter()
         command = [sys.executable, str(ROOT / "src" / "compare.py"), f"runs={folder}/outputs", f"output={folder}/page"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        built = time.perf_counter() - started
+        (built,) = timed(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
         page = Path(folder) / "page" / "index.html"
         seconds = open_page(page, OPENINGS)
         size = page.stat().st_size
@@ -117,9 +114,8 @@ def main(runs: int, epochs: int) -> None:
         "page_mb": round(size / 1e6, 2),
         "open_s": {"median": round(statistics.median(seconds), 2), "each": [round(value, 2) for value in seconds]},
         "load_average": [round(value, 1) for value in os.getloadavg()],
-        **measured(),
     }
-    (ROOT / "results" / "compare_page.json").write_text(json.dumps(result, indent=2) + "\n")
+    save(RESULTS / "compare_page.json", result)
     print(json.dumps({key: result[key] for key in ("build_s", "page_mb", "open_s", "load_average")}))
 
 

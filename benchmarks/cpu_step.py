@@ -12,16 +12,12 @@ import argparse
 import contextlib
 import json
 import math
-import statistics
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from harness import RESULTS, child, medians, ranges, save, serve, served_rounds, timed
 from hydra import compose, initialize_config_dir
-from machine import measured
 from omegaconf import OmegaConf
 from peak import peak_of
 
@@ -35,7 +31,6 @@ from fastscnn.training.recompute import choose_keep_memory
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils.memory import keep_freed_memory
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 CASES = {"2 of 512x1024": (2, 512, 1024), "6 of 256x512": (6, 256, 512)}
 LARGE = (2, 1024, 2048)
 PLAIN = "optimizer.fused=false trainer.recompute=false"
@@ -120,19 +115,11 @@ def batch(variant, frames, height, width):
     return (images.contiguous(), labels.long()) if variant.startswith("eager") else (images, labels)
 
 
-def serve(variant, size):
-    """Answer each line of stdin with the seconds of a few steps."""
+def steps(variant, size):
+    """Measure a few steps whenever it is asked."""
     model, data = build(variant, size), batch(variant, *size)
-    for _ in range(2):
-        model.step(*data)
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        times = []
-        for _ in range(STEPS):
-            started = time.perf_counter()
-            model.step(*data)
-            times.append(time.perf_counter() - started)
-        print(json.dumps(times), flush=True)
+    timed(lambda: model.step(*data), 2)
+    serve(lambda: timed(lambda: model.step(*data), STEPS))
 
 
 def memory(variant, size):
@@ -141,38 +128,23 @@ def memory(variant, size):
     model.step(*batch(variant, 2, 64, 128))
     data = batch(variant, *size)
 
-    def steps():
-        for _ in range(2):
-            model.step(*data)
-
-    print(peak_of(steps))
+    print(peak_of(lambda: timed(lambda: model.step(*data), 2)))
 
 
 def start(mode, variant, size, threads):
-    arguments = ["--child", mode, variant, *map(str, size), "--threads", str(threads)]
-    return subprocess.Popen(
-        [sys.executable, __file__, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    return child(__file__, "--child", mode, variant, *size, "--threads", threads)
 
 
 def measure(variants, size, threads, rounds):
-    servers = {}
-    for variant in variants:
-        servers[variant] = start("serve", variant, size, threads)
-        assert servers[variant].stdout.readline() == "ready\n"
+    children = {variant: start("steps", variant, size, threads) for variant in variants}
     seconds = {variant: [] for variant in variants}
-    for _ in range(rounds):
-        for variant, server in servers.items():
-            server.stdin.write("go\n")
-            server.stdin.flush()
-            seconds[variant] += json.loads(server.stdout.readline())
-    for server in servers.values():
-        server.communicate()
-    medians = {variant: statistics.median(times) for variant, times in seconds.items()}
+    for variant, times in served_rounds(children, rounds):
+        seconds[variant] += times
+    typical = medians(seconds)
     return {
-        "seconds_median": medians,
-        "seconds_min_max": {variant: [min(times), max(times)] for variant, times in seconds.items()},
-        "speedup_over_eager": {variant: medians["eager"] / median for variant, median in medians.items()},
+        "seconds_median": typical,
+        "seconds_min_max": ranges(seconds),
+        "speedup_over_eager": {variant: typical["eager"] / median for variant, median in typical.items()},
     }
 
 
@@ -183,7 +155,7 @@ def main(arguments):
     if arguments.compile:
         variants += ["ours, compiled", *(["ours, bf16, compiled"] if arguments.bf16 else [])]
     cases = {} if arguments.memory_only else CASES
-    steps = {
+    measured_steps = {
         f"{case}, {threads} thread{'s' * (threads > 1)}": measure(variants, size, threads, arguments.rounds)
         for case, size in cases.items()
         for threads in arguments.threads
@@ -194,19 +166,17 @@ def main(arguments):
     }
     result = {
         "what": "one training step: normalisation, network, three heads of 19 classes, loss, backward, SGD; fp32",
-        "steps": steps,
+        "steps": measured_steps,
         "steps_of_each": arguments.rounds * STEPS,
         "peak_memory": {
             "what": f"MiB of two steps, batch {LARGE[0]} of {LARGE[1]}x{LARGE[2]}",
             "mib": peaks,
             "share_of_eager": {variant: peak / peaks["eager"] for variant, peak in peaks.items()},
         },
-        **measured(),
     }
-    arguments.output.parent.mkdir(exist_ok=True)
-    arguments.output.write_text(json.dumps(result, indent=2) + "\n")
-    shown = {case: found["speedup_over_eager"] for case, found in steps.items()}
-    print(json.dumps({"speedup_over_eager": shown, "peak_memory": result["peak_memory"]}, indent=2))
+    save(arguments.output, result)
+    speedups = {case: found["speedup_over_eager"] for case, found in measured_steps.items()}
+    print(json.dumps({"speedup_over_eager": speedups, "peak_memory": result["peak_memory"]}, indent=2))
 
 
 if __name__ == "__main__":
@@ -222,6 +192,6 @@ if __name__ == "__main__":
     if parsed.child:
         torch.set_num_threads(parsed.threads[0])
         mode, variant, *size = parsed.child
-        {"serve": serve, "memory": memory}[mode](variant, [int(side) for side in size])
+        {"steps": steps, "memory": memory}[mode](variant, [int(side) for side in size])
     else:
         main(parsed)

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from machine import measured
+from harness import RESULTS, interleaved, save
 
 ROOT = Path(__file__).resolve().parents[1]
 WAITING = {"spinning": {}, "sleeping": {"OMP_WAIT_POLICY": "PASSIVE"}}
@@ -40,11 +40,10 @@ def main(arguments):
     ]
     found = {place: [] for place in places}
     with tempfile.TemporaryDirectory() as parent:
-        for number in range(arguments.rounds):
-            for place in places:
-                folder = Path(parent) / f"{number}-{'-'.join(map(str, place))}"
-                found[place].append(profile(*place, arguments.settings, folder))
-                print(place, round(found[place][-1]["images_per_second"], 1), flush=True)
+        for number, place in interleaved(places, arguments.rounds):
+            folder = Path(parent) / f"{number}-{'-'.join(map(str, place))}"
+            found[place].append(profile(*place, arguments.settings, folder))
+            print(place, round(found[place][-1]["images_per_second"], 1), flush=True)
     result = {
         "what": f"images a second of: python src/train.py debug=profile {' '.join(arguments.settings)}",
         "found": [
@@ -59,10 +58,8 @@ def main(arguments):
             }
             for (threads, workers, waiting), profiles in found.items()
         ],
-        **measured(),
     }
-    arguments.output.parent.mkdir(exist_ok=True)
-    arguments.output.write_text(json.dumps(result, indent=2) + "\n")
+    save(arguments.output, result)
     for row in sorted(result["found"], key=lambda row: -row["images_per_second"]):
         where = f"{row['threads']} threads, {row['workers']} workers, idle threads {row['idle_threads']}"
         print(
@@ -75,6 +72,6 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--output", type=Path, default=ROOT / "results" / "cpu_workers.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "cpu_workers.json")
     parser.add_argument("settings", nargs="*", help="settings of train.py, after --")
     main(parser.parse_args())

@@ -3,7 +3,7 @@
     python benchmarks/data_pipeline.py [--rounds 6] [--workers 1 2 4 8 16] [--frames DIR] [--output FILE]
 
 Frames are drawn streets of 1024x2048 in the layout of Cityscapes, about as heavy as its PNG files (made first, in DIR).
-Ways, from a frame to a training crop:
+Variants, from a frame to a training crop:
 
     png, resize first    decode, albumentations' resize, pad, crop, flip, colour and normalisation to float
     png, crop first      decode, and the project's augmentation: the window of the crop alone, uint8
@@ -16,7 +16,6 @@ page cache. Writes results/data_pipeline.json and .png.
 
 import argparse
 import itertools
-import json
 import os
 import statistics
 import tempfile
@@ -30,18 +29,18 @@ import cv2
 import numpy as np
 import torch
 from albumentations.pytorch import ToTensorV2
-from machine import measured
+from harness import RESULTS, interleaved, medians, save, timed
 from torch.utils.data import DataLoader, Dataset
 
 from fastscnn.data.datamodules.build import build_data
 from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.data.transforms.normalize import MEAN, STD
 from fastscnn.streets.draw.scene import draw_street
+from fastscnn.utils.files import write_png
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 FRAME = (1024, 2048)
 CROPS = ((512, 1024), (1024, 1024), (1024, 2048))
-USUAL, WAYS = "png, resize first", ("png, resize first", "png, crop first", "store, crop first")
+USUAL, VARIANTS = "png, resize first", ("png, resize first", "png, crop first", "store, crop first")
 BATCH = 4
 BARS = {(1024, 1024): 10, (1024, 2048): 6}
 LOADER_BAR = 6
@@ -64,11 +63,8 @@ def _write_frame(root, size, job):
     label = root / "gtFine" / split / "town" / f"{name}_gtFine_labelIds.png"
     if not label.exists():
         scene = draw_street([split == "val", number, 0], size)
-        for path, pixels in ((image, scene.image[..., ::-1]), (label, scene.label_ids)):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f"partial_{path.name}")
-            cv2.imwrite(str(partial), pixels)
-            partial.replace(path)
+        write_png(image, scene.image)
+        write_png(label, scene.label_ids)
 
 
 class Usual(Dataset):
@@ -101,13 +97,13 @@ class Usual(Dataset):
         return {"image": made["image"], "label": made["mask"]}
 
 
-def build(way, root, store, crop, workers=0):
-    """A way's data set, and its loader."""
+def build(variant, root, store, crop, workers=0):
+    """The data set of a variant, and its loader."""
     data = {"dataset": "fine", "root": str(root), "batch_size": BATCH, "num_workers": workers, "crop_size": list(crop)}
     augment = {"name": "paper", "scale": [0.5, 2.0]}
-    module = build_data(data | {"store": str(store) if way.startswith("store") else "off"}, augment)
+    module = build_data(data | {"store": str(store) if variant.startswith("store") else "off"}, augment)
     module.prepare_data()
-    if way == USUAL:
+    if variant == USUAL:
         dataset = Usual(module.frames("train"), crop)
         return dataset, DataLoader(
             dataset,
@@ -125,70 +121,66 @@ def build(way, root, store, crop, workers=0):
 
 def alone(root, store, crop, rounds, frames):
     """Seconds of a frame, on this thread."""
-    datasets = {way: build(way, root, store, crop)[0] for way in WAYS}
-    seconds = {way: [] for way in WAYS}
+    datasets = {variant: build(variant, root, store, crop)[0] for variant in VARIANTS}
+    seconds = {variant: [] for variant in VARIANTS}
     numbers = itertools.count()
     for dataset in datasets.values():
         dataset[0]
-    for _ in range(rounds):
-        for way, dataset in datasets.items():
-            for number in itertools.islice(numbers, frames):
-                index = number % len(dataset)
-                started = time.perf_counter()
-                # The project's own data set makes batches: one of one frame.
-                dataset[index] if way == USUAL else dataset.__getitems__([(number, index)])
-                seconds[way].append(time.perf_counter() - started)
+    for _, variant in interleaved(VARIANTS, rounds):
+        dataset = datasets[variant]
+        for number in itertools.islice(numbers, frames):
+            index = number % len(dataset)
+            # The project's own data set makes batches: one of one frame.
+            one = dataset.__getitem__ if variant == USUAL else dataset.__getitems__
+            key = index if variant == USUAL else [(number, index)]
+            seconds[variant] += timed(lambda one=one, key=key: one(key))
     return seconds
 
 
 def through_loaders(root, store, crop, workers, rounds):
     """Frames a second of each round: an epoch of each loader in turn, after one that starts its workers."""
-    loaders = {way: build(way, root, store, crop, workers)[1] for way in WAYS}
-    rates = {way: [] for way in WAYS}
-    for number in range(rounds + 1):
-        for way, loader in loaders.items():
-            if hasattr(loader.sampler, "set_epoch"):
-                loader.sampler.set_epoch(number)
-            started = time.perf_counter()
-            frames = sum(len(batch["image"]) for batch in loader)
-            if number:
-                rates[way].append(frames / (time.perf_counter() - started))
+    loaders = {variant: build(variant, root, store, crop, workers)[1] for variant in VARIANTS}
+    rates = {variant: [] for variant in VARIANTS}
+    for number, variant in interleaved(VARIANTS, rounds + 1):
+        loader = loaders[variant]
+        if hasattr(loader.sampler, "set_epoch"):
+            loader.sampler.set_epoch(number)
+        started = time.perf_counter()
+        frames = sum(len(batch["image"]) for batch in loader)
+        if number:
+            rates[variant].append(frames / (time.perf_counter() - started))
     return rates
 
 
 def summary(seconds):
-    medians = {way: statistics.median(times) for way, times in seconds.items()}
+    typical = medians(seconds)
     return {
-        way: {
+        variant: {
             "frames_a_second": 1 / median,
             "ms_median": median * 1e3,
-            "ms_min_max": [min(seconds[way]) * 1e3, max(seconds[way]) * 1e3],
-            "times_usual": medians[USUAL] / median,
+            "ms_min_max": [min(seconds[variant]) * 1e3, max(seconds[variant]) * 1e3],
+            "times_usual": typical[USUAL] / median,
         }
-        for way, median in medians.items()
+        for variant, median in typical.items()
     }
 
 
 def summary_of_rates(rates):
-    medians = {way: statistics.median(found) for way, found in rates.items()}
+    typical = medians(rates)
     return {
-        way: {
+        variant: {
             "frames_a_second": median,
-            "min_max": [min(rates[way]), max(rates[way])],
-            "times_usual": median / medians[USUAL],
+            "min_max": [min(rates[variant]), max(rates[variant])],
+            "times_usual": median / typical[USUAL],
         }
-        for way, median in medians.items()
+        for variant, median in typical.items()
     }
 
 
 def files(root):
     """Weight of the files, and what decoding one takes on this thread."""
     images = sorted((root / "leftImg8bit" / "train").rglob("*.png"))
-    seconds = []
-    for path in images[:10]:
-        started = time.perf_counter()
-        cv2.imread(str(path))
-        seconds.append(time.perf_counter() - started)
+    seconds = [second for path in images[:10] for second in timed(lambda path=path: cv2.imread(str(path)))]
     weights = [path.stat().st_size for path in images]
     return {
         "frames": len(images),
@@ -207,10 +199,10 @@ def plot(result, path):
     workers = sorted({int(count) for of_crop in loaders.values() for count in of_crop})
     figure, axes = plt.subplots(1, len(loaders), figsize=(3.6 * len(loaders), 3.4), sharey=True)
     for axis, (crop, of_crop) in zip(np.atleast_1d(axes), loaders.items(), strict=True):
-        for number, way in enumerate(WAYS):
-            rates = [of_crop[str(count)][way]["frames_a_second"] for count in workers]
+        for number, variant in enumerate(VARIANTS):
+            rates = [of_crop[str(count)][variant]["frames_a_second"] for count in workers]
             places = np.arange(len(workers)) + 0.27 * (number - 1)
-            bars = axis.bar(places, rates, 0.25, label=way, color=("#9aa5b1", "#5b8db8", "#d1603d")[number])
+            bars = axis.bar(places, rates, 0.25, label=variant, color=("#9aa5b1", "#5b8db8", "#d1603d")[number])
             axis.bar_label(bars, [f"{rate:.0f}" for rate in rates], fontsize=8, padding=1)
         axis.set_xticks(range(len(workers)), [str(count) for count in workers])
         axis.set(title=f"crops of {crop}", xlabel="workers")
@@ -238,12 +230,11 @@ def main(arguments):
             "alone": {},
             "loader": {},
             "batch_of_the_loader": BATCH,
-            **measured(),
         }
         for crop in CROPS:
             name = f"{crop[0]}x{crop[1]}"
             result["alone"][name] = summary(alone(root, store, crop, arguments.rounds, arguments.turn))
-            print(name, {way: round(found["times_usual"], 1) for way, found in result["alone"][name].items()})
+            print(name, {variant: round(found["times_usual"], 1) for variant, found in result["alone"][name].items()})
             print("  bar:", BARS.get(crop, "none"))
         for crop in CROPS:
             name = f"{crop[0]}x{crop[1]}"
@@ -252,19 +243,19 @@ def main(arguments):
                 for count in workers
             }
             for count, found in result["loader"][name].items():
-                told = {
-                    way: (round(one["frames_a_second"], 1), round(one["times_usual"], 1)) for way, one in found.items()
+                printed = {
+                    variant: (round(one["frames_a_second"], 1), round(one["times_usual"], 1))
+                    for variant, one in found.items()
                 }
-                print(name, f"{count} workers", told, "bar:", LOADER_BAR)
-    arguments.output.parent.mkdir(exist_ok=True)
-    arguments.output.write_text(json.dumps(result, indent=2) + "\n")
+                print(name, f"{count} workers", printed, "bar:", LOADER_BAR)
+    save(arguments.output, result)
     plot(result, arguments.output.with_suffix(".png"))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--turn", type=int, default=4, help="frames of each way in a round")
+    parser.add_argument("--turn", type=int, default=4, help="frames of each variant in a round")
     parser.add_argument("--epochs", type=int, default=4, help="of each loader")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--count", type=int, default=40, help="frames to draw")

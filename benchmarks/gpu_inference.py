@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from gpu_timing import add_floor, copy_bandwidth, profile, synchronize, timeline
+from harness import interleaved
 from machine import measured
 from torch import Tensor, nn
 
@@ -259,20 +260,20 @@ def measure_size(
         synchronize(device)
     latency: dict[str, list[float]] = {name: [] for name in ready}
     burst: dict[str, list[float]] = {name: [] for name in ready}
-    for _ in range(arguments.rounds):
-        for name, run in ready.items():
-            run(frames[0])
-            synchronize(device)
-            for frame in frames:
-                begun = time.perf_counter()
-                run(frame)
-                synchronize(device)
-                latency[name].append((time.perf_counter() - begun) * 1e6)
+    for _, name in interleaved(ready, arguments.rounds):
+        run = ready[name]
+        run(frames[0])
+        synchronize(device)
+        for frame in frames:
             begun = time.perf_counter()
-            for number in range(BURST):
-                run(frames[number % FRAMES])
+            run(frame)
             synchronize(device)
-            burst[name].append((time.perf_counter() - begun) * 1e6 / BURST)
+            latency[name].append((time.perf_counter() - begun) * 1e6)
+        begun = time.perf_counter()
+        for number in range(BURST):
+            run(frames[number % FRAMES])
+        synchronize(device)
+        burst[name].append((time.perf_counter() - begun) * 1e6 / BURST)
     measured_variants = {
         name: {
             "us_waiting_for_each": statistics.median(latency[name]),

@@ -3,7 +3,7 @@
     python benchmarks/gpu_training.py [--seconds 540] [--rounds 2] [--sizes 1024x2048 512x1024] [--workers 16]
 
 Each is a run of the real command with debug=profile, batch 12, bf16, on drawn frames of Cityscapes' size in its layout
-(made first). The ways take turns; none is started that the time left would not see finished. Writes
+(made first). The variants take turns; none is started for which the remaining time is too short. Writes
 results/gpu_training.json after each run, with the hours that the paper's 1,000 epochs of 2,975 frames take at the
 measured rate. With --dry-run the script tries itself on the CPU, on small frames.
 """
@@ -19,12 +19,13 @@ import time
 from pathlib import Path
 
 from data_pipeline import write_frames
-from machine import measured
+from harness import RESULTS, interleaved
+from harness import save as save_result
 
 ROOT = Path(__file__).resolve().parents[1]
 PNG = ["data.store=off", "augment.crop_first=false"]
 PLAIN = ["loss.fused=false", "optimizer.fused=false", "trainer.channels_last=false", "trainer.recompute=false"]
-WAYS = {
+VARIANTS = {
     "ours": [],
     "eager, PNG": [*PNG, *PLAIN],
     "ours, compiled": ["trainer.compile=true"],
@@ -67,24 +68,23 @@ def main(arguments):
         environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
         found = {}
         failed = {}
-        for number in range(arguments.rounds):
-            for size in arguments.sizes:
-                for way in arguments.ways:
-                    left = arguments.seconds - (time.monotonic() - started)
-                    if left < 30 or way in failed.get(size, {}):
-                        continue
-                    crop = "[{},{}]".format(*size.split("x"))
-                    settings = [*common, *WAYS[way], f"data.crop_size={crop}"]
-                    folder = work / f"{number}-{size}-{len(found)}-{way.replace(', ', '_')}"
-                    try:
-                        one = profile(settings, folder, environment, min(left, LONGEST))
-                    except subprocess.SubprocessError as error:
-                        failed.setdefault(size, {})[way] = str(error).replace(str(work), "WORK")[-300:]
-                        print(size, way, "failed", flush=True)
-                        continue
-                    found.setdefault(size, {}).setdefault(way, []).append(one)
-                    print(size, way, round(one["images_per_second"], 1), one["limits"], flush=True)
-                    save(arguments, found, failed)
+        variants = [(size, variant) for size in arguments.sizes for variant in arguments.variants]
+        for number, (size, variant) in interleaved(variants, arguments.rounds):
+            left = arguments.seconds - (time.monotonic() - started)
+            if left < 30 or variant in failed.get(size, {}):
+                continue
+            crop = "[{},{}]".format(*size.split("x"))
+            settings = [*common, *VARIANTS[variant], f"data.crop_size={crop}"]
+            folder = work / f"{number}-{size}-{len(found)}-{variant.replace(', ', '_')}"
+            try:
+                one = profile(settings, folder, environment, min(left, LONGEST))
+            except subprocess.SubprocessError as error:
+                failed.setdefault(size, {})[variant] = str(error).replace(str(work), "WORK")[-300:]
+                print(size, variant, "failed", flush=True)
+                continue
+            found.setdefault(size, {}).setdefault(variant, []).append(one)
+            print(size, variant, round(one["images_per_second"], 1), one["limits"], flush=True)
+            save(arguments, found, failed)
     save(arguments, found, failed)
 
 
@@ -93,14 +93,15 @@ def save(arguments, found, failed):
         "what": f"images a second in training, batch {arguments.batch}, three heads, frames and labels from the loader",
         "precision": "float32, a try on the CPU" if arguments.dry_run else "bf16-mixed",
         "workers": arguments.workers,
-        "settings": {way: WAYS[way] for way in arguments.ways},
-        "sizes": {size: {way: summary(profiles) for way, profiles in ways.items()} for size, ways in found.items()},
+        "settings": {variant: VARIANTS[variant] for variant in arguments.variants},
+        "sizes": {
+            size: {variant: summary(profiles) for variant, profiles in variants.items()}
+            for size, variants in found.items()
+        },
         "failed": failed,
         "store": "its frames fit into memory, and lie in the page cache",
-        **measured(),
     }
-    arguments.output.parent.mkdir(exist_ok=True)
-    arguments.output.write_text(json.dumps(result, indent=2) + "\n")
+    save_result(arguments.output, result)
 
 
 def parsed():
@@ -108,14 +109,14 @@ def parsed():
     parser.add_argument("--seconds", type=float, default=540)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--sizes", nargs="+", default=["1024x2048", "512x1024"])
-    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--batch", type=int, default=12)
     parser.add_argument("--count", type=int, default=96, help="frames to draw")
     parser.add_argument("--frames", type=Path, help="where they lie, or shall")
     parser.add_argument("--dry-run", action="store_true")
-    parser.add_argument("--output", type=Path, default=ROOT / "results" / "gpu_training.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "gpu_training.json")
     arguments = parser.parse_args()
     if arguments.dry_run and arguments.output == parser.get_default("output"):
         parser.error("--dry-run measures nothing: name another file with --output")

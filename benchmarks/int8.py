@@ -4,12 +4,11 @@ Exports it in float32 and in int8 for ONNX Runtime and OpenVINO, calibrated on f
 all four on the validation and the test split. Writes results/NAME.json.
 """
 
-import json
 import sys
 import tempfile
 from pathlib import Path
 
-from machine import measured
+from harness import RESULTS, save
 
 from fastscnn.data.datamodules.build import build_data
 from fastscnn.export.export import export
@@ -20,7 +19,6 @@ from fastscnn.inference.loader import load_trained
 from fastscnn.inference.verify import Interface, labels_by
 from fastscnn.training.evaluate_labels import judge, some_images
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml"}
 
 
@@ -58,9 +56,8 @@ def main(checkpoint: str, root: str, name: str, frames: int) -> None:
             }
             for runtime in SUFFIX
         },
-        **measured(),
     }
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    save(RESULTS / f"{name}.json", result)
 
 
 if __name__ == "__main__":

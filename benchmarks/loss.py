@@ -3,23 +3,19 @@
     python benchmarks/loss.py [--rounds 6] [--checkpoint FILE] [--output results/loss.json]
 
 19x128x256 logits (the x8 heads) and 19x32x64 (the x32 head) and labels of 1024x2048: random ones, and with a checkpoint
-of the streets those of a drawn street. A step is the loss and the gradient of the logits. Each way runs in a process of
-its own (the allocator's setting cannot be taken back), in turn with the others. The extra memory is the peak of a step
-over what the process held before it, measured apart from the times (Linux).
+of the streets those of a drawn street. A step is the loss and the gradient of the logits. Each variant has a process
+of its own (the allocator's setting cannot be taken back), in turn with the others. The extra memory is the peak of a
+step over what the process held before it, measured apart from the times (Linux).
 """
 
 import argparse
 import json
-import statistics
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from machine import measured
+from harness import RESULTS, child, medians, ranges, save, serve, served_rounds, timed
 from peak import peak_of
 
 from fastscnn.data.datasets.classes import CITYSCAPES
@@ -29,7 +25,6 @@ from fastscnn.kernels import HardPixels, reference, upsample_cross_entropy
 from fastscnn.streets.draw.scene import draw_street
 from fastscnn.utils.memory import keep_freed_memory
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 SIZE, CLASSES = (1024, 2048), 19
 STEPS = 2
 
@@ -43,7 +38,7 @@ def eager_ohem(logits, labels):
     return reference.upsample_cross_entropy(logits, labels, hard=HardPixels())
 
 
-WAYS = {
+VARIANTS = {
     "torch eager": eager,
     "torch eager, memory kept": eager,
     "torch compiled": torch.compile(eager),
@@ -81,43 +76,39 @@ def step(run, logits, labels):
     return loss.detach(), logits.grad
 
 
-def prepared(way, checkpoint):
-    """A way and its cases, with the labels that most loaders give torch: int64."""
+def prepared(variant, checkpoint):
+    """A variant and its cases; torch gets int64 labels, as from most loaders."""
     torch.set_num_threads(1)
-    if "kept" in way:
+    if "kept" in variant:
         keep_freed_memory()
     cases = make_cases(checkpoint)
-    return WAYS[way], cases if "fused" in way else {kind: (one, labels.long()) for kind, (one, labels) in cases.items()}
+    return VARIANTS[variant], cases if "fused" in variant else {
+        kind: (one, labels.long()) for kind, (one, labels) in cases.items()
+    }
 
 
-def serve(way, checkpoint):
-    """Answer each line of stdin with the seconds of a few steps of each case."""
-    run, cases = prepared(way, checkpoint)
-    for case in cases.values():
-        step(run, *case)
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        times = {kind: [] for kind in cases}
-        for kind, case in cases.items():
-            for _ in range(STEPS):
-                started = time.perf_counter()
-                step(run, *case)
-                times[kind].append(time.perf_counter() - started)
-        print(json.dumps(times), flush=True)
+def steps(variant, checkpoint):
+    """Measure a few steps of each case whenever it is asked."""
+    run, cases = prepared(variant, checkpoint)
+
+    def measure(repeats=STEPS):
+        return {kind: timed(lambda case=case: step(run, *case), repeats) for kind, case in cases.items()}
+
+    measure(1)
+    serve(measure)
 
 
-def memory(way, checkpoint):
+def memory(variant, checkpoint):
     """Print the MiB that a step of each case needs; one small step brings the libraries in."""
-    run, cases = prepared(way, checkpoint)
+    run, cases = prepared(variant, checkpoint)
     for kind, (logits, labels) in cases.items():
         step(run, logits[:, :, :8, :8], labels[:, :64, :64])
         cases[kind] = peak_of(lambda logits=logits, labels=labels: step(run, logits, labels))
     print(json.dumps(cases))
 
 
-def start(mode, way, checkpoint):
-    command = [sys.executable, __file__, "--child", mode, way, *(["--checkpoint", checkpoint] if checkpoint else [])]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def start(mode, variant, checkpoint):
+    return child(__file__, "--child", mode, variant, *(["--checkpoint", checkpoint] if checkpoint else []))
 
 
 def exactness(cases):
@@ -126,9 +117,9 @@ def exactness(cases):
     for kind, (logits, labels) in cases.items():
         exact_loss, exact = step(eager, logits.double(), labels.long())
         found[kind] = {}
-        for way in ("torch eager", "fused"):
-            loss, gradient = step(WAYS[way], logits, labels if way == "fused" else labels.long())
-            found[kind][way] = {
+        for variant in ("torch eager", "fused"):
+            loss, gradient = step(VARIANTS[variant], logits, labels if variant == "fused" else labels.long())
+            found[kind][variant] = {
                 "loss": float((loss - exact_loss).abs() / exact_loss),
                 "gradient": float((gradient - exact).abs().max() / exact.abs().max()),
             }
@@ -136,46 +127,35 @@ def exactness(cases):
 
 
 def main(rounds, checkpoint, output):
-    servers = {way: start("serve", way, checkpoint) for way in WAYS}
-    for server in servers.values():
-        assert server.stdout.readline() == "ready\n"
     seconds, peaks = {}, {}
-    for _ in range(rounds):
-        for way, server in servers.items():
-            server.stdin.write("go\n")
-            server.stdin.flush()
-            for kind, times in json.loads(server.stdout.readline()).items():
-                seconds.setdefault(kind, {}).setdefault(way, []).extend(times)
-    for server in servers.values():
-        server.communicate()
-    for way in WAYS:
-        if "compiled" not in way and "kept" not in way:
-            for kind, peak in json.loads(start("memory", way, checkpoint).communicate()[0]).items():
-                peaks.setdefault(kind, {})[way] = peak
-    medians = {kind: {way: statistics.median(times) for way, times in ways.items()} for kind, ways in seconds.items()}
+    for variant, answer in served_rounds(
+        {variant: start("steps", variant, checkpoint) for variant in VARIANTS}, rounds
+    ):
+        for kind, times in answer.items():
+            seconds.setdefault(kind, {}).setdefault(variant, []).extend(times)
+    for variant in VARIANTS:
+        if "compiled" not in variant and "kept" not in variant:
+            for kind, peak in json.loads(start("memory", variant, checkpoint).communicate()[0]).items():
+                peaks.setdefault(kind, {})[variant] = peak
 
-    def eager_of(way):
-        return way.replace("fused", "torch eager").replace("compiled", "eager").replace(", memory kept", "")
+    def eager_of(variant):
+        return variant.replace("fused", "torch eager").replace("compiled", "eager").replace(", memory kept", "")
 
     result = {
         "what": f"loss and gradient of {CLASSES} classes at {SIZE[0]}x{SIZE[1]}, one head, float32, one thread",
-        "ms_median": {kind: {way: s * 1e3 for way, s in ways.items()} for kind, ways in medians.items()},
-        "ms_min_max": {
-            kind: {way: [min(times) * 1e3, max(times) * 1e3] for way, times in ways.items()}
-            for kind, ways in seconds.items()
-        },
+        "ms_median": {kind: medians(times, 1e3) for kind, times in seconds.items()},
+        "ms_min_max": {kind: ranges(times, 1e3) for kind, times in seconds.items()},
         "speedup_over_eager": {
-            kind: {way: ways[eager_of(way)] / s for way, s in ways.items()} for kind, ways in medians.items()
+            kind: {variant: typical[eager_of(variant)] / median for variant, median in typical.items()}
+            for kind, typical in ((kind, medians(times)) for kind, times in seconds.items())
         },
         "extra_memory_mib": peaks,
         "difference_from_float64": exactness(make_cases(checkpoint)),
         "steps_of_each": rounds * STEPS,
-        **measured(),
     }
-    output.parent.mkdir(exist_ok=True)
-    output.write_text(json.dumps(result, indent=2) + "\n")
-    shown = ("what", "ms_median", "speedup_over_eager", "extra_memory_mib", "difference_from_float64")
-    print(json.dumps({key: result[key] for key in shown}, indent=2))
+    save(output, result)
+    printed = ("what", "ms_median", "speedup_over_eager", "extra_memory_mib", "difference_from_float64")
+    print(json.dumps({key: result[key] for key in printed}, indent=2))
 
 
 if __name__ == "__main__":
@@ -186,7 +166,7 @@ if __name__ == "__main__":
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        mode, way = arguments.child
-        {"serve": serve, "memory": memory}[mode](way, arguments.checkpoint)
+        mode, variant = arguments.child
+        {"steps": steps, "memory": memory}[mode](variant, arguments.checkpoint)
     else:
         main(arguments.rounds, arguments.checkpoint, arguments.output)

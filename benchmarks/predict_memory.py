@@ -12,10 +12,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-from machine import measured
+from harness import RESULTS, save
 
 from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.inference.backends.backends import TorchBackend
@@ -24,9 +23,9 @@ from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.predict.inputs import Source
 from fastscnn.predict.predict import Request, predict_images, predict_video
 from fastscnn.streets.draw.scene import draw_street
+from fastscnn.utils.files import write_png
 from fastscnn.utils.memory import keep_freed_memory
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 SIZE = (128, 256)
 STREETS = 20
 EVERY = 500
@@ -104,7 +103,7 @@ def main(frames: int) -> None:
                 film(folder / "film.mp4", frames)
             else:
                 for number, image in enumerate(streets()):
-                    cv2.imwrite(str(folder / f"{number}.png"), image[:, :, ::-1])
+                    write_png(folder / f"{number}.png", image)
             answer = subprocess.run(
                 [sys.executable, __file__, "--measure", what, str(frames), name], stdout=subprocess.PIPE, check=True
             )
@@ -113,11 +112,8 @@ def main(frames: int) -> None:
         "what": f"{frames} frames of {SIZE[0]}x{SIZE[1]}: files to labels and overlays, and a film to a film",
         **found,
         "threads": torch.get_num_threads(),
-        **measured(),
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "predict_memory.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    print(json.dumps(save(RESULTS / "predict_memory.json", result), indent=2))
 
 
 if __name__ == "__main__":

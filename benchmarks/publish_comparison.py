@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from harness import RESULTS
 from hydra import compose, initialize_config_dir
 from playwright.sync_api import sync_playwright
 
@@ -20,7 +21,6 @@ from fastscnn.reports.comparison.groups import group_runs
 from fastscnn.reports.comparison.records import Run, read_all
 from fastscnn.utils.machine import describe_machine
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -60,13 +60,13 @@ def main() -> None:
         config = compose("compare", [f"runs={json.dumps(folders)}", f"output={output}"])
     page = compare(config)
     runs = read_all(map(Path, folders))[0]
-    kept = [run for group in group_runs(runs) for run in group.runs.values()]
-    versions = kept[0].record["versions"]
+    newest = [run for group in group_runs(runs) for run in group.runs.values()]
+    versions = newest[0].record["versions"]
     content = {
         "command": f"python benchmarks/publish_comparison.py {name} RUNS_DIR...",
         "machine": describe_machine(),
         "versions": versions,
-        "runs": [facts(run) for run in kept],
+        "runs": [facts(run) for run in newest],
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
     text = (output / "comparison.md").read_text()

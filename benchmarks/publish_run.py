@@ -4,23 +4,22 @@ python benchmarks/publish_run.py RUN_DIR NAME
 """
 
 import csv
-import json
 import sys
 from datetime import datetime
 from pathlib import Path
 
-import cv2
 import matplotlib
 import numpy as np
+from harness import RESULTS
 
 from fastscnn.runs.record import read_record
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+from fastscnn.utils.files import write_json, write_png
+from fastscnn.utils.images import read_rgb
 from fastscnn.utils.machine import describe_machine
-
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 def numbers(folder: Path) -> dict[str, object]:
@@ -63,16 +62,15 @@ def curve(folder: Path, path: Path) -> None:
 def pictures(folder: Path, path: Path) -> None:
     images = sorted((folder / "images").glob("*.png"))
     last = max(image.stem.rpartition("_epoch")[2] for image in images)
-    chosen = [cv2.imread(str(image)) for image in images if image.stem.endswith(f"_epoch{last}")]
+    chosen = [read_rgb(image, upright=False) for image in images if image.stem.endswith(f"_epoch{last}")]
     width = min(image.shape[1] for image in chosen)
     assert all(image.shape[1] == width for image in chosen)
-    cv2.imwrite(str(path), np.concatenate(chosen[:3]), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    write_png(path, np.concatenate(chosen[:3]), compression=9)
 
 
 def main() -> None:
-    RESULTS.mkdir(exist_ok=True)
     folder, name = Path(sys.argv[1]), sys.argv[2]
-    (RESULTS / f"{name}.json").write_text(json.dumps(numbers(folder), indent=2) + "\n")
+    write_json(RESULTS / f"{name}.json", numbers(folder))
     curve(folder, RESULTS / f"{name}_curve.png")
     pictures(folder, RESULTS / f"{name}_pictures.png")
     print(f"{RESULTS / name}.json, _curve.png and _pictures.png are written")

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from harness import RESULTS
 
+from fastscnn.utils.files import write_json, write_png
+from fastscnn.utils.images import read_rgb
 from fastscnn.utils.machine import describe_machine
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 PANEL_WIDTH = 240  # pixels in the gallery
 
 
@@ -26,7 +28,7 @@ def evaluation(folder: Path, skip: str) -> dict:
 
 
 def panels(folder: Path, picture: str) -> list[np.ndarray]:
-    image = cv2.imread(str(folder / picture))
+    image = read_rgb(folder / picture, upright=False)
     parts = np.split(image, 3, axis=1)
     height = round(PANEL_WIDTH * parts[0].shape[0] / parts[0].shape[1])
     return [cv2.resize(part, (PANEL_WIDTH, height), interpolation=cv2.INTER_AREA) for part in parts]
@@ -59,9 +61,9 @@ def main() -> None:
         "keep": {"command": keep["command"], "metrics": keep["metrics"]},
         "zero": {"command": zero["command"], "metrics": zero["metrics"]},
     }
-    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    write_json(RESULTS / f"{name}.json", content)
     image = gallery(keep_folder, zero_folder, keep["pictures"])
-    cv2.imwrite(str(RESULTS / f"{name}.png"), image, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    write_png(RESULTS / f"{name}.png", image, compression=9)
     print(f"{RESULTS / name}.json and .png are written")
 
 

@@ -15,10 +15,9 @@ import shlex
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-from machine import measured
+from harness import RESULTS, save, timed
 
 from fastscnn.runs.record import read_record
 
@@ -41,9 +40,7 @@ def train(folder, settings):
     """Run one training, as a user would; the seconds of the whole command."""
     command = [sys.executable, "src/train.py", *settings, "logger=csv", f"paths.run_dir={folder}"]
     print("python", shlex.join(command[1:]), flush=True)
-    started = time.perf_counter()
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started
+    return timed(lambda: subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL))[0]
 
 
 def finished(folder):
@@ -58,10 +55,10 @@ def spread(values):
 
 def main(arguments):
     common = [f"trainer.max_epochs={arguments.epochs}"]
-    told = "python src/train.py"
+    command = "python src/train.py"
     if arguments.data == "camvid":
         common += ["experiment=camvid", f"data.root={arguments.root.resolve()}"]
-        told += " experiment=camvid data.root=DIR"
+        command += " experiment=camvid data.root=DIR"
     parent = ROOT / "outputs" / "schedule" / f"{arguments.data}_{arguments.epochs}_epochs"
     folders = {}
     for seed in arguments.seeds:
@@ -84,16 +81,13 @@ def main(arguments):
     }
     before, after = found["before"], found["after"]
     result = {
-        "what": f"{told} trainer.max_epochs={arguments.epochs}, seeds {arguments.seeds}; seconds of the whole command",
+        "what": f"{command} trainer.max_epochs={arguments.epochs}, seeds {arguments.seeds}; seconds of the command",
         **found,
         "share_of_time": after["seconds"]["mean"] / before["seconds"]["mean"],
         "difference_of_test_miou": after["test_miou"]["mean"] - before["test_miou"]["mean"],
-        **measured(),
     }
-    output = arguments.output or ROOT / "results" / f"schedule_{arguments.data}.json"
-    output.parent.mkdir(exist_ok=True)
-    output.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps({key: value for key, value in result.items() if key not in measured()}, indent=2))
+    save(arguments.output or RESULTS / f"schedule_{arguments.data}.json", result)
+    print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

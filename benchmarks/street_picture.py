@@ -8,16 +8,15 @@ Writes results/street.png: input and prediction of each frame (numbers in the te
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
+from harness import RESULTS
 from omegaconf import OmegaConf
 
 from fastscnn.data.datamodules.build import build_data
 from fastscnn.training.pictures import side_by_side
 from fastscnn.training.segmentation import Segmentation
-
-RESULTS = Path(__file__).resolve().parents[1] / "results"
+from fastscnn.utils.files import write_png
 
 
 def main(run: Path, numbers: list[int]) -> None:
@@ -32,8 +31,7 @@ def main(run: Path, numbers: list[int]) -> None:
         with torch.inference_mode():
             prediction = module.predict_labels(image[None])[0].to(torch.uint8).numpy()
         rows.append(side_by_side(image.permute(1, 2, 0).numpy(), None, prediction, module.classes))
-    RESULTS.mkdir(exist_ok=True)
-    cv2.imwrite(str(RESULTS / "street.png"), np.concatenate(rows)[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    write_png(RESULTS / "street.png", np.concatenate(rows), compression=9)
 
 
 if __name__ == "__main__":
