@@ -7,19 +7,19 @@ import json
 import numpy as np
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
 from scipy import stats
 
-from fastscnn.cli.launch import CONF
 from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.models.peers import PEERS
 from fastscnn.reports import paper
 from fastscnn.reports.comparison import tables
-from fastscnn.reports.comparison.compare import build, choose_baselines, filtered
+from fastscnn.reports.comparison.compare import build, choose_baselines, compare, filtered
 from fastscnn.reports.comparison.groups import PLAIN_EXPERIMENTS, default_baselines, difference, group_runs
 from fastscnn.reports.comparison.records import read_all
 from fastscnn.reports.comparison.write import markdown, run_csv
 from fastscnn.runs.identity import GROUPS
-from helpers import COMPARE_SETTINGS, refused, write_evaluation, write_run
+from helpers import COMPARE_SETTINGS, CONF, refused, write_evaluation, write_run
 
 
 def groups_of(root):
@@ -298,3 +298,26 @@ def test_any_key_groups(tmp_path):
     assert sorted(len(group.runs) for group in groups) == [1, 2]
     with refused("group_by", "colour"):
         build(runs, evaluations, COMPARE_SETTINGS | {"group_by": ["colour"]}, [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "fact"),
+    [
+        (["runs=nowhere"], "runs", "nowhere"),
+        (["runs=empty"], "runs", "empty"),
+        (["gallery=-1"], "gallery", "-1"),
+        (['filter="colour=red"'], "filter", "colour"),
+        (['filter="colour"'], "filter", "data=fine"),
+        (["metric=val/mio"], "metric", "val/miou"),
+        (["baseline=fina"], "baseline", "'fine'"),
+    ],
+)
+def test_wrong_request_names_the_setting_and_writes_nothing(tmp_path, monkeypatch, arguments, key, fact):
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "outputs", 0.6)
+    (tmp_path / "empty").mkdir()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("compare", arguments)
+    with refused(key, fact):
+        compare(config)
+    assert not (tmp_path / "outputs" / "compare").exists()

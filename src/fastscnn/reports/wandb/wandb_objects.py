@@ -99,7 +99,7 @@ def save(entity: str | None, project: str) -> tuple[str, str]:
     try:
         import wandb_workspaces  # noqa: F401
     except ImportError:
-        raise RequestError("A dashboard needs another package.", fix="pip install wandb-workspaces") from None
+        raise RequestError("A dashboard needs another package.", fix="Run pip install wandb-workspaces.") from None
     try:
         return _save(entity, project)
     except wandb.errors.Error as error:
