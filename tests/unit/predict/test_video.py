@@ -283,7 +283,7 @@ def test_film_that_ends_early_leaves_nothing_and_is_listed(tmp_path):
 
 def test_frames_above_the_limit_are_refused_before_they_are_decoded(tmp_path):
     film = write_film(tmp_path / "film.mp4")
-    with pytest.raises(OSError, match=r"48x64, 3,072 pixels, and the limit is 3,000. Set max_pixels=3072"):
+    with pytest.raises(OSError, match=r"48x64, 3,072 pixels, and the limit is 3,000: set max_pixels=3072"):
         next(video_reading.read_frames(film, max_pixels=3000))
 
 
