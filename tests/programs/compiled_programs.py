@@ -15,13 +15,24 @@ from fastscnn.kernels.cuda import pyramid_kernels as pyramid_programs
 POINTERS = {
     "logits": "*fp16",
     "images": "*u8",
-    **dict.fromkeys(("features", "addend", "weight"), "*fp16"),
-    **dict.fromkeys(("factor", "offset", "bias", "taps", "taps_bias", "partial"), "*fp32"),
+    **dict.fromkeys(("features", "addend", "weight", "beside", "beside_weight", "head"), "*fp16"),
+    **dict.fromkeys(("factor", "offset", "bias", "head_bias", "taps", "taps_bias", "partial"), "*fp32"),
     **dict.fromkeys(("places", "context", "reduce", "reduce_bias", "spread"), "*fp32"),
     **dict.fromkeys(("arrivals", "bounds", "table"), "*i32"),
 }
 SCALES = dict.fromkeys(("scale_y", "scale_x"), "fp32")
-MULTIPLES = ("inputs", "outputs", "channels", "height", "width", "out_height", "out_width", "reduced", "pixels")
+MULTIPLES = (
+    "inputs",
+    "outputs",
+    "channels",
+    "height",
+    "width",
+    "out_height",
+    "out_width",
+    "reduced",
+    "pixels",
+    "beside_inputs",
+)
 SHARED_MEMORY = 227 * 1024
 
 
@@ -67,7 +78,12 @@ def main():
     check(cuda_layer_programs.upsample_program, "*fp16", options, PIXELS=16, CHANNELS=128, OVERLAPS=True)
     sizes = {"PIXELS": 128, "OUTPUTS": 64, "INPUTS": 64, "HIGHEST": relu}
     check(cuda_layer_programs.pointwise_program, "*fp32", options, stages=3, ADDS=True, OVERLAPS=True, **sizes)
-    for pixels, inputs, dilation in ((128 * 256, 128, 4), (64 * 128, 384, 1), (16 * 32, 768, 1)):
+    for pixels, inputs, dilation, beside, head in (
+        (128 * 256, 128, 4, 32, 0),
+        (128 * 256, 128, 1, 0, 32),
+        (64 * 128, 384, 1, 0, 0),
+        (16 * 32, 768, 1, 0, 32),
+    ):
         block, chunk, _, splits = cuda_layers._shared_out(pixels, inputs)
         kernel = check(
             cuda_layer_programs.depthwise_pointwise_program,
@@ -80,7 +96,9 @@ def main():
             OUTPUTS=128,
             INPUTS=chunk,
             SPLITS=splits,
-            ADDS=True,
+            BESIDE=beside,
+            HEAD=head,
+            ADDS=not beside,
             HIGHEST_BETWEEN=relu,
             HIGHEST=0.0,
             OVERLAPS=True,

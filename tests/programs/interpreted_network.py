@@ -92,6 +92,7 @@ def main():
     check_shared_channels()
     layers.WAVE = 4  # fewer blocks, one after another here
     check(trained(), (2, 17, 35))
+    layers.WAVE = 1  # no channels are shared out
     check(trained(activation="relu6", skip="zero"), (1, 32, 48), scale=0.5)
 
 

@@ -49,6 +49,8 @@ class GPUFastSCNN(nn.Module):
         fusion = body.feature_fusion
         self.high = _Pointwise(fusion.high, dtype)
         self.low = _Separable(fusion.low[0], fusion.low[2], dtype)
+        if self.skip != "zero":
+            self.low.pointwise.bias += self.high.bias  # the two are added
         self.classify = nn.ModuleList(_Separable(ds[0], ds[1], dtype) for ds in list(body.classifier)[:2])
         self.classes = _Pointwise(body.classifier[3], dtype)
         self.requires_grad_(False)
@@ -68,11 +70,11 @@ class GPUFastSCNN(nn.Module):
         context = self.pooling(context)
         height, width = detail.shape[1:3]
         wide = upsample(context, (height, width))
-        addend = None if self.skip == "zero" else self.high(detail)
-        fused = self.low(wide, highest_between=highest, highest=highest, addend=addend)
-        for layer in self.classify:
-            fused = layer(fused, highest=highest)
-        logits: Tensor = self.classes(fused, dtype=torch.float32)
+        beside = None if self.skip == "zero" else (detail, self.high.weight)
+        fused = self.low(wide, highest_between=highest, highest=highest, beside=beside)
+        head = {"head": (self.classes.weight, self.classes.bias), "head_dtype": torch.float32}
+        fused = self.classify[0](fused, highest=highest)
+        logits: Tensor = self.classify[1](fused, highest=highest, **head)
         return logits.permute(0, 3, 1, 2)
 
 

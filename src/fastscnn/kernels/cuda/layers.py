@@ -102,9 +102,12 @@ def depthwise_pointwise(
     highest_between: float = 0.0,
     highest: float = 0.0,
     addend: Tensor | None = None,
+    beside: tuple[Tensor, Tensor] | None = None,
+    head: tuple[Tensor, Tensor] | None = None,
+    head_dtype: torch.dtype | None = None,
     arrivals: Tensor | None = None,
 ) -> Tensor:
-    """A depthwise 3x3 convolution, an activation, a 1x1 convolution, an addition and an activation.
+    """A depthwise 3x3 convolution, an activation, a 1x1 convolution, additions, an activation, and a 1x1 convolution.
 
     Args:
         features: [B, H, W, C].
@@ -117,20 +120,24 @@ def depthwise_pointwise(
         highest_between: The first activation, see above.
         highest: The second.
         addend: [B, H', W', N] of any float type, added before the second.
+        beside: Features [B, H', W', M] and a weight [M, N]: a 1x1 convolution that is added before the second.
+        head: Weight [N, K] and bias, float32 [K], of a 1x1 convolution of all that; K up to 256.
+        head_dtype: Of the head's output; None for that of the features.
         arrivals: int32 [WAVE], zeros before and after; no two calls that have the same may run at one time. None: one
             is made for this call.
 
     Returns:
-        [B, ceil(H / stride), ceil(W / stride), N].
+        [B, ceil(H / stride), ceil(W / stride), N], or K.
     """
     count, height, width, inputs = features.shape
     rows, columns, outputs = -(-height // stride), -(-width // stride), weight.shape[1]
-    out = features.new_empty(count, rows, columns, outputs)
     block, chunk, chunks, splits = _shared_out(count * rows * columns, inputs)
     tile_rows = 8 if block == 64 else 4
     tiles = _tiles(rows, tile_rows) * _tiles(columns, block // tile_rows)
-    if count * tiles > WAVE:  # many small images, each with tiles that reach beyond it
+    if beside is not None or count * tiles > WAVE:  # many small images have more tiles than pixels fill
         chunks, splits = _tiles(inputs, chunk), 1
+    shape = (count, rows, columns, outputs if head is None else head[0].shape[1])
+    out = features.new_empty(shape, dtype=None if head is None else head_dtype)
     partial = out
     if splits > 1:
         partial = out.new_empty(count, tiles, splits, block, _padded(outputs), dtype=torch.float32)
@@ -139,9 +146,12 @@ def depthwise_pointwise(
     _launch(
         "depthwise_pointwise_program",
         (tiles, count, splits),
-        *(features, taps, taps_bias, weight, bias, features if addend is None else addend, out),
-        *(partial, out if arrivals is None else arrivals),
-        *(height, width, rows, columns, inputs, outputs, chunks),
+        *(features, taps, taps_bias, weight, bias, features if addend is None else addend),
+        *(beside or (features, weight)),
+        *(head or (weight, bias)),
+        *(out, partial, out if arrivals is None else arrivals),
+        *(height, width, rows, columns, inputs, outputs),
+        *(0 if beside is None else beside[1].shape[0], shape[3], chunks),
         STRIDE=stride,
         DILATION=dilation,
         TILE_ROWS=tile_rows,
@@ -149,6 +159,8 @@ def depthwise_pointwise(
         OUTPUTS=_padded(outputs),
         INPUTS=chunk,
         SPLITS=splits,
+        BESIDE=0 if beside is None else 32,
+        HEAD=0 if head is None else _padded(shape[3]),
         ADDS=addend is not None,
         HIGHEST_BETWEEN=highest_between,
         HIGHEST=highest,

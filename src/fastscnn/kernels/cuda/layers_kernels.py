@@ -128,6 +128,45 @@ def pointwise_program(
     tl.store(out + target, _activate(total, HIGHEST).to(out.dtype.element_ty), mask=wanted)
 
 
+@triton.jit
+def _finish(
+    total,
+    bias,
+    addend,
+    head,
+    head_bias,
+    out,
+    pixel,
+    there,
+    outputs,
+    head_outputs,
+    OUTPUTS: tl.constexpr,
+    HEAD: tl.constexpr,
+    ADDS: tl.constexpr,
+    HIGHEST: tl.constexpr,
+):
+    """Bias, addend and activation of a tile's sums, a further 1x1 convolution where HEAD is not 0, and the output."""
+    n = tl.arange(0, OUTPUTS)
+    target = pixel[:, None] * outputs + n[None, :]
+    wanted = there[:, None] & (n < outputs)[None, :]
+    if ADDS:
+        total += tl.load(addend + target, mask=wanted, other=0.0).to(tl.float32)
+    total += tl.load(bias + n, mask=n < outputs, other=0.0)[None, :]
+    total = _activate(total, HIGHEST)
+    if HEAD > 0:
+        h = tl.arange(0, HEAD)
+        weights = tl.load(
+            head + n[:, None] * head_outputs + h[None, :],
+            mask=(n < outputs)[:, None] & (h < head_outputs)[None, :],
+            other=0.0,
+        )
+        total = tl.dot(total.to(head.dtype.element_ty), weights)
+        total += tl.load(head_bias + h, mask=h < head_outputs, other=0.0)[None, :]
+        target = pixel[:, None] * head_outputs + h[None, :]
+        wanted = there[:, None] & (h < head_outputs)[None, :]
+    tl.store(out + target, total.to(out.dtype.element_ty), mask=wanted)
+
+
 @triton.jit(do_not_specialize=["chunks"])
 def depthwise_pointwise_program(
     features,
@@ -136,6 +175,10 @@ def depthwise_pointwise_program(
     weight,
     bias,
     addend,
+    beside,
+    beside_weight,
+    head,
+    head_bias,
     out,
     partial,
     arrivals,
@@ -145,6 +188,8 @@ def depthwise_pointwise_program(
     out_width,
     inputs,
     outputs,
+    beside_inputs,
+    head_outputs,
     chunks,
     STRIDE: tl.constexpr,
     DILATION: tl.constexpr,
@@ -153,6 +198,8 @@ def depthwise_pointwise_program(
     OUTPUTS: tl.constexpr,
     INPUTS: tl.constexpr,
     SPLITS: tl.constexpr,
+    BESIDE: tl.constexpr,
+    HEAD: tl.constexpr,
     ADDS: tl.constexpr,
     HIGHEST_BETWEEN: tl.constexpr,
     HIGHEST: tl.constexpr,
@@ -160,12 +207,15 @@ def depthwise_pointwise_program(
 ):
     """A depthwise 3x3 convolution, taps [9, inputs], and the 1x1 after it, weight [inputs, outputs].
 
-    The block computes all outputs of its pixels, so that what is between the two stays on the multiprocessor. A small
-    image has too few pixels for all multiprocessors: its inputs are shared out among SPLITS blocks, `chunks` times
-    INPUTS to each. The block that is done last adds up what they found, in their order, so that the result is always
-    the same.
+    The block computes all outputs of its pixels, so that what is between the two stays on the multiprocessor, and so
+    does what a further 1x1 convolution takes. A small image has too few pixels for all multiprocessors: its inputs are
+    shared out among SPLITS blocks, `chunks` times INPUTS to each. The block that is done last adds up what they found,
+    in their order, so that the result is always the same.
 
     Args:
+        beside: [B, out_height, out_width, beside_inputs], and its weight [beside_inputs, outputs]: a 1x1 convolution
+            that is added, BESIDE inputs at a time; none where that is 0, and none where SPLITS is more than 1.
+        head: [outputs, head_outputs]: a 1x1 convolution of the output; none where HEAD is 0.
         partial: float32 [B, tiles, SPLITS, pixels of a tile, OUTPUTS], where SPLITS is more than 1.
         arrivals: int32 [B * tiles], zeros, and zeros afterwards: how many blocks of a tile are done.
     """
@@ -173,6 +223,8 @@ def depthwise_pointwise_program(
     split = tl.program_id(2)
     n = tl.arange(0, OUTPUTS)
     features += image * height * width * inputs
+    pixel = image * out_height * out_width + y * out_width + x
+    there = (y < out_height) & (x < out_width)
     total = tl.zeros([TILE_ROWS * TILE_COLUMNS, OUTPUTS], tl.float32)
     _begin(OVERLAPS)
     for chunk in range(0, chunks):
@@ -194,28 +246,39 @@ def depthwise_pointwise_program(
             weight + k[:, None] * outputs + n[None, :], mask=named[:, None] & (n < outputs)[None, :], other=0.0
         )
         total = tl.dot(_activate(filtered, HIGHEST_BETWEEN).to(weight.dtype.element_ty), weights, total)
-    target = (image * out_height * out_width + y * out_width + x)[:, None] * outputs + n[None, :]
-    wanted = ((y < out_height) & (x < out_width))[:, None] & (n < outputs)[None, :]
+    if BESIDE > 0:
+        for first in range(0, beside_inputs, BESIDE):
+            m = first + tl.arange(0, BESIDE)
+            values = tl.load(
+                beside + pixel[:, None] * beside_inputs + m[None, :],
+                mask=there[:, None] & (m < beside_inputs)[None, :],
+                other=0.0,
+            )
+            weights = tl.load(
+                beside_weight + m[:, None] * outputs + n[None, :],
+                mask=(m < beside_inputs)[:, None] & (n < outputs)[None, :],
+                other=0.0,
+            )
+            total = tl.dot(values, weights, total)
     if SPLITS == 1:
-        if ADDS:
-            total += tl.load(addend + target, mask=wanted, other=0.0).to(tl.float32)
-        total += tl.load(bias + n, mask=n < outputs, other=0.0)[None, :]
-        tl.store(out + target, _activate(total, HIGHEST).to(out.dtype.element_ty), mask=wanted)
+        _finish(
+            *(total, bias, addend, head, head_bias, out, pixel, there, outputs, head_outputs),
+            *(OUTPUTS, HEAD, ADDS, HIGHEST),
+        )
     else:
         tile = image * tl.num_programs(0) + tl.program_id(0)
         size: tl.constexpr = TILE_ROWS * TILE_COLUMNS * OUTPUTS
-        place = tl.arange(0, TILE_ROWS * TILE_COLUMNS)[:, None] * OUTPUTS + n[None, :]
-        partial += tile * SPLITS * size + place
+        partial += tile * SPLITS * size + tl.arange(0, TILE_ROWS * TILE_COLUMNS)[:, None] * OUTPUTS + n[None, :]
         tl.store(partial + split * size, total)
         tl.debug_barrier()  # all of the block has written before one thread says so
         if tl.atomic_add(arrivals + tile, 1, sem="acq_rel") == SPLITS - 1:
             found = tl.zeros([TILE_ROWS * TILE_COLUMNS, OUTPUTS], tl.float32)
             for each in range(0, SPLITS):
                 found += tl.load(partial + each * size, cache_modifier=".cg")
-            if ADDS:
-                found += tl.load(addend + target, mask=wanted, other=0.0).to(tl.float32)
-            found += tl.load(bias + n, mask=n < outputs, other=0.0)[None, :]
-            tl.store(out + target, _activate(found, HIGHEST).to(out.dtype.element_ty), mask=wanted)
+            _finish(
+                *(found, bias, addend, head, head_bias, out, pixel, there, outputs, head_outputs),
+                *(OUTPUTS, HEAD, ADDS, HIGHEST),
+            )
             tl.store(arrivals + tile, 0)
 
 
