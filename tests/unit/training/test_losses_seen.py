@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.runs.metrics_csv import MetricsCSV
-from fastscnn.training.callbacks.record import FiniteWeights, FramesSeen, StepSeed
+from fastscnn.training.callbacks.record import FiniteWeights, FramesSeen, StepSeed, _seed_torch
 from fastscnn.training.global_batch import Part
 from fastscnn.training.loss_monitor import NonFiniteLoss, SeenLosses
 from fastscnn.training.progress import ProgressLine
@@ -185,3 +185,12 @@ def test_gpu_is_never_waited_for_between_logs(tmp_path, precision):
     torch.manual_seed(0)
     made = Segmentation(CONFIG, CAMVID)
     fit(made, tmp_path, Refusing(), steps=8, log_every_n_steps=100, accelerator="gpu", devices=1, precision=precision)
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**64 - 1])
+def test_a_step_draws_what_torchs_own_seed_draws(seed):
+    torch.manual_seed(seed)
+    expected = torch.rand(3)
+    torch.rand(2)
+    _seed_torch(seed, torch.device("cpu"))
+    assert torch.equal(torch.rand(3), expected)

@@ -76,9 +76,19 @@ class StepSeed(pl.Callback):
     def _seed(self, trainer: pl.Trainer, place: int) -> None:
         sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, place, trainer.global_rank])
         first, second = (int(word) for word in sequence.generate_state(2, np.uint64))
-        torch.manual_seed(first)
+        _seed_torch(first, trainer.strategy.root_device)
         np.random.seed(second % 2**32)
         random.seed(second)
+
+
+def _seed_torch(seed: int, device: torch.device) -> None:
+    """As `torch.manual_seed`, which spends most of a millisecond on kinds of devices that are not there."""
+    if device.type not in ("cpu", "cuda"):
+        torch.manual_seed(seed)
+        return
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(seed)
 
 
 class FiniteWeights(pl.Callback):
