@@ -75,7 +75,7 @@ def main():
         HIGHEST=6.0,
         OVERLAPS=True,
     )
-    check(cuda_layer_programs.upsample_program, "*fp16", options, PIXELS=16, CHANNELS=128, OVERLAPS=True)
+    check(pyramid_programs.upsample_program, "*fp16", options, PIXELS=16, CHANNELS=128, OVERLAPS=True)
     sizes = {"PIXELS": 128, "OUTPUTS": 64, "INPUTS": 64, "HIGHEST": relu}
     check(cuda_layer_programs.pointwise_program, "*fp32", options, stages=3, ADDS=True, OVERLAPS=True, **sizes)
     for pixels, inputs, dilation, beside, head in (

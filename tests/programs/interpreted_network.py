@@ -13,7 +13,8 @@ from torch import nn
 from fastscnn.data.transforms.normalize import normalize
 from fastscnn.inference.backends.triton import GPUFastSCNN, _Pooling
 from fastscnn.kernels.cuda import layers
-from fastscnn.kernels.cuda.layers import WAVE, _shared_out, depthwise_pointwise, upsample
+from fastscnn.kernels.cuda.layers import WAVE, _shared_out, depthwise_pointwise
+from fastscnn.kernels.cuda.pyramid import upsample
 from fastscnn.models.blocks import PyramidPooling, downscale
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.models.folding import folded

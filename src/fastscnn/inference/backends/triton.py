@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from fastscnn.data.transforms.normalize import MEAN, STD
-from fastscnn.kernels.cuda.layers import WAVE, _padded, depthwise_pointwise, pointwise, stem, upsample
-from fastscnn.kernels.cuda.pyramid import pyramid_pooling
+from fastscnn.kernels.cuda.layers import WAVE, _padded, depthwise_pointwise, pointwise, stem
+from fastscnn.kernels.cuda.pyramid import pyramid_pooling, upsample
 from fastscnn.models.blocks import PyramidPooling, downscale
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.models.folding import folded

@@ -8,6 +8,7 @@ import importlib
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -102,6 +103,25 @@ def pyramid_pooling(
         HIGHEST=highest,
         programs=_programs(),
         **options,
+    )
+    return out
+
+
+def upsample(features: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear upsampling with half-pixel centres, [B, h, w, C] to [B, H, W, C]; sums are float32."""
+    count, height, width, channels = features.shape
+    out = features.new_empty(count, *size, channels)
+    across = min(128, _padded(channels))
+    pixels = 2048 // across
+    _launch(
+        "upsample_program",
+        (_tiles(size[0] * size[1], pixels), count, _tiles(channels, across)),
+        *(features, out, height, width, *size, channels),
+        *(float(np.float32(side) / np.float32(target)) for side, target in zip((height, width), size, strict=True)),
+        PIXELS=pixels,
+        CHANNELS=across,
+        programs=_programs(),
+        num_warps=4,
     )
     return out
 

@@ -1,4 +1,4 @@
-"""Pyramid pooling as three Triton programs, on images whose channels lie side by side (NHWC).
+"""Pyramid pooling as three Triton programs, and the upsampling after it, on images with channels side by side (NHWC).
 
 A place is one bin of one stage: 50 of them for 1, 2, 3 and 6 bins a side. Import this only where Triton is installed.
 """
@@ -202,3 +202,48 @@ def project_program(
     target = (image * pixels + pixel)[:, None] * outputs + n[None, :]
     wanted = (pixel < pixels)[:, None] & (n < outputs)[None, :]
     tl.store(out + target, _activate(total, HIGHEST).to(out.dtype.element_ty), mask=wanted)
+
+
+@triton.jit
+def _neighbours(target, scale, size):
+    """As torch finds them: see `labels_kernels._neighbours`."""
+    source = tl.maximum(tl.fma(target.to(tl.float32) + 0.5, scale, -0.5), 0.0)
+    before = tl.minimum(source.to(tl.int32), size - 1)
+    return before, tl.minimum(before + 1, size - 1), source - before.to(tl.float32)
+
+
+@triton.jit
+def upsample_program(
+    features,
+    out,
+    height,
+    width,
+    out_height,
+    out_width,
+    channels,
+    scale_y,
+    scale_x,
+    PIXELS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    OVERLAPS: tl.constexpr,
+):
+    """Bilinear with half-pixel centres: [B, height, width, C] to [B, out_height, out_width, C]."""
+    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
+    image = tl.program_id(1).to(tl.int64)
+    y = pixel // out_width
+    above, below, low = _neighbours(y, scale_y, height)
+    left, right, share = _neighbours(pixel % out_width, scale_x, width)
+    c = (tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS))[None, :]
+    wanted = (y < out_height)[:, None] & (c < channels)
+    features += image * height * width * channels
+    low, share = low[:, None], share[:, None]
+    _begin(OVERLAPS)
+    upper_left = tl.load(features + ((above * width + left) * channels)[:, None] + c, mask=wanted, other=0.0)
+    upper_right = tl.load(features + ((above * width + right) * channels)[:, None] + c, mask=wanted, other=0.0)
+    lower_left = tl.load(features + ((below * width + left) * channels)[:, None] + c, mask=wanted, other=0.0)
+    lower_right = tl.load(features + ((below * width + right) * channels)[:, None] + c, mask=wanted, other=0.0)
+    upper = (1.0 - share) * upper_left.to(tl.float32) + share * upper_right.to(tl.float32)
+    lower = (1.0 - share) * lower_left.to(tl.float32) + share * lower_right.to(tl.float32)
+    value = (1.0 - low) * upper + low * lower
+    target = (image * out_height * out_width + pixel)[:, None] * channels + c
+    tl.store(out + target, value.to(out.dtype.element_ty), mask=wanted)
