@@ -73,10 +73,11 @@ def main():
         TILE_ROWS=8,
         TILE_COLUMNS=16,
         HIGHEST=6.0,
+        PRECISION="tf32x3",
         OVERLAPS=True,
     )
     check(pyramid_programs.upsample_program, "*fp16", options, PIXELS=16, CHANNELS=128, OVERLAPS=True)
-    sizes = {"PIXELS": 128, "OUTPUTS": 64, "INPUTS": 64, "HIGHEST": relu}
+    sizes = {"PIXELS": 128, "OUTPUTS": 64, "INPUTS": 64, "HIGHEST": relu, "PRECISION": "tf32x3"}
     check(cuda_layer_programs.pointwise_program, "*fp32", options, stages=3, ADDS=True, OVERLAPS=True, **sizes)
     for pixels, inputs, dilation, beside, head in (
         (128 * 256, 128, 4, 32, 0),
@@ -101,6 +102,7 @@ def main():
             ADDS=not beside,
             HIGHEST_BETWEEN=relu,
             HIGHEST=0.0,
+            PRECISION="tf32x3",
             OVERLAPS=True,
         )
         assert block < 64 or kernel.metadata.shared <= SHARED_MEMORY // 4, "four fit into a multiprocessor"

@@ -38,7 +38,7 @@ class GraphRunner:
         scale: Height and width of what the network sees, as a share of the image's.
         max_graphs: Graphs that are kept; the one that was used longest ago goes first.
         engine: What computes the layers: `torch` (cuDNN), `compile` (torch.compile), or `triton` (our programs; only
-            Fast-SCNN in half precision).
+            Fast-SCNN).
         device: The GPU. On the CPU the same is computed without a graph, to test it.
 
     Raises:
@@ -132,10 +132,9 @@ def _engine(
     if engine not in ENGINES:
         raise ValueError(f"engine={engine} is unknown: it is one of {', '.join(ENGINES)}")
     if engine == "triton":
-        if not isinstance(network, FastSCNN) or dtype not in (torch.float16, torch.bfloat16):
+        if not isinstance(network, FastSCNN):
             raise ValueError(
-                f"engine=triton runs Fast-SCNN in half precision, not {type(network).__name__} in {dtype}: "
-                "choose engine=torch or compile"
+                f"engine=triton runs Fast-SCNN, not {type(network).__name__}: choose engine=torch or compile"
             )
         return GPUFastSCNN(network, dtype, scale).to(device)
     body: Any = folded(network).to(memory_format=torch.channels_last).to(device, dtype)

@@ -15,11 +15,11 @@ from fastscnn.models.folding import folded
 
 
 class GPUFastSCNN(nn.Module):
-    """A trained Fast-SCNN in half precision, ready to run; its sums are float32, and so are its logits.
+    """A trained Fast-SCNN, ready to run; its sums are float32, and so are its logits.
 
     Args:
         network: The network; is left as it is.
-        dtype: float16 or bfloat16.
+        dtype: float16, bfloat16 or float32.
         scale: Height and width of what the network sees, as a share of the image's.
     """
 

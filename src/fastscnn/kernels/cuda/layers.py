@@ -1,6 +1,6 @@
 """The network's layers on a GPU, by Triton: each with all that follows it, in one pass over its input and output.
 
-All take and give images whose channels lie side by side, [B, H, W, C], in half precision; weights are in
+All take and give images whose channels lie side by side, [B, H, W, C], in half precision or float32; weights are in
 that type too, biases and depthwise taps float32. `highest` is the activation's end: 0 for none, infinity for ReLU, 6
 for ReLU6.
 """
@@ -46,6 +46,7 @@ def stem(images: Tensor, factor: Tensor, offset: Tensor, weight: Tensor, bias: T
         TILE_ROWS=8,
         TILE_COLUMNS=16,
         HIGHEST=highest,
+        PRECISION=precision(out.device),
         num_warps=4,
     )
     return out
@@ -74,16 +75,18 @@ def pointwise(
     pixels = features.numel() // inputs
     out = features.new_empty(*features.shape[:3], outputs, dtype=dtype)
     across = min(64, _padded(outputs))
-    block = _block(pixels * _tiles(outputs, across), 128)
+    wide = features.dtype == torch.float32
+    block = _block(pixels * _tiles(outputs, across), 64 if wide else 128)
     _launch(
         "pointwise_program",
         (_tiles(pixels, block), _tiles(outputs, across)),
         *(features, weight, bias, features if addend is None else addend, out, pixels, inputs, outputs),
         PIXELS=block,
         OUTPUTS=across,
-        INPUTS=32 if inputs % 64 else 64,
+        INPUTS=32 if inputs % 64 or wide else 64,
         ADDS=addend is not None,
         HIGHEST=highest,
+        PRECISION=precision(out.device),
         num_warps=4,
     )
     return out
@@ -130,7 +133,7 @@ def depthwise_pointwise(
     """
     count, height, width, inputs = features.shape
     rows, columns, outputs = -(-height // stride), -(-width // stride), weight.shape[1]
-    block, chunk, chunks, splits = _shared_out(count * rows * columns, inputs)
+    block, chunk, chunks, splits = _shared_out(count * rows * columns, inputs, features.element_size())
     tile_rows = 8 if block == 64 else 4
     tiles = _tiles(rows, tile_rows) * _tiles(columns, block // tile_rows)
     if beside is not None or count * tiles > WAVE:  # many small images have more tiles than pixels fill
@@ -163,6 +166,7 @@ def depthwise_pointwise(
         ADDS=addend is not None,
         HIGHEST_BETWEEN=highest_between,
         HIGHEST=highest,
+        PRECISION=precision(out.device),
         num_warps=4,
         num_stages=2,
         **_registers(out.device, block, _padded(outputs)),
@@ -170,13 +174,14 @@ def depthwise_pointwise(
     return out
 
 
-def _shared_out(pixels: int, inputs: int) -> tuple[int, int, int, int]:
+def _shared_out(pixels: int, inputs: int, size: int = 2) -> tuple[int, int, int, int]:
     """Pixels of a block, its inputs at a time, how often, and blocks that share out the inputs of the same pixels.
 
-    Below 64 pixels the matrix units have every warp filter the pixels of all, which only small maps are worth.
+    Below 64 pixels the matrix units have every warp filter the pixels of all, which only small maps are worth. Float32,
+    of 4 bytes, takes twice the room.
     """
-    block = 64 if pixels >= 4096 else 32 if pixels >= 256 else 16
-    chunk = 64 if block == 32 and inputs % 64 == 0 else 32
+    block = 64 if pixels >= 4096 and size == 2 else 32 if pixels >= 256 else 16
+    chunk = 64 if block == 32 and inputs % 64 == 0 and size == 2 else 32
     chunks = _tiles(inputs, chunk)
     splits = min(chunks, _tiles(WAVE, _tiles(pixels, block)))
     each = _tiles(chunks, splits)
@@ -187,6 +192,13 @@ def _registers(device: torch.device, block: int, outputs: int) -> dict[str, Any]
     """The limit of registers, where a block's sums leave place for anything else."""
     nvidia = device.type == "cuda" and torch.version.hip is None
     return {"maxnreg": REGISTERS} if nvidia and block == 64 and outputs <= 128 else {}
+
+
+@cache
+def precision(device: torch.device) -> str:
+    """How float32 is multiplied: by three products of the matrix units where they have them."""
+    nvidia = device.type == "cuda" and torch.version.hip is None
+    return "tf32x3" if nvidia and torch.cuda.get_device_capability(device) >= (8, 0) else "ieee"
 
 
 def _tiles(size: int, tile: int) -> int:

@@ -1,7 +1,8 @@
 """The network's layers as Triton programs, on images whose channels lie side by side (NHWC).
 
 Each program makes one tile of outputs with all that belongs to it: normalisation, bias, addition, activation. Sums are
-kept in float32. Import this only where Triton is installed.
+kept in float32; PRECISION is how float32 is multiplied where a layer is float32.
+Import this only where Triton is installed.
 """
 
 # mypy: ignore-errors
@@ -63,6 +64,7 @@ def stem_program(
     TILE_ROWS: tl.constexpr,
     TILE_COLUMNS: tl.constexpr,
     HIGHEST: tl.constexpr,
+    PRECISION: tl.constexpr,
     OVERLAPS: tl.constexpr,
 ):
     """RGB [B, H, W, 3], normalised by factor and offset, and a 3x3 convolution of stride 2, weight [27, outputs]."""
@@ -80,7 +82,7 @@ def stem_program(
     weights = tl.load(
         weight + tap[:, None] * outputs + n[None, :], mask=(tap < 27)[:, None] & (n < outputs)[None, :], other=0.0
     )
-    total = tl.dot(values, weights) + tl.load(bias + n, mask=n < outputs, other=0.0)[None, :]
+    total = tl.dot(values, weights, input_precision=PRECISION) + tl.load(bias + n, mask=n < outputs, other=0.0)[None, :]
     total = _activate(total, HIGHEST)
     target = (image * out_height * out_width + y * out_width + x)[:, None] * outputs + n[None, :]
     wanted = ((y < out_height) & (x < out_width))[:, None] & (n < outputs)[None, :]
@@ -102,6 +104,7 @@ def pointwise_program(
     INPUTS: tl.constexpr,
     ADDS: tl.constexpr,
     HIGHEST: tl.constexpr,
+    PRECISION: tl.constexpr,
     OVERLAPS: tl.constexpr,
 ):
     """[pixels, inputs] times weight [inputs, outputs], with an addend [pixels, outputs] or none."""
@@ -119,7 +122,7 @@ def pointwise_program(
         weights = tl.load(
             weight + k[:, None] * outputs + n[None, :], mask=(k < inputs)[:, None] & (n < outputs)[None, :], other=0.0
         )
-        total = tl.dot(values, weights, total)
+        total = tl.dot(values, weights, total, input_precision=PRECISION)
     total += tl.load(bias + n, mask=n < outputs, other=0.0)[None, :]
     target = pixel[:, None] * outputs + n[None, :]
     wanted = (pixel < pixels)[:, None] & (n < outputs)[None, :]
@@ -144,6 +147,7 @@ def _finish(
     HEAD: tl.constexpr,
     ADDS: tl.constexpr,
     HIGHEST: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):
     """Bias, addend and activation of a tile's sums, a further 1x1 convolution where HEAD is not 0, and the output."""
     n = tl.arange(0, OUTPUTS)
@@ -160,7 +164,7 @@ def _finish(
             mask=(n < outputs)[:, None] & (h < head_outputs)[None, :],
             other=0.0,
         )
-        total = tl.dot(total.to(head.dtype.element_ty), weights)
+        total = tl.dot(total.to(head.dtype.element_ty), weights, input_precision=PRECISION)
         total += tl.load(head_bias + h, mask=h < head_outputs, other=0.0)[None, :]
         target = pixel[:, None] * head_outputs + h[None, :]
         wanted = there[:, None] & (h < head_outputs)[None, :]
@@ -203,6 +207,7 @@ def depthwise_pointwise_program(
     ADDS: tl.constexpr,
     HIGHEST_BETWEEN: tl.constexpr,
     HIGHEST: tl.constexpr,
+    PRECISION: tl.constexpr,
     OVERLAPS: tl.constexpr,
 ):
     """A depthwise 3x3 convolution, taps [9, inputs], and the 1x1 after it, weight [inputs, outputs].
@@ -245,7 +250,8 @@ def depthwise_pointwise_program(
         weights = tl.load(
             weight + k[:, None] * outputs + n[None, :], mask=named[:, None] & (n < outputs)[None, :], other=0.0
         )
-        total = tl.dot(_activate(filtered, HIGHEST_BETWEEN).to(weight.dtype.element_ty), weights, total)
+        values = _activate(filtered, HIGHEST_BETWEEN).to(weight.dtype.element_ty)
+        total = tl.dot(values, weights, total, input_precision=PRECISION)
     if BESIDE > 0:
         for first in range(0, beside_inputs, BESIDE):
             m = first + tl.arange(0, BESIDE)
@@ -259,11 +265,11 @@ def depthwise_pointwise_program(
                 mask=(m < beside_inputs)[:, None] & (n < outputs)[None, :],
                 other=0.0,
             )
-            total = tl.dot(values, weights, total)
+            total = tl.dot(values, weights, total, input_precision=PRECISION)
     if SPLITS == 1:
         _finish(
             *(total, bias, addend, head, head_bias, out, pixel, there, outputs, head_outputs),
-            *(OUTPUTS, HEAD, ADDS, HIGHEST),
+            *(OUTPUTS, HEAD, ADDS, HIGHEST, PRECISION),
         )
     else:
         tile = image * tl.num_programs(0) + tl.program_id(0)
@@ -277,6 +283,6 @@ def depthwise_pointwise_program(
                 found += tl.load(partial + each * size, cache_modifier=".cg")
             _finish(
                 *(found, bias, addend, head, head_bias, out, pixel, there, outputs, head_outputs),
-                *(OUTPUTS, HEAD, ADDS, HIGHEST),
+                *(OUTPUTS, HEAD, ADDS, HIGHEST, PRECISION),
             )
             tl.store(arrivals + tile, 0)

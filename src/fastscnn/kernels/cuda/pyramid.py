@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastscnn.kernels.cuda.layers import WAVE, _launch, _padded, _tiles
+from fastscnn.kernels.cuda.layers import WAVE, _launch, _padded, _tiles, precision
 
 SPLITS = 8
 """Blocks that share out the pixels of a map, at most."""
@@ -66,7 +66,7 @@ def pyramid_pooling(
         arrivals = torch.zeros(count * blocks, dtype=torch.int32, device=features.device)
     averages = features.new_empty(count, places, channels, dtype=torch.float32)
     partial = features.new_empty(count, blocks, splits, places, 32, dtype=torch.float32)
-    options: dict[str, Any] = {"PLACES": places, "PRECISION": _precision(features.device), "num_warps": 4}
+    options: dict[str, Any] = {"PLACES": places, "PRECISION": precision(features.device), "num_warps": 4}
     _launch(
         "pool_program",
         (splits, blocks, count),
@@ -144,13 +144,6 @@ def _places(bins: tuple[int, ...], height: int, width: int, places: int, device:
         for row, column, side in found
     ] + [(0, 0, 0, 0)] * (places - len(found))
     return tuple(torch.tensor(rows, dtype=torch.int32).to(device) for rows in (bounds, table))  # type: ignore[return-value]
-
-
-@cache
-def _precision(device: torch.device) -> str:
-    """How float32 is multiplied: by three products of the matrix units where they have them."""
-    tensor_cores = device.type == "cuda" and torch.version.hip is None
-    return "tf32x3" if tensor_cores and torch.cuda.get_device_capability(device) >= (8, 0) else "ieee"
 
 
 @cache
