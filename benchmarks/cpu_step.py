@@ -26,7 +26,7 @@ from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.data.transforms.normalize import MEAN, STD
 from fastscnn.models.blocks import AuxiliaryHead
 from fastscnn.models.fast_scnn import FastSCNN
-from fastscnn.training.optim import choose_fused, decay_groups, sgd
+from fastscnn.training.optim import build_optimizer, decay_groups
 from fastscnn.training.recompute import choose_keep_memory
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils.memory import keep_freed_memory
@@ -84,9 +84,7 @@ class Ours:
         if choose_keep_memory(config["trainer"]["keep_memory"], math.prod(size)):
             keep_freed_memory()
         self.module = Segmentation(config, CITYSCAPES).train()
-        settings = {name: value for name, value in config["optimizer"].items() if name not in ("power", "fused")}
-        fused = choose_fused(config["optimizer"]["fused"], torch.device("cpu"), clips=False)
-        self.optimizer = sgd(self.module, **settings, fused=fused)
+        self.optimizer = build_optimizer(self.module, config["optimizer"], torch.device("cpu"))
         self.autocast = torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext()
         if compiled:
             self.module.compile_network()

@@ -32,8 +32,14 @@ CONF = REPO / "conf"
 FAST = ["trainer.accelerator=cpu", "data.num_workers=0"]
 """Settings of a `train.py` that is over soon."""
 MODEL = {"name": "fast_scnn", "in_channels": 3, "activation": "relu", "skip": "keep", "dropout": 0.1}
-OPTIMIZER = {"lr": 0.01, "momentum": 0.9, "weight_decay": 4e-5, "power": 0.9}
-SEGMENTATION = {"model": MODEL, "loss": {"auxiliary_weight": 0.4, "label_smoothing": 0.0}, "optimizer": OPTIMIZER}
+OPTIMIZER = {"_target_": "torch.optim.SGD", "lr": 0.01, "momentum": 0.9, "weight_decay": 4e-5, "fused": "auto"}
+SCHEDULER = {"_target_": "fastscnn.training.schedules.poly", "power": 0.9, "warmup_steps": 0}
+SEGMENTATION = {
+    "model": MODEL,
+    "loss": {"auxiliary_weight": 0.4, "label_smoothing": 0.0},
+    "optimizer": OPTIMIZER,
+    "scheduler": SCHEDULER,
+}
 """The config of a `Segmentation` module."""
 CLASSIFICATION = {
     "seed": 0,
@@ -42,6 +48,7 @@ CLASSIFICATION = {
     "loss": {"name": "classification", "label_smoothing": 0.0},
     "augment": {"name": "none"},
     "optimizer": OPTIMIZER | {"lr": 0.05},
+    "scheduler": SCHEDULER,
 }
 """The config of a `Classification` module."""
 RUN_CHOICES = {"data": "fine", "model": "fast_scnn", "skip": "keep", "activation": "relu", "pretrain": "none"}

@@ -18,7 +18,8 @@ LABELLED = (0.0, 0.9, 0.0, 0.5, 0.02, 0.1, 0.6, 0.02)
 """The share of the pixels of each frame of a global batch that is labelled."""
 SIZE = (32, 64)
 MODEL = {"name": "fast_scnn", "in_channels": 3, "activation": "relu", "skip": "keep", "dropout": 0.0}
-OPTIMIZER = {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0, "power": 0.9}
+OPTIMIZER = {"_target_": "torch.optim.SGD", "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0}
+SCHEDULER = {"_target_": "fastscnn.training.schedules.poly"}
 WEIGHTS = [0.5, 1.0, 2.0, 0.0, 1.5, 1.0, 3.0, 0.25, 1.0, 1.0, 0.75]
 LOSSES = {
     "plain": {},
@@ -96,7 +97,7 @@ class Recorded(pl.Callback):
 def build(loss=None):
     """The same weights each time, with heads that tell the pixels apart."""
     torch.manual_seed(0)
-    config = {"model": MODEL, "optimizer": OPTIMIZER, "trainer": {}}
+    config = {"model": MODEL, "optimizer": OPTIMIZER, "scheduler": SCHEDULER, "trainer": {}}
     module = Segmentation(config | {"loss": {"auxiliary_weight": 0.4, **(loss or {})}}, CAMVID)
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
@@ -107,6 +108,7 @@ def build(loss=None):
 def build_classifier():
     torch.manual_seed(0)
     config = {"seed": 0, "data": {"dataset": "imagenet"}, "model": MODEL, "optimizer": OPTIMIZER}
+    config |= {"scheduler": SCHEDULER}
     config |= {"loss": {"name": "classification", "label_smoothing": 0.0}, "augment": {"name": "none"}}
     return Classification(config, ImageClasses("ImageNet", ("a", "b", "c")))
 

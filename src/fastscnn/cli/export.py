@@ -16,7 +16,8 @@ def export(config: DictConfig) -> None:
     names = ("format", "output", "input", "ends_with", "overwrite")
     chosen = {name: settings[name] for name in names}
     check_request(**chosen, precision=settings["precision"])
-    trained = load_trained(settings["checkpoint"], skip=settings.get("model", {}).get("skip"))
+    skip, weights = settings.get("model", {}).get("skip"), settings["weights"]
+    trained = load_trained(settings["checkpoint"], skip=skip, weights=weights)
     done = export(
         trained,
         **chosen,

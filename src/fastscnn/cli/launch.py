@@ -18,6 +18,7 @@ from fastscnn.runs import slurm
 from fastscnn.runs.config import check_config, explain
 from fastscnn.runs.jobs import DONE, FAILED, WRONG_REQUEST, Job, current_job, current_multirun, jobs_share_a_process
 from fastscnn.runs.process import RUN_DIR_VARIABLE
+from fastscnn.runs.renamed import present_overrides
 from fastscnn.utils.errors import Crash, RequestError
 from fastscnn.utils.files import not_written, why_not_written
 from fastscnn.utils.progress import Progress
@@ -75,6 +76,8 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
                     raise JobFailed(stop.code) from None
                 raise
 
+    sys.argv[1:] = present_overrides(sys.argv[1:])
+    sys.path.append(os.getcwd())  # a user's own modules, which a config may name
     code = DONE
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()

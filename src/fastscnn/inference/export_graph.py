@@ -68,7 +68,9 @@ class ExportGraph(nn.Module):
         size = (images.shape[2], images.shape[3])
         if self.input == "uint8":
             images = (images.float() - self.mean) / self.std
-            if self.scale != 1:
+            if self.scale > 1:
+                images = _upsample(images, (scaled_length(size[0], self.scale), scaled_length(size[1], self.scale)))
+            elif self.scale != 1:
                 images = shrink(shrink(images, 2, self.scale), 3, self.scale)
         logits: Tensor = self.network.coarse_logits(images)
         if self.output == "logits":
@@ -168,16 +170,9 @@ class _FeatureFusion(nn.Module):
 
 
 def shrink(images: Tensor, side: int, scale: Fraction) -> Tensor:
-    """`fastscnn.models.blocks.downscale` along one side (2 or 3), as a sum of picked rows or columns.
-
-    In whole numbers alone and without a branch, since the length may be a symbol of the graph.
-    """
+    """`fastscnn.models.blocks.downscale` along one side (2 or 3), as a sum of picked rows or columns."""
     length = images.shape[side]
-    up, down = scale.numerator, scale.denominator
-    twice = 2 * length * up + down
-    count = twice // (2 * down)
-    count = count - (1 // (twice % (2 * down) + 1)) * (count % 2)  # halves go to the even number, as round() does
-    count = count + 1 // (count + 1)  # at least 1
+    count = scaled_length(length, scale)
     start, end = _window(torch.arange(count, device=images.device), count, length)
     shape = [-1 if dim == side else 1 for dim in range(4)]
     most = int(1.5 / scale) + 2  # pixels that one replaces
@@ -186,6 +181,18 @@ def shrink(images: Tensor, side: int, scale: Fraction) -> Tensor:
         inside = (start + offset < end).float().view(shape)
         total = total + images.index_select(side, torch.minimum(start + offset, end - 1)) * inside
     return total / (end - start).float().view(shape)
+
+
+def scaled_length(length: Any, scale: Fraction) -> Any:
+    """`max(1, round(length * scale))` in whole numbers alone and without a branch.
+
+    The length may be a symbol of the graph.
+    """
+    up, down = scale.numerator, scale.denominator
+    twice = 2 * length * up + down
+    count = twice // (2 * down)
+    count = count - (1 // (twice % (2 * down) + 1)) * (count % 2)  # halves go to the even number, as round() does
+    return count + 1 // (count + 1)  # at least 1
 
 
 def _window(number: Tensor, count: Any, length: Any) -> tuple[Tensor, Tensor]:

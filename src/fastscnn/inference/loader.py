@@ -11,7 +11,7 @@ from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.data.transforms.normalize import check_normalization
 from fastscnn.models.base import SegmentationNetwork
 from fastscnn.models.build import build_network
-from fastscnn.runs.checkpoint import META, read_checkpoint
+from fastscnn.runs.checkpoint import META, chosen_state, read_checkpoint
 from fastscnn.runs.safetensors import PREFIX
 from fastscnn.utils.errors import RequestError
 
@@ -37,18 +37,19 @@ class Trained:
         return float(self.config.get("resolution", {"scale": 1.0})["scale"])
 
 
-def load_trained(path: str | Path, *, skip: str | None = None) -> Trained:
+def load_trained(path: str | Path, *, skip: str | None = None, weights: str | None = None) -> Trained:
     """Rebuild the network of a checkpoint that `train.py` wrote, or of what `save_pretrained` wrote.
 
     Args:
         path: A checkpoint; a folder with `model.safetensors` and `config.json`, or the first of these files.
         skip: `keep` or `zero` instead of what the network was trained with (section 3.2).
+        weights: `average` or `latest`, see `chosen_state`.
 
     Raises:
         RequestError: The file is no checkpoint, holds no segmentation network, or its tensors do not fit its config.
     """
     content = read_checkpoint(path)
-    return rebuild(content[META], content["state_dict"], path, skip=skip)
+    return rebuild(content[META], chosen_state(content, path, weights), path, skip=skip)
 
 
 def rebuild(

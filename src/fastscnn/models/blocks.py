@@ -40,14 +40,17 @@ def resize(features: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def downscale(images: Tensor, scale: float) -> Tensor:
-    """Shrink images to a share of their height and width, each pixel the mean of those that it replaces.
+    """Bring images to a share of their height and width: each pixel the mean of those that it replaces.
+
+    Above 1 they are upsampled bilinearly (`align_corners=False`).
 
     Float [B, C, H, W] to [B, C, round(H * scale), round(W * scale)], both at least 1; as they are at scale 1.
     """
     if scale == 1:
         return images
     height, width = (max(1, round(side * scale)) for side in images.shape[-2:])
-    return F.interpolate(images, (height, width), mode="area").contiguous(memory_format=torch.channels_last)
+    small = resize(images, (height, width)) if scale > 1 else F.interpolate(images, (height, width), mode="area")
+    return small.contiguous(memory_format=torch.channels_last)
 
 
 class ConvBN(nn.Sequential):

@@ -1,5 +1,6 @@
 """Reading checkpoints: tensors and plain containers only."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ from fastscnn.utils.files import check_file
 
 META = "fastscnn"
 """Key of a checkpoint under which our own plain config lies: `config`, `classes`, `choices`."""
+
+LATEST_STATE = "current_model_state"
+"""Key of a checkpoint under which the weights of the last step lie, where `state_dict` is their moving average."""
+WEIGHTS = ("average", "latest")
+"""What `weights` may ask a checkpoint for."""
 
 UNSAID = {"loss": {"auxiliary_weight": 0.0}, "trainer": {"precision": "32-true"}}
 """Parts of a training's config that a saved network has no more, as its evaluation takes them."""
@@ -49,6 +55,32 @@ def read_checkpoint(path: str | Path, *, map_location: str = "cpu") -> dict[str,
         )
     checkpoint: dict[str, Any] = content
     return checkpoint
+
+
+def chosen_state(content: Mapping[str, Any], path: str | Path, weights: str | None = None) -> Mapping[str, Any]:
+    """The tensors of a checkpoint that `read_checkpoint` read.
+
+    Args:
+        content: The checkpoint.
+        path: Where it lies, as messages show it.
+        weights: `average` or `latest`, of the last step; None is the average where there is one.
+
+    Raises:
+        RequestError: There is no average in it.
+    """
+    if weights not in (None, *WEIGHTS):
+        raise RequestError(
+            f"weights={weights} is not one of {', '.join(WEIGHTS)}.", key="weights", fix="Set one of them."
+        )
+    averaged = LATEST_STATE in content
+    if weights == "average" and not averaged:
+        raise RequestError(
+            f"checkpoint={path} was trained without an average of its weights (callbacks=[default,ema]).",
+            key="weights",
+            fix="Leave weights out.",
+        )
+    state: Mapping[str, Any] = content[LATEST_STATE if averaged and weights == "latest" else "state_dict"]
+    return state
 
 
 def is_checkpoint(path: str | Path) -> bool:

@@ -21,9 +21,13 @@ GROUPS = {
     "augment": "paper",
 }
 """The groups that make a run what it is, with their defaults."""
+TRAINED_BY = {"optimizer": "sgd", "scheduler": "poly", "callbacks": ""}
+"""Groups that are part of a run's name where their option is not the default."""
+PLAIN_CALLBACKS = ("progress",)
+"""Callbacks that change nothing of a run."""
 VALUES = {"model": "model.name", "skip": "model.skip", "activation": "model.activation"}
 """Groups that are one setting."""
-RESOLUTIONS = {1.0: "full", 0.5: "half", 0.25: "quarter"}
+RESOLUTIONS = {2.0: "double", 1.0: "full", 0.5: "half", 0.25: "quarter"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ class Identity:
         """The data, then each group whose option is not the default: `fine-skip_zero`."""
         data = self.choices.get("data", "data")
         parts = [data]
-        for group, default in (GROUPS | ({"augment": "imagenet"} if data == "imagenet" else {})).items():
+        groups = GROUPS | TRAINED_BY | ({"augment": "imagenet"} if data == "imagenet" else {})
+        for group, default in groups.items():
             option = self.choices.get(group, default)
             if group != "data" and option != default:
                 parts.append(f"{group}_{option}")
@@ -53,8 +58,9 @@ class Identity:
 
     @property
     def tags(self) -> list[str]:
-        """`group=option` for each of the groups that make the run."""
-        return [f"{group}={self.choices[group]}" for group in GROUPS if group in self.choices]
+        """`group=option` for the groups that make the run, and for how it trains where that is not the default."""
+        others = [group for group, default in TRAINED_BY.items() if self.choices.get(group, default) != default]
+        return [f"{group}={self.choices[group]}" for group in (*GROUPS, *others) if group in self.choices]
 
     def flat(self, seed: int) -> dict[str, str | int | None]:
         """Flat keys to compare runs by: each group, the experiment and the seed."""
@@ -79,8 +85,11 @@ def chosen_identity(config: DictConfig) -> Identity:
             choices[group] = value
     if scale := OmegaConf.select(config, "resolution.scale"):
         choices["resolution"] = RESOLUTIONS.get(scale, f"{scale:g}")
+    choices.pop("callbacks", None)  # a list, of which Hydra knows no option
+    if chosen := [str(name) for name in OmegaConf.select(config, "callbacks") or {} if name not in PLAIN_CALLBACKS]:
+        choices["callbacks"] = "+".join(chosen)
     pairs = (override.lstrip("+~").partition("=") for override in hydra.overrides.task)
-    labelled = {*hydra.runtime.choices, *VALUES.values(), "resolution.scale"}
+    labelled = {*hydra.runtime.choices, "callbacks", *VALUES.values(), "resolution.scale"}
     overrides = {key: value for key, _, value in pairs if key not in labelled}
     identity = Identity(choices, overrides=overrides)
     if hydra.mode != RunMode.MULTIRUN:

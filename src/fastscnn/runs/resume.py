@@ -11,8 +11,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fastscnn.runs.config import check_config
 from fastscnn.runs.record import LAST, RECORD, read_record, refuse_running
+from fastscnn.runs.renamed import YOUNGER
 from fastscnn.runs.resume_point import ResumePoint, resume_point
-from fastscnn.runs.run_settings import CONFIG, may_change, read_run_config, run_settings
+from fastscnn.runs.run_settings import CONFIG, may_change, read_run_config, run_settings, to_plain
+from fastscnn.runs.trust import check_trusted, named_targets
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import replaced, write_bytes
 
@@ -83,6 +85,8 @@ def resumption(
     record = refuse_running(folder) if first_process else read_record(folder)
     before = read_run_config(folder)
     now = composed.copy() if overrides is None else _overridden(folder, before, overrides, composed, record)
+    if overrides is not None:  # else every name in it is the command line's own
+        check_trusted(to_plain(now), named_targets(overrides), source=str(folder / CONFIG))
     with open_dict(now):
         now.paths, now.resume, now.rerun = before.paths, None, False
     changes = _changes(before, now)
@@ -163,8 +167,10 @@ def _overridden(
         if key == "logger":
             with open_dict(config):
                 config.logger = composed.logger
+        elif key == "callbacks":
+            _refuse_other_callbacks(folder, config, composed)
         elif key in groups:
-            had = record["choices"].get(key, "none")
+            had = record["choices"].get(key, YOUNGER.get(key, "none"))
             if str(value) != had:
                 raise RequestError(
                     f"resume={folder}: the run has {key}={had}, and {key}={value} would make it another run.",
@@ -174,6 +180,17 @@ def _overridden(
         else:
             OmegaConf.update(config, key, value, force_add=True)
     return config
+
+
+def _refuse_other_callbacks(folder: Path, config: DictConfig, composed: DictConfig) -> None:
+    had = config.get("callbacks") or {}
+    if set(had) != set(composed.get("callbacks") or {}):
+        raise RequestError(
+            f"resume={folder}: the run has the callbacks {', '.join(map(str, had)) or 'none'}, and others would make "
+            "it another run.",
+            key="callbacks",
+            fix=NEW_RUN,
+        )
 
 
 def _changes(before: DictConfig, now: DictConfig) -> dict[str, tuple[Any, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fastscnn.runs.renamed import upgraded
 from fastscnn.utils.errors import RequestError
 
 CONFIG = Path(".hydra/config.yaml")
@@ -49,12 +50,19 @@ RESUMABLE_SETTINGS = (
     "data.evaluate_test",
     "trainer",
     "optimizer",
+    "scheduler",
     "pictures",
     "logger",
 )
 """Settings that a resumed run may change. Any other would make it another run."""
-FIXED_SETTINGS = ("trainer.limit_train_batches", "trainer.profile_steps")
-"""Settings within `RESUMABLE_SETTINGS` that stay: the number of steps in an epoch, by which the schedule counts."""
+FIXED_SETTINGS = (
+    "trainer.limit_train_batches",
+    "trainer.profile_steps",
+    "optimizer._target_",
+    "scheduler._target_",
+)
+"""Settings within `RESUMABLE_SETTINGS` that stay: the number of steps in an epoch, by which the schedule counts, and
+the classes whose state a checkpoint holds."""
 
 
 def in_settings(key: str, settings: Sequence[str]) -> bool:
@@ -81,7 +89,7 @@ def read_run_config(folder: Path) -> DictConfig:
         problem = f"resume={folder}: {folder / CONFIG} cannot be read ({cause})."
         raise RequestError(problem, key="resume", fix="Start a new run.") from None
     assert isinstance(config, DictConfig)
-    return config
+    return upgraded(config)
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -92,7 +100,12 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return values
 
 
+def to_plain(config: DictConfig) -> dict[str, Any]:
+    """Plain containers of a config, resolved."""
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    return dict(plain)
+
+
 def run_settings(config: DictConfig) -> dict[str, Any]:
     """Dotted key to value of a config, without the settings that belong to the call."""
-    plain: Any = OmegaConf.to_container(config, resolve=True)
-    return {key: value for key, value in flatten(plain).items() if not in_settings(key, CALL_SETTINGS)}
+    return {key: value for key, value in flatten(to_plain(config)).items() if not in_settings(key, CALL_SETTINGS)}

@@ -10,6 +10,9 @@ from fastscnn.data.datamodules.imagenet import NAME
 from fastscnn.models.build import FAST_SCNN, check_model
 from fastscnn.runs.jobs import jobs_share_a_process
 from fastscnn.training.accelerator import choose_precision
+from fastscnn.training.class_weights import check_class_weights
+from fastscnn.training.optim import check_optimizer
+from fastscnn.training.schedules import check_schedule
 from fastscnn.utils.errors import RequestError
 
 OURS = {
@@ -37,6 +40,9 @@ def check_settings(plain: Mapping[str, Any]) -> None:
         raise RequestError(f"trainer.{unknown[0]} is no setting of Lightning's Trainer: leave it out.")
     _check_multirun(trainer["devices"])
     check_model(plain["model"])
+    check_optimizer(plain["optimizer"])
+    check_schedule(plain["scheduler"])
+    check_class_weights(plain["loss"].get("class_weights"))
     _check_step(plain)
     _check_device(plain)
     _check_task(plain)

@@ -82,8 +82,12 @@ class Classification(Task):
         )
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path) -> "Classification":
+    def from_checkpoint(cls, path: str | Path, *, weights: str | None = None) -> "Classification":
         """Rebuild a trained module from a checkpoint.
+
+        Args:
+            path: A file that `train.py` wrote.
+            weights: `average` or `latest`, see `chosen_state`.
 
         Raises:
             RequestError: The file is no checkpoint, holds no image classifier, or its tensors do not fit its config.
@@ -93,7 +97,7 @@ class Classification(Task):
         if dataset_of(meta["config"]) != NAME:
             raise RequestError(f"checkpoint={path} holds a segmentation network, no image classifier: name another.")
         module = cls(meta["config"], ImageClasses(**meta["classes"]))
-        module.load_trained(content["state_dict"], path)
+        module.take_weights(content, path, weights)
         return module
 
     def compile_network(self) -> None:

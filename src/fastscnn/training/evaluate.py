@@ -57,7 +57,10 @@ def evaluate(config: DictConfig) -> Result:
 def _evaluate_frames(plain: Mapping[str, Any]) -> Scores:
     split = plain["split"]
     module = Segmentation.from_checkpoint(
-        plain["checkpoint"], skip=plain.get("model", {}).get("skip"), resolution=plain.get("resolution")
+        plain["checkpoint"],
+        skip=plain.get("model", {}).get("skip"),
+        resolution=plain.get("resolution"),
+        weights=plain["weights"],
     )
     data = build_data(data_config(plain["data"], module.config["data"]))
     _check_classes(module, data, plain["checkpoint"])
@@ -78,7 +81,8 @@ def _evaluate_frames(plain: Mapping[str, Any]) -> Scores:
         trainer.test(module, dataloaders=data.whole_frames(split), verbose=False)
     scores = module.scores["test"]
     if scores.pixels:
-        how = f"{_network(module)}, resolution {_resolution(module)}"
+        averaged = f", {module.weights} weights" if module.weights else ""
+        how = f"{_network(module)}, resolution {_resolution(module)}{averaged}"
         print(f"{title(data)} {split}, {how}, {plain['checkpoint']}")
         Console().print(scores.table())
     else:
@@ -114,7 +118,7 @@ def _evaluate_images(plain: Mapping[str, Any]) -> Result:
                 "out."
             )
     split = plain["split"]
-    module = Classification.from_checkpoint(plain["checkpoint"])
+    module = Classification.from_checkpoint(plain["checkpoint"], weights=plain["weights"])
     settings = data_config(plain["data"], module.config["data"])
     if settings["dataset"] != IMAGENET:
         raise RequestError(
@@ -265,6 +269,7 @@ def _write(
         "frames": len(data.frames(split)),
         "model": module.config["model"],
         "metrics": scores.named(split),
+        **({"weights": module.weights} if module.weights else {}),
         **details,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         **describe_process(),

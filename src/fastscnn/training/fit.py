@@ -1,6 +1,6 @@
 """One training run, from a composed config to a trained and evaluated network on record."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from fastscnn.runs.checkpoint import is_checkpoint
 from fastscnn.runs.record import BEST, LAST
 from fastscnn.runs.run import Run
 from fastscnn.training.accelerator import choose_accelerator, quiet
+from fastscnn.training.callbacks.build import build_callbacks
 from fastscnn.training.callbacks.record import best_checkpoints
 from fastscnn.training.checks import check_settings, check_smallest_batch
+from fastscnn.training.class_weights import weigh_classes
 from fastscnn.training.profile import StepProfiler
 from fastscnn.training.recompute import choose_keep_memory
 from fastscnn.training.segmentation import Segmentation
@@ -52,6 +54,8 @@ def fit(config: DictConfig) -> None:
     data.prepare_data()  # as Lightning calls them, which does so once more: what is wrong is found without a folder
     data.setup("fit")
     check_smallest_batch(plain, frames=len(data.frames("train")))
+    callbacks = build_callbacks(plain.get("callbacks"), validates=data.validates)
+    weighed = weigh_classes(plain["loss"], data)
     if choose_keep_memory(plain["trainer"].get("keep_memory", "auto"), _pixels(plain, data)):
         keep_freed_memory()
     pl.seed_everything(plain["seed"], workers=True, verbose=False)
@@ -61,16 +65,21 @@ def fit(config: DictConfig) -> None:
         run.update(dataset=data.described("train", "val"))
         if run.record:
             print_start(run.folder, module, data)
+        if run.record and weighed:
+            run.update(class_weights=weighed.record())
+            Console().print(str(weighed), highlight=False, soft_wrap=True)
         if run.record and transfer:
             run.update(pretrain=transfer.record())
             Console().print(str(transfer), highlight=False, soft_wrap=True)
-        train(plain, module, data, run)
+        train(plain, module, data, run, callbacks)
 
 
-def train(plain: Mapping[str, Any], module: Task, data: TrainingData, run: Run) -> None:
+def train(
+    plain: Mapping[str, Any], module: Task, data: TrainingData, run: Run, callbacks: Sequence[pl.Callback] = ()
+) -> None:
     """Train, or profile, a module in an open run, and show the scores."""
     profiler = _profiler(plain["trainer"])
-    trainer = build_trainer(plain, module, data, run, profiler)
+    trainer = build_trainer(plain, module, data, run, profiler, callbacks)
     run.update(device=describe_device(trainer))
     if plain["trainer"]["compile"]:
         module.compile_network()
@@ -96,7 +105,8 @@ def build_task(plain: Mapping[str, Any], data: TrainingData) -> Task:
 def _test(trainer: pl.Trainer, module: Task, data: TrainingData) -> Path:
     """Evaluate the best checkpoint on the test split; returns the one that was taken."""
     taken = BEST
-    path = Path(next(callback.best_model_path for callback in best_checkpoints(trainer)))
+    best = (callback.best_model_path for callback in best_checkpoints(trainer))
+    path = Path(next(best, Path(trainer.default_root_dir) / BEST))  # without a validation it is the last one
     if not is_checkpoint(path):
         taken, path = LAST, Path(trainer.default_root_dir) / LAST
         if trainer.is_global_zero:

@@ -89,7 +89,8 @@ def _weights(weights: object, num_classes: int | None) -> Tensor | None:
         return None
     if not isinstance(weights, Sequence) or not all(_is_number(weight) and weight >= 0 for weight in weights):
         raise RequestError(
-            f"loss.class_weights={weights} is not null or a list of numbers of 0 or more: give one for each class."
+            f"loss.class_weights={weights} is not null, enet, median, sqrt or a list of numbers of 0 or more: give one "
+            "for each class."
         )
     if num_classes is not None and len(weights) != num_classes:
         raise RequestError(

@@ -1,20 +1,27 @@
-"""Which parameters decay, how their step is computed, and how the learning rate falls."""
+"""The optimizer: its class, which parameters decay, and how their step is computed."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import nn
-from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim import Optimizer
+
+from fastscnn.utils.errors import RequestError
+from fastscnn.utils.targets import TARGET, build, check_arguments, named_object
 
 
-def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def decay_groups(module: nn.Module, weight_decay: float | None) -> list[dict[str, Any]]:
     """Split the parameters into those with L2 regularization and those without (section 3.1).
 
     The weights of convolutions that are not depthwise, and of linear layers, decay; depthwise convolutions,
     BatchNorm and biases do not.
+
+    Args:
+        module: Whose parameters.
+        weight_decay: Of those that decay; None leaves it to the optimizer's class.
 
     Returns:
         Two parameter groups for an optimizer, with their parameters' names under `names`.
@@ -28,33 +35,51 @@ def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]
             decays = dense and name == "weight"
             (decayed if decays else plain)[f"{prefix}.{name}" if prefix else name] = parameter
     return [
-        {"params": list(group.values()), "names": list(group), "weight_decay": decay}
+        {"params": list(group.values()), "names": list(group)} | ({} if decay is None else {"weight_decay": decay})
         for group, decay in ((decayed, weight_decay), (plain, 0.0))
     ]
 
 
-def sgd(
-    module: nn.Module,
-    *,
-    lr: float = 0.045,
-    momentum: float = 0.9,
-    weight_decay: float = 4e-5,
-    fused: bool | None = None,
+def build_optimizer(
+    module: nn.Module, settings: Mapping[str, Any], device: torch.device, *, clips: bool = False
 ) -> Optimizer:
-    """Stochastic gradient descent with the paper's momentum and L2 regularization.
+    """Build the optimizer of an `optimizer` config, whose class is torch's or any other.
 
     Args:
-        module: Whose parameters to train.
-        lr: Learning rate.
-        momentum: Share of the last step that is kept.
-        weight_decay: Of the parameters that decay.
-        fused: One kernel for all tensors, or torch's own choice.
+        module: Whose parameters to train; those that `decay_groups` leaves out have no weight decay with any class.
+        settings: `_target_` and the arguments of the class; `fused: auto` is decided by `choose_fused`.
+        device: Where the parameters are.
+        clips: Whether gradients are clipped.
+
+    Raises:
+        RequestError: The class cannot be imported, is no optimizer, or does not take an argument.
     """
-    return SGD(decay_groups(module, weight_decay), lr=lr, momentum=momentum, fused=fused)
+    check_optimizer(settings)
+    settings = dict(settings)
+    if settings.get("fused") == "auto":
+        settings["fused"] = choose_fused("auto", device, clips=clips)
+    optimizer: Optimizer = build(settings, "optimizer", decay_groups(module, settings.get("weight_decay")))
+    return optimizer
+
+
+def check_optimizer(settings: Mapping[str, Any]) -> None:
+    """Check the `optimizer` config: its class, and that the class takes each argument.
+
+    Raises:
+        RequestError: Names the setting and the fix.
+    """
+    target = named_object(settings, "optimizer")
+    if not (isinstance(target, type) and issubclass(target, Optimizer)):
+        raise RequestError(
+            f"optimizer._target_={settings[TARGET]} is no torch.optim.Optimizer.",
+            key="optimizer._target_",
+            fix="Name a class that is one, such as torch.optim.AdamW.",
+        )
+    check_arguments(settings, "optimizer", target)
 
 
 def choose_fused(setting: bool | str, device: torch.device, *, clips: bool) -> bool | None:
-    """What `sgd` takes for `optimizer.fused`.
+    """What an optimizer of torch takes for `optimizer.fused`.
 
     `auto` is true on a CPU. On a GPU it is torch's own choice, a kernel for each of a few operations over all tensors:
     the fused one refuses gradients whose strides differ from their weights', as those of 1x1 and depthwise
@@ -67,23 +92,14 @@ def choose_fused(setting: bool | str, device: torch.device, *, clips: bool) -> b
 
 
 def same_layout(optimizer: Optimizer) -> None:
-    """Lay each momentum out as its parameter, which the fused kernel takes for granted.
+    """Lay what the optimizer keeps of each parameter out as the parameter, which fused kernels take for granted.
 
     They differ where a checkpoint comes from a run with another `trainer.channels_last`.
     """
     for parameter, state in optimizer.state.items():
-        momentum = state.get("momentum_buffer")
-        if momentum is not None and momentum.stride() != parameter.stride():
-            state["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
-
-
-def poly(optimizer: Optimizer, total_steps: int, power: float = 0.9) -> LambdaLR:
-    """The 'poly' schedule, a step at a time: `lr * (1 - step / total_steps) ** power`, 0 at the end."""
-
-    def factor(step: int) -> float:
-        return float(max(0.0, 1 - step / max(1, total_steps)) ** power)
-
-    return LambdaLR(optimizer, factor)
+        for name, value in state.items():
+            if torch.is_tensor(value) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def total_steps(trainer: pl.Trainer) -> int:

@@ -62,7 +62,12 @@ class Segmentation(Task):
 
     @classmethod
     def from_checkpoint(
-        cls, path: str | Path, *, skip: str | None = None, resolution: Mapping[str, Any] | None = None
+        cls,
+        path: str | Path,
+        *,
+        skip: str | None = None,
+        resolution: Mapping[str, Any] | None = None,
+        weights: str | None = None,
     ) -> "Segmentation":
         """Rebuild a trained module from a checkpoint, with or without the auxiliary heads in it.
 
@@ -70,6 +75,7 @@ class Segmentation(Task):
             path: A file that `train.py` wrote.
             skip: `keep` or `zero` instead of what the network was trained with (section 3.2).
             resolution: `name` and `scale` instead of what it was trained at (section 3.3).
+            weights: `average` or `latest`, see `chosen_state`.
 
         Raises:
             RequestError: The file is no checkpoint, or its tensors do not fit its config.
@@ -87,7 +93,7 @@ class Segmentation(Task):
         if resolution is not None:
             config["resolution"] = dict(resolution)
         module = cls(config, ClassTable(**meta["classes"]))
-        module.load_trained(content["state_dict"], path)
+        module.take_weights(content, path, weights)
         return module
 
     def compile_network(self) -> None:

@@ -1,6 +1,7 @@
 """`last.ckpt`: saved as a run goes on, and at the step at which a signal ends it."""
 
 import contextlib
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,10 +14,11 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from fastscnn.runs.checkpoint import META
 from fastscnn.runs.metrics_csv import MetricsCSV
-from fastscnn.runs.record import LAST, RunRecord
+from fastscnn.runs.record import BEST, LAST, RunRecord
 from fastscnn.training.agreement import Agreement
 from fastscnn.training.callbacks.record import FiniteWeights, record_checkpoints
 from fastscnn.training.position import Place, rescale, settle
+from fastscnn.utils.files import replaced
 from fastscnn.utils.signals import Interrupted, received
 
 LAST_STEP_SECONDS = 20.0
@@ -34,10 +36,14 @@ class LastCheckpoint(pl.Callback):
         minutes: Most time that a kill may cost, within an epoch.
         record: The run's record; None in the processes of a distributed run that are not the first.
         epochs: After how many epochs it is saved; more than one where an epoch is over in less than a second.
+        is_best: Whether it is `best.ckpt` too, as where nothing is validated.
     """
 
-    def __init__(self, folder: Path, minutes: float, record: RunRecord | None, epochs: int = 1) -> None:
+    def __init__(
+        self, folder: Path, minutes: float, record: RunRecord | None, epochs: int = 1, *, is_best: bool = False
+    ) -> None:
         self.path = folder / LAST
+        self.is_best = is_best
         self.seconds = 60 * minutes
         self.record = record
         self.epochs = epochs
@@ -137,6 +143,9 @@ class LastCheckpoint(pl.Callback):
         finally:
             self._place = None
         self._saved_at, self._due = time.monotonic(), False
+        if self.is_best and trainer.is_global_zero:
+            with replaced(self.path.with_name(BEST.name)) as target:
+                shutil.copyfile(self.path, target)
         if self.record:
             record_checkpoints(self.record)
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from fastscnn.data.datamodules.build import TrainingData, title
 from fastscnn.data.datamodules.imagenet import ImageNetData
 from fastscnn.models.flops import network_cost
+from fastscnn.runs.record import BEST, LAST
 from fastscnn.training.profile import Profile, StepProfiler
 from fastscnn.training.task import Task
 
@@ -25,7 +26,7 @@ def print_start(folder: Path, module: Task, data: TrainingData) -> None:
     parameters = sum(cost.parameters for cost in costs)
     norms = sum(cost.norm_parameters for cost in costs)
     macs = sum(cost.macs for cost in costs)
-    counts = {split: data.source_counts(split) for split in ("train", "val")}
+    counts = {split: data.source_counts(split) for split in ("train", *(["val"] if data.validates else []))}
     frames = "; ".join(
         f"{split} " + " + ".join(f"{count:,} {source}" for source, count in by_source.items())
         for split, by_source in counts.items()
@@ -37,6 +38,8 @@ def print_start(folder: Path, module: Task, data: TrainingData) -> None:
         f"{title(data)}, {data.classes.num_classes} classes: {frames}; crop "
         f"{data.crop_size[0]}x{data.crop_size[1]}, batch {data.batch_size}"
     )
+    if not data.validates:
+        _print(f"val is trained on (data.train_splits): nothing is validated, and {LAST.name} is {BEST.name} as well")
     if isinstance(data, ImageNetData) and data.judged_on_train:
         _print(f"no val/ in {data.root}: judged on the training images")
 

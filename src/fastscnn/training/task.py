@@ -12,16 +12,18 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from rich.table import Table
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.data.datasets.images import ImageClasses
 from fastscnn.data.transforms.normalize import normalize
-from fastscnn.runs.checkpoint import META
+from fastscnn.runs.checkpoint import LATEST_STATE, META, chosen_state
 from fastscnn.runs.metrics_csv import MetricsCSV
 from fastscnn.training.global_batch import GlobalBatch, Part
 from fastscnn.training.loss_monitor import SeenLosses
-from fastscnn.training.optim import choose_fused, poly, same_layout, sgd, total_steps
+from fastscnn.training.optim import build_optimizer, same_layout, total_steps
 from fastscnn.training.recompute import Recomputed, choose_recompute
+from fastscnn.training.schedules import build_schedule
 from fastscnn.training.step_graph import StepGraph, choose_step_graph, same_strides
 from fastscnn.utils.errors import RequestError
 
@@ -49,6 +51,7 @@ class Task(pl.LightningModule):
         losses: Those of training.
         scores: Stage (`val`, `test`) to the scores of its latest evaluation.
         best_scores: Those of the validation with the highest `monitor`.
+        weights: Which of a checkpoint's weights these are, `average` or `latest`; None where it has no average.
     """
 
     monitor: str
@@ -67,6 +70,7 @@ class Task(pl.LightningModule):
         self._derived = False
         self.scores: dict[str, Result] = {}
         self.best_scores: Result | None = None
+        self.weights: str | None = None
 
     @property
     def best(self) -> float:
@@ -76,6 +80,11 @@ class Task(pl.LightningModule):
     @abstractmethod
     def compile_network(self) -> None:
         """Compile the part that training and evaluation share; the names of the weights stay as they are."""
+
+    def take_weights(self, content: Mapping[str, Any], path: str | Path, weights: str | None) -> None:
+        """Take the tensors of a checkpoint that was read; see `chosen_state` and `load_trained`."""
+        self.load_trained(chosen_state(content, path, weights), path)
+        self.weights = (weights or "average") if LATEST_STATE in content else None
 
     def load_trained(self, state_dict: Mapping[str, Tensor], path: str | Path) -> None:
         """Take the tensors of a checkpoint, which must hold all of the network's and none that is unknown.
@@ -110,25 +119,28 @@ class Task(pl.LightningModule):
         self._log_scores("test")
 
     def configure_optimizers(self) -> Any:
-        """SGD with the poly schedule, a step at a time over the whole run."""
-        settings = dict(self.config["optimizer"])
-        power, fused = settings.pop("power"), settings.pop("fused", "auto")
+        """The optimizer of the config, and its schedule, a step at a time over the whole run."""
         clips = self.trainer.gradient_clip_val is not None
-        optimizer = sgd(self, **settings, fused=choose_fused(fused, self.device, clips=clips))
-        schedule = poly(optimizer, total_steps(self.trainer), power)
+        optimizer = build_optimizer(self, self.config["optimizer"], self.device, clips=clips)
+        schedule = build_schedule(self.config["scheduler"], optimizer, total_steps(self.trainer))
         self._groups = [{key: group[key] for key in group if key != "params"} for group in optimizer.param_groups]
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
         """Put this run's own settings over those that a checkpoint brought, which a resumed run may have changed.
 
-        The learning rate is that of the poly curve over the whole run, as long as it is now, at the step reached.
+        The learning rate is that of the schedule's curve over the whole run, as long as it is now, at the step reached;
+        where a schedule has no such curve, the learning rate reached is scaled as `optimizer.lr` was changed.
         """
         schedule: Any = self.lr_schedulers()
         optimizer = schedule.optimizer
+        for place, (group, own) in enumerate(zip(optimizer.param_groups, self._groups, strict=True)):
+            if isinstance(schedule, LambdaLR):
+                rate = own["initial_lr"] * schedule.lr_lambdas[place](schedule.last_epoch)
+            else:
+                rate = group["lr"] * own["initial_lr"] / group["initial_lr"]
+            group |= own | {"lr": rate}
         schedule.base_lrs = [own["initial_lr"] for own in self._groups]
-        for group, own, factor in zip(optimizer.param_groups, self._groups, schedule.lr_lambdas, strict=True):
-            group |= own | {"lr": own["initial_lr"] * factor(schedule.last_epoch)}
         same_layout(optimizer)
 
     def on_fit_start(self) -> None:

@@ -1,6 +1,6 @@
 """Lightning's Trainer for one training run, with the callbacks that every run has."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,7 +13,6 @@ from fastscnn.training.callbacks.record import FiniteWeights, FramesSeen, KeepRe
 from fastscnn.training.checks import OURS
 from fastscnn.training.pictures import Pictures
 from fastscnn.training.profile import StepProfiler
-from fastscnn.training.progress import ProgressLine
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.training.stopping import LastCheckpoint, NoSignals
 from fastscnn.training.task import Task
@@ -23,7 +22,12 @@ SAVE_EVERY_MINUTES = 15
 
 
 def build_trainer(
-    plain: Mapping[str, Any], module: Task, data: TrainingData, run: Run, profiler: StepProfiler | None = None
+    plain: Mapping[str, Any],
+    module: Task,
+    data: TrainingData,
+    run: Run,
+    profiler: StepProfiler | None = None,
+    chosen: Sequence[pl.Callback] = (),
 ) -> pl.Trainer:
     """Build the Trainer of a run that is open.
 
@@ -33,6 +37,7 @@ def build_trainer(
         data: What it is trained on.
         run: Whose folder, record and loggers are used.
         profiler: Times `trainer.profile_steps` steps; nothing is validated or saved then.
+        chosen: Callbacks beside those that every run has.
     """
     settings = {name: value for name, value in plain["trainer"].items() if name not in OURS}
     plugins = settings.pop("plugins", None) or []
@@ -46,10 +51,10 @@ def build_trainer(
         StepSeed(plain["seed"]),
         FiniteWeights(),
         FramesSeen(data.source_counts("train")),
-        ProgressLine(),
+        *chosen,
     ]
     if run.record:
-        callbacks.append(KeepRecord(run.record))
+        callbacks.append(KeepRecord(run.record, validates=data.validates))
         if isinstance(module, Segmentation):
             callbacks.append(Pictures(run.record, plain["pictures"]))
     if profiler:
@@ -58,8 +63,11 @@ def build_trainer(
     else:
         minutes = plain["trainer"].get("save_every_minutes", SAVE_EVERY_MINUTES)
         epochs = plain["trainer"].get("save_every_epochs", 1)
-        callbacks.append(LastCheckpoint(run.folder, minutes, run.record, epochs))
-        callbacks.append(best_checkpoint(run.folder, module.monitor))
+        callbacks.append(LastCheckpoint(run.folder, minutes, run.record, epochs, is_best=not data.validates))
+        if data.validates:
+            callbacks.append(best_checkpoint(run.folder, module.monitor))
+        else:
+            settings["limit_val_batches"] = 0
     trainer = pl.Trainer(
         **settings,
         default_root_dir=run.folder,

@@ -45,7 +45,7 @@ def test_every_command_writes_nothing_by_itself_and_stays_where_it_was_called(na
 def test_base_config_is_the_papers_recipe_on_cityscapes():
     config = composed("data=fine")
     assert (config.data.batch_size, config.trainer.max_epochs) == (12, 1000)
-    assert (config.optimizer.lr, config.optimizer.momentum, config.optimizer.power) == (0.045, 0.9, 0.9)
+    assert (config.optimizer.lr, config.optimizer.momentum, config.scheduler.power) == (0.045, 0.9, 0.9)
     assert config.optimizer.weight_decay == 4e-5
     assert config.loss.auxiliary_weight == 0.4
     assert list(config.augment.scale) == [0.5, 2.0]

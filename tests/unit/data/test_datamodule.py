@@ -20,7 +20,8 @@ from fastscnn.data.datasets.classes import CAMVID, CITYSCAPES
 from fastscnn.data.datasets.frames import DataError, FrameDataset
 from fastscnn.data.datasets.sources import frames_for
 from fastscnn.data.transforms.augment import PaperAugment, no_augment
-from fastscnn.training.optim import poly, total_steps
+from fastscnn.training.optim import total_steps
+from fastscnn.training.schedules import poly
 from helpers import block_labels, refused, write_cityscapes, write_png
 
 CROP = (32, 64)

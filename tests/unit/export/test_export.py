@@ -96,9 +96,20 @@ def test_shrinking_inside_the_graph_is_the_networks_own(scale):
         torch.testing.assert_close(shrunk, downscale(images, scale).contiguous())
 
 
-def test_file_of_a_network_at_half_resolution_takes_whole_images(tmp_path):
+@pytest.mark.parametrize("scale", [1.5, 2.0])
+def test_enlarging_inside_the_graph_is_the_networks_own(scale):
+    graph = ExportGraph(trained_network(scale), output="logits").eval()
+    network = trained_network(scale).network
+    for height, width in ((1, 1), (2, 3), (33, 65)):
+        images = torch.randint(0, 256, (1, 3, height, width), dtype=torch.uint8)
+        expected = network.coarse_logits(downscale(normalize(images), scale))
+        torch.testing.assert_close(graph(images), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_file_of_a_network_at_another_resolution_takes_whole_images(tmp_path, scale):
     pytest.importorskip("onnxruntime")
-    network = trained_network(0.5)
+    network = trained_network(scale)
     comparison = export(network, tmp_path / "net.onnx", ends_with="logits").comparison
     assert comparison.shapes == SIZES
     with pytest.raises(RequestError, match="input=uint8"):

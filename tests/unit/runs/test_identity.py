@@ -50,7 +50,7 @@ def test_run_of_a_peer_carries_its_model_and_nothing_of_fast_scnns_choices():
     assert identity("model.name=contextnet").choices["model"] == "contextnet"
 
 
-@pytest.mark.parametrize(("option", "scale"), [("full", 1.0), ("half", 0.5), ("quarter", 0.25)])
+@pytest.mark.parametrize(("option", "scale"), [("double", 2.0), ("full", 1.0), ("half", 0.5), ("quarter", 0.25)])
 def test_resolution_is_labelled_by_the_scale_it_came_to(option, scale):
     assert identity(f"resolution={option}").choices["resolution"] == option
     assert identity(f"resolution.scale={scale}").choices["resolution"] == option

@@ -20,7 +20,8 @@ from fastscnn.training.segmentation import Segmentation
 CONFIG = {
     "model": {"name": "fast_scnn", "in_channels": 3, "activation": "relu", "skip": "keep", "dropout": 0.1},
     "loss": {"auxiliary_weight": 0.4},
-    "optimizer": {"lr": 0.01, "momentum": 0.9, "weight_decay": 4e-5, "power": 0.9},
+    "optimizer": {"_target_": "torch.optim.SGD", "lr": 0.01, "momentum": 0.9, "weight_decay": 4e-5},
+    "scheduler": {"_target_": "fastscnn.training.schedules.poly"},
 }
 WAITS = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal")
 """Operators whose answer the host needs: on a GPU each of them waits for it."""

@@ -1,4 +1,4 @@
-"""Which parameters decay, by name, how their step is computed, and how the learning rate falls."""
+"""Which parameters decay, by name, with any optimizer, and how their step is computed."""
 
 import copy
 
@@ -7,7 +7,8 @@ import torch
 
 from fastscnn.models.blocks import AuxiliaryHead
 from fastscnn.models.fast_scnn import FastSCNN
-from fastscnn.training.optim import choose_fused, decay_groups, poly, same_layout, sgd
+from fastscnn.training.optim import build_optimizer, check_optimizer, choose_fused, decay_groups, same_layout
+from fastscnn.utils.errors import RequestError
 
 
 def names_that_decay(module):
@@ -56,37 +57,28 @@ def test_auxiliary_heads_follow_the_same_rule():
     assert plain == {"0.1.weight", "0.1.bias", "3.bias"}
 
 
-def test_a_step_without_gradient_shrinks_only_what_decays():
+@pytest.mark.parametrize("name", ["SGD", "AdamW"])
+def test_a_step_without_gradient_shrinks_only_what_decays(name):
     network = FastSCNN()
     before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    sgd(network, lr=0.1, weight_decay=0.5).step()
+    settings = {"_target_": f"torch.optim.{name}", "_partial_": True, "lr": 0.1, "weight_decay": 0.5}
+    build_optimizer(network, settings, torch.device("cpu")).step()
     decayed, _ = names_that_decay(network)
     for name, parameter in network.named_parameters():
         expected = before[name] * (1 - 0.1 * 0.5) if name in decayed else before[name]
         torch.testing.assert_close(parameter.detach(), expected)
 
 
-def test_learning_rate_follows_the_poly_formula_each_step_down_to_zero():
-    layer = torch.nn.Linear(2, 2)
-    optimizer = sgd(layer, lr=0.045)
-    schedule = poly(optimizer, 10, 0.9)
-    rates = []
-    for _ in range(10):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    assert rates == pytest.approx([0.045 * (1 - step / 10) ** 0.9 for step in range(10)])
-    assert optimizer.param_groups[0]["lr"] == 0.0
-
-
-def trained(fused, layout=torch.contiguous_format, steps=3, state=None):
+def trained(fused, layout=torch.contiguous_format, steps=3, state=None, name="SGD"):
     """Weights and optimizer after a few steps along made-up gradients, the same for every layout."""
     torch.manual_seed(0)
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 3, groups=4), torch.nn.BatchNorm2d(4))
     module.to(memory_format=layout)
-    optimizer = sgd(module, lr=0.1, weight_decay=0.01, fused=fused)
+    settings = {"_target_": f"torch.optim.{name}", "lr": 0.1, "weight_decay": 0.01, "fused": fused}
+    settings |= {"momentum": 0.9} if name == "SGD" else {}
+    optimizer = build_optimizer(module, settings, torch.device("cpu"))
     if state is not None:
         optimizer.load_state_dict(copy.deepcopy(state))
         for group in optimizer.param_groups:
@@ -105,10 +97,47 @@ def test_fused_step_is_the_plain_one(layout):
         torch.testing.assert_close(fused, plain, rtol=1e-6, atol=1e-6)
 
 
-def test_momentum_of_a_checkpoint_is_taken_over_in_the_layout_of_the_weights():
-    state = trained(False, torch.channels_last)[1].state_dict()
-    for fused, plain in zip(trained(True, state=state)[0], trained(False, state=state)[0], strict=True):
-        torch.testing.assert_close(fused, plain, rtol=1e-6, atol=1e-6)
+@pytest.mark.parametrize("name", ["SGD", "AdamW"])
+def test_state_of_a_checkpoint_is_taken_over_in_the_layout_of_the_weights(name):
+    state = trained(False, torch.channels_last, name=name)[1].state_dict()
+    fused, plain = (trained(fused, state=state, name=name)[0] for fused in (True, False))
+    for one, other in zip(fused, plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+class Thrifty(torch.optim.SGD):
+    """An optimizer of a user's own, which takes little."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, lr=lr)
+
+
+def test_optimizer_of_a_users_own_is_built_with_the_same_groups():
+    settings = {"_target_": f"{__name__}.Thrifty", "_partial_": True, "lr": 0.2}
+    optimizer = build_optimizer(FastSCNN(), settings, torch.device("cpu"))
+    assert isinstance(optimizer, Thrifty)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.2, 0.2]
+    assert {name for group in optimizer.param_groups for name in group["names"]} == set(
+        dict(FastSCNN().named_parameters())
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "fix"),
+    [
+        ({"_target_": f"{__name__}.Thrifty", "momentum": 0.9}, "optimizer.momentum", "~optimizer.momentum"),
+        ({"_target_": "torch.optim.AdamW", "momentum": 0.9}, "optimizer.momentum", "~optimizer.momentum"),
+        ({"_target_": "my.AdamW"}, "optimizer._target_", "PYTHONPATH"),
+        ({"_target_": "torch.nn.Linear"}, "optimizer._target_", "torch.optim.AdamW"),
+        ({"_target_": "os.system"}, "optimizer._target_", "torch.optim.AdamW"),
+        ({"lr": 0.1}, "optimizer", "optimizer._target_=MODULE.CLASS"),
+    ],
+)
+def test_what_an_optimizer_cannot_be_or_take_is_named_with_what_mends_it(settings, key, fix):
+    with pytest.raises(RequestError) as found:
+        check_optimizer(settings)
+    assert found.value.key == key
+    assert fix in found.value.fix
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ CONFIG = {
     "data": {"store": "off", "num_workers": 0},
     "model": {"name": "fast_scnn", "in_channels": 3, "activation": "relu", "skip": "keep", "dropout": 0.1},
     "loss": {"auxiliary_weight": 0.4, "fused": False},
-    "optimizer": {"lr": 0.01, "momentum": 0.9, "weight_decay": 4e-5, "power": 0.9, "fused": False},
+    "optimizer": {"_target_": "torch.optim.SGD", "lr": 0.01, "momentum": 0.9, "weight_decay": 4e-5, "fused": False},
+    "scheduler": {"_target_": "fastscnn.training.schedules.poly"},
     "trainer": {"precision": "32-true", "compile": False, "log_every_n_steps": 10},
 }
 

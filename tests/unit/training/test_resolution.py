@@ -1,4 +1,4 @@
-"""Lower input resolution (section 3.3): the input shrinks, labels and predictions keep their size."""
+"""Other input resolutions (section 3.3): the input shrinks or grows, labels and predictions keep their size."""
 
 import cv2
 import numpy as np
@@ -44,22 +44,26 @@ def test_full_resolution_is_left_alone_and_an_old_checkpoint_without_the_key_is_
     assert Segmentation(config, CITYSCAPES).scale == 1.0
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.5, 0.25])
-@pytest.mark.parametrize("size", [(64, 128), (61, 97)])
+@pytest.mark.parametrize("scale", [2.0, 1.5, 1.0, 0.5, 0.25])
+@pytest.mark.parametrize("size", [(64, 128), (61, 97), (1, 3)])
 def test_prediction_has_the_labels_size_and_is_upsampled_once_from_the_coarse_logits(scale, size):
     ours, images = module(scale), frames(*size)
     with torch.no_grad():
         small = images.float()
-        if scale != 1:
-            small = F.adaptive_avg_pool2d(small, [round(side * scale) for side in size])
+        scaled = [max(1, round(side * scale)) for side in size]
+        if scale < 1:
+            small = F.adaptive_avg_pool2d(small, scaled)
+        elif scale > 1:
+            small = F.interpolate(small, scaled, mode="bilinear", align_corners=False)
         coarse = ours.network.coarse_logits(normalize(small))
         expected = F.interpolate(coarse, size, mode="bilinear", align_corners=False)
         torch.testing.assert_close(ours(images), expected, rtol=1e-4, atol=1e-4)
         assert (ours.predict_labels(images) == expected.argmax(1)).float().mean() > 0.999
 
 
-def test_training_learns_from_labels_of_full_size():
-    ours = module(0.5).train()
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_training_learns_from_labels_of_full_size(scale):
+    ours = module(scale).train()
     ours._log_loss = lambda *_: None
     labels = torch.randint(0, 19, (2, 64, 128), dtype=torch.uint8)
     images = frames(64, 128)

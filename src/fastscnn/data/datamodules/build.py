@@ -10,6 +10,7 @@ from fastscnn.data.datamodules.segmentation import SegmentationData
 from fastscnn.data.datasets.frames import DataError, Reading
 from fastscnn.data.datasets.images import train_transform
 from fastscnn.data.transforms.augment import Augmentation, PaperAugment, no_augment
+from fastscnn.data.transforms.strong import StrongAugment
 from fastscnn.utils.images import MAX_PIXELS
 
 TrainingData = SegmentationData | ImageNetData
@@ -44,10 +45,10 @@ def build_data(
 
     Args:
         data: `dataset`, `root`, `crop_size` (`[H, W]`, or `full` for the size of the first training frame),
-            `batch_size`, `num_workers`, `store`, `exif`, `max_pixels` and, for the streets, `streets`. Training reads
-            train and val, with `evaluate_test` the test frames too, and decodes them into the store; where nothing is
-            trained, only what is there is used.
-        augment: `name` (`paper` or `none`) and the settings of `PaperAugment`; None where nothing is trained.
+            `batch_size`, `num_workers`, `store`, `exif`, `max_pixels`, `train_splits` (where something is trained),
+            `held_out` and, for the streets, `streets`. Training reads train and val, with `evaluate_test` the test
+            frames too, and decodes them into the store; where nothing is trained, only what is there is used.
+        augment: `name` (`paper`, `strong` or `none`) and the settings of its class; None where nothing is trained.
         seed: Of the order and the augmentation.
         devices: Number of devices that share a batch.
         accumulate: Forward passes of one optimizer step.
@@ -66,6 +67,8 @@ def build_data(
         accumulate=accumulate,
         splits=() if augment is None else splits,
         store=data.get("store", "auto"),  # runs of before the store have no such setting
+        train_splits=("train",) if augment is None else data.get("train_splits") or ("train",),
+        held_out=data.get("held_out"),
         reading=Reading(data.get("exif") or "refuse", data.get("max_pixels") or MAX_PIXELS),
         device=data.get("device") or "auto",
     )
@@ -139,6 +142,10 @@ def _augment(augment: Mapping[str, Any]) -> Callable[[Sequence[int]], Augmentati
         return no_augment
     if name == "paper":
         return PaperAugment(**settings)
+    if name == "strong":
+        return StrongAugment(**settings)
     raise DataError(
-        f"augment.name={name} is not for segmentation.", key="augment.name", fix="Use augment=paper or augment=none."
+        f"augment.name={name} is not for segmentation.",
+        key="augment.name",
+        fix="Use augment=paper, augment=strong or augment=none.",
     )

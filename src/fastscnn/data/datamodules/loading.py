@@ -73,6 +73,11 @@ class EpochData(pl.LightningDataModule):
         }
 
     @property
+    def validates(self) -> bool:
+        """Whether there are samples to validate on."""
+        return True
+
+    @property
     @abstractmethod
     def synthetic(self) -> bool:
         """Whether the samples are drawn, not photographed."""

@@ -11,10 +11,25 @@ from torch.utils.data import DataLoader
 from fastscnn.data.datamodules.loading import EpochData
 from fastscnn.data.datamodules.resident import ResidentFrames, is_uncut, why_not_resident
 from fastscnn.data.datasets.classes import ClassTable
-from fastscnn.data.datasets.frames import STRICT, Augment, DataError, Frame, FrameDataset, Read, Reading, read_frame
+from fastscnn.data.datasets.frames import (
+    STRICT,
+    Augment,
+    DataError,
+    Frame,
+    FrameDataset,
+    Image,
+    Read,
+    Reading,
+    read_frame,
+    read_label,
+)
 from fastscnn.data.datasets.sources import generate_streets, source_of, streets_root, streets_spec
+from fastscnn.data.datasets.splits import chosen_frames, drive_of
+from fastscnn.data.store.class_pixels import ClassPixels, class_pixels
+from fastscnn.data.store.files import read_train_ids
 from fastscnn.data.store.store import AUTO, DecodedStore, StoredFrames, StoreUnusable, store_parent
 from fastscnn.data.transforms.augment import check_crop, no_augment
+from fastscnn.data.transforms.strong import RareClasses
 from fastscnn.streets.writer import MANIFEST
 from fastscnn.utils.progress import say
 
@@ -49,6 +64,8 @@ class SegmentationData(EpochData):
         reading: What becomes of EXIF orientations, and the largest picture that is decoded.
         device: Where the training frames lie: `cpu`, `gpu`, or `auto`, which is the GPU of a trainer that has one where
             the store's frames take at most half of its free memory. The pixels are the same to a rounding of one level.
+        train_splits: Own splits of the data set that are joined to train on; without `val` left, nothing is validated.
+        held_out: A drive or city that is validated on, and left out of the train and val that are trained on.
 
     Raises:
         DataError: A setting is wrong; in `prepare_data` and `setup`, files are missing; in `prepare_data`, the files do
@@ -72,8 +89,13 @@ class SegmentationData(EpochData):
         store: str | Path | bool = "off",
         reading: Reading = STRICT,
         device: str = "auto",
+        train_splits: Sequence[str] = ("train",),
+        held_out: object = None,
     ) -> None:
-        super().__init__(batch_size, num_workers, seed, devices, accumulate, splits)
+        self.train_splits = tuple(train_splits)
+        self.held_out = held_out
+        used = [split for split in splits if split != "val" or self.validates]
+        super().__init__(batch_size, num_workers, seed, devices, accumulate, used)
         self.source = source_of(dataset)
         self.dataset = dataset
         self.streets = streets_spec(streets or {}) if streets or dataset == "streets" else None
@@ -133,15 +155,26 @@ class SegmentationData(EpochData):
             self.frames(split)
 
     def frames(self, split: str) -> list[Frame]:
-        """Frames of a split, sorted by name; those of the streets once `prepare_data` has generated them."""
+        """Frames of a split as it is used here, see `chosen_frames`; those of each own split sorted by name.
+
+        Those of the streets are there once `prepare_data` has generated them.
+        """
         if split not in self._frames:
-            self._frames[split] = self.source.frames(self.root, split)
+            own = partial(self.source.frames, self.root)
+            self._frames[split] = chosen_frames(split, own, self.train_splits, self.held_out)
         return self._frames[split]
+
+    @property
+    def validates(self) -> bool:
+        """Whether there are frames to validate on."""
+        return self.held_out is not None or "val" not in self.train_splits
 
     def described(self, *splits: str) -> dict[str, Any]:
         """What a record says of the data; `store` is the folder that frames of these splits are read from, or null."""
         folders = [str(reader.folder) for split in splits if (reader := self._reader(split))]
-        return {**super().described(*splits), "store": folders[0] if folders else None}
+        chosen = {} if self.train_splits == ("train",) else {"train_splits": list(self.train_splits)}
+        chosen |= {} if self.held_out is None else {"held_out": drive_of(self.frames("val")[0])}
+        return {**super().described(*splits), **chosen, "store": folders[0] if folders else None}
 
     def check_labels(self, split: str, fix: str) -> None:
         """Check that every frame of a split has a label file.
@@ -168,6 +201,25 @@ class SegmentationData(EpochData):
     def synthetic(self) -> bool:
         """Whether the frames are generated streets, under whatever option they are read."""
         return self.root is not None and (Path(self.root) / MANIFEST).exists()
+
+    @cached_property
+    def class_pixels(self) -> ClassPixels:
+        """What the frames that are trained on show of each class; counted once where there is a store.
+
+        Raises:
+            DataError: A frame has no label, or its label file is missing or broken.
+        """
+        self.check_labels("train", "Label it, or remove it.")
+        frames, reader = self.frames("train"), self._reader("train")
+        if reader is None:
+            return class_pixels(frames, self.classes.num_classes, self._label_file)
+        stored = {frame: reader.stored[frame] for frame in frames}
+        keys = {frame: f"{one.file} {one.checksum:08x}" for frame, one in stored.items()}
+
+        def label(frame: Frame) -> Image:
+            return read_train_ids(reader.folder / stored[frame].file, stored[frame])
+
+        return class_pixels(frames, self.classes.num_classes, label, keys, reader.folder)
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Augmented frames in a new order each epoch; the tail that fills no global batch is left out."""
@@ -209,7 +261,8 @@ class SegmentationData(EpochData):
                 self._say(f"the training frames do not lie on the GPU: {why_not}")
         if self._resident is not None:
             return self._resident
-        return FrameDataset(frames, self.classes, self.augment, self.seed, read=self._read("train"))
+        focus = RareClasses(self.class_pixels) if getattr(self.augment, "focuses", False) else None
+        return FrameDataset(frames, self.classes, self.augment, self.seed, read=self._read("train"), focus=focus)
 
     def _say(self, what: str) -> None:
         assert self.trainer is not None
@@ -223,6 +276,10 @@ class SegmentationData(EpochData):
         if parent is None or self.root is None:
             return None
         return DecodedStore(parent, self.root, self.classes, self.reading)
+
+    def _label_file(self, frame: Frame) -> Image:
+        assert frame.label is not None
+        return read_label(frame.label, self.classes, self.reading)
 
     def _read(self, split: str) -> Read:
         """Reads the frames of a split, from the store or from their files."""

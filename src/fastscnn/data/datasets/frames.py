@@ -162,7 +162,8 @@ class FrameDataset(Dataset[dict[str, Any]]):
 
     A sample holds `image` (uint8 [3, H, W], RGB), `label` (uint8 [H, W], train ids, 255 ignored; left out
     where the frame has none), `index` (int), `name` and `source`. The augmentation is drawn from (seed, epoch, index)
-    alone, so any number of workers and a resumed run see the same pixels. `read` reads a frame, by default its files.
+    alone, so any number of workers and a resumed run see the same pixels. `read` reads a frame, by default its files;
+    `focus` gives, by a frame's index, the pixels around which an augmentation that `focuses` may crop.
     """
 
     def __init__(
@@ -172,11 +173,13 @@ class FrameDataset(Dataset[dict[str, Any]]):
         augment: Augment | None = None,
         seed: int = 0,
         read: Read | None = None,
+        focus: Callable[[int], Any] | None = None,
     ) -> None:
         self.frames = frames
         self.classes = classes
         self.augment = augment
         self.seed = seed
+        self.focus = focus
         self.read = read or partial(read_frame, classes=classes)
 
     def __len__(self) -> int:
@@ -224,13 +227,14 @@ class FrameDataset(Dataset[dict[str, Any]]):
         frame = self.frames[index]
         seed = frame_seed(self.seed, epoch, index)
         by_rows = getattr(self.read, "by_rows", None)
+        focus = {"focus": self.focus(index)} if self.focus else {}
         if frame.label and by_rows and self.augment and getattr(self.augment, "reads_rows", False):
             image, label, load = by_rows(frame)
-            image, label = self.augment(image, label, seed, load)
+            image, label = self.augment(image, label, seed, load, **focus)
         else:
             image, label = self.read(frame)
             if label is not None and self.augment is not None:
-                image, label = self.augment(image, label, seed)
+                image, label = self.augment(image, label, seed, **focus)
         return image, label, {"index": index, "name": frame.name, "source": frame.source}
 
 

@@ -149,6 +149,22 @@ def read_rows(path: Path, stored: Stored, pixels: Image, start: int, stop: int) 
         raise DataError(f"{path} of the decoded store cannot be read: {error.strerror}.", **_STORE) from None
 
 
+def read_train_ids(path: Path, stored: Stored) -> Image:
+    """Read the train ids of a frame that has a label, without its image; uint8 [H, W].
+
+    Raises:
+        DataError: The file is gone, or is not as long as what was stored.
+    """
+    labels = np.empty((stored.height, stored.width), np.uint8)
+    try:
+        with path.open("rb", buffering=0) as file:
+            _check_size(path, stored, os.fstat(file.fileno()).st_size)
+            _read_at(path, stored, file, 3 * labels.size, labels.reshape(-1).data)
+    except OSError as error:
+        raise DataError(f"{path} of the decoded store cannot be read: {error.strerror}. {_FIX}") from None
+    return labels
+
+
 def _read_at(path: Path, stored: Stored, file: io.FileIO, place: int, target: memoryview) -> None:
     file.seek(place)
     while len(target):

@@ -17,7 +17,7 @@ from fastscnn.data.transforms.normalize import MEAN
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # read at import, which otherwise calls the network
 import albumentations as A
 
-from fastscnn.data.transforms.crop import BrightnessAndChannelNoise, LoadRows, RandomScaledCrop
+from fastscnn.data.transforms.crop import BrightnessAndChannelNoise, Focus, LoadRows, RandomScaledCrop
 
 # Padding is the mean colour, which is zero after normalisation; its label is ignored.
 PADDING: dict[str, Any] = {
@@ -46,7 +46,14 @@ class Augmentation:
         """Whether it uses only the rows of a window, so that the others need not be read."""
         return isinstance(self._first, RandomScaledCrop)
 
-    def __call__(self, image: Image, label: Image, seed: int, load: LoadRows | None = None) -> tuple[Image, Image]:
+    @property
+    def focuses(self) -> bool:
+        """Whether crops are drawn around certain pixels, which `focus` then gives."""
+        return isinstance(self._first, RandomScaledCrop) and self._first.focused > 0
+
+    def __call__(
+        self, image: Image, label: Image, seed: int, load: LoadRows | None = None, focus: Focus | None = None
+    ) -> tuple[Image, Image]:
         """Augment one frame: uint8 [H, W, 3] and [H, W] to the crop's height and width.
 
         Args:
@@ -54,15 +61,20 @@ class Augmentation:
             label: Train ids.
             seed: Seed of all draws.
             load: With `reads_rows`: reads rows of both into memory, once they are known.
+            focus: With `focuses`: the pixels of this frame around which a crop may lie.
         """
         self.transforms.set_random_state(np.random.default_rng(seed), random.Random(seed))
         if load is not None:
             self._first.load = load
+        if focus is not None:
+            self._first.focus = focus
         try:
             augmented = self.transforms(image=image, mask=label)
         finally:
             if load is not None:
                 self._first.load = None
+            if focus is not None:
+                self._first.focus = None
         return augmented["image"], augmented["mask"]
 
 
@@ -93,12 +105,7 @@ class PaperAugment:
     crop_first: bool = True
 
     def __post_init__(self) -> None:
-        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
-            raise DataError(
-                f"augment.scale={list(self.scale)} is not a range of factors.",
-                key="augment.scale",
-                fix="Use two numbers with 0 < low <= high.",
-            )
+        check_scale(self.scale)
         for name, largest in (("flip", 1), ("channel_shift", 255), ("brightness", 1)):
             value = getattr(self, name)
             if not 0 <= value <= largest:
@@ -150,6 +157,20 @@ def no_augment(crop_size: Sequence[int]) -> Augmentation:
     """
     height, width = check_crop(crop_size)
     return Augmentation(lambda: A.CenterCrop(height, width, **PADDING))
+
+
+def check_scale(scale: Sequence[float]) -> None:
+    """Check the range of the resizing.
+
+    Raises:
+        DataError: It is none.
+    """
+    if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
+        raise DataError(
+            f"augment.scale={list(scale)} is not a range of factors.",
+            key="augment.scale",
+            fix="Use two numbers with 0 < low <= high.",
+        )
 
 
 def check_crop(crop_size: Sequence[int]) -> tuple[int, int]:

@@ -25,6 +25,24 @@ class Span(NamedTuple):
     out_length: int
 
 
+class Focus(NamedTuple):
+    """Around which pixels of a frame a crop may lie.
+
+    Attributes:
+        weights: Of each class that the frame shows; one is drawn in proportion.
+        points: Row and column of some pixels of each of these classes, [classes, points, 2].
+    """
+
+    weights: Sequence[float]
+    points: npt.NDArray[np.int32]
+
+    def draw(self, draw: random.Random) -> tuple[int, int]:
+        """Row and column of a pixel."""
+        (number,) = draw.choices(range(len(self.weights)), self.weights)
+        row, column = self.points[number, draw.randrange(self.points.shape[1])].tolist()
+        return row, column
+
+
 class RandomScaledCrop(A.DualTransform):  # type: ignore[misc]
     """Resizing by a random factor and a crop at a random place, as `RandomScale` and `RandomCrop` draw them.
 
@@ -39,10 +57,12 @@ class RandomScaledCrop(A.DualTransform):  # type: ignore[misc]
         scale_range: Smallest and largest factor, drawn uniformly.
         fill: RGB around a frame that is smaller than the crop.
         fill_mask: Label there.
+        focused: Share of the crops that lie around a pixel of `focus`.
         p: Probability of the transform; the frame is not changed otherwise.
 
     Attributes:
         load: Called with the rows of the window before they are used; None if the frame is in memory.
+        focus: Around which pixels of this frame a crop may lie; None for anywhere.
     """
 
     _targets = (Targets.IMAGE, Targets.MASK)
@@ -54,22 +74,28 @@ class RandomScaledCrop(A.DualTransform):  # type: ignore[misc]
         scale_range: Sequence[float] = (0.5, 2.0),
         fill: Sequence[int] = (0, 0, 0),
         fill_mask: int = 0,
+        focused: float = 0.0,
         p: float = 1.0,
     ) -> None:
         super().__init__(p=p)
+        self.focused = focused
         self.height = height
         self.width = width
         self.scale_range = tuple(scale_range)
         self.fill = tuple(fill)
         self.fill_mask = fill_mask
         self.load: LoadRows | None = None
+        self.focus: Focus | None = None
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         """Draw the scale and the position of the crop."""
         scale = self.py_random.uniform(*self.scale_range)
+        point: tuple[int | None, int | None] = (None, None)
+        if self.focused and self.focus and len(self.focus.weights) and self.py_random.random() < self.focused:
+            point = self.focus.draw(self.py_random)
         rows, columns = (
-            span(side, crop, scale, self.py_random)
-            for side, crop in zip(params["shape"][:2], (self.height, self.width), strict=True)
+            span(side, crop, scale, self.py_random, place)
+            for side, crop, place in zip(params["shape"][:2], (self.height, self.width), point, strict=True)
         )
         if self.load is not None:
             self.load(rows.start, rows.start + rows.length)
@@ -95,12 +121,14 @@ class RandomScaledCrop(A.DualTransform):  # type: ignore[misc]
         )
 
 
-def span(side: int, crop: int, scale: float, draw: random.Random) -> Span:
-    """Draw the position of a crop along one side of a frame that is resized by a factor."""
+def span(side: int, crop: int, scale: float, draw: random.Random, place: int | None = None) -> Span:
+    """Position of a crop along one side of a frame that is resized by a factor: drawn, or around a given pixel."""
     scaled = max(1, int(side * scale))
     if scaled <= crop:
         return Span(0, side, draw.randint(0, crop - scaled), scaled)
     length = min(side, max(1, round(crop * side / scaled)))
+    if place is not None:
+        return Span(min(max(place - length // 2, 0), side - length), length, 0, crop)
     return Span(draw.randint(0, side - length), length, 0, crop)
 
 

@@ -10,9 +10,10 @@ from scipy import stats
 
 from fastscnn.reports.comparison.records import Run
 from fastscnn.runs.identity import GROUPS
+from fastscnn.runs.renamed import MOVED
 from fastscnn.runs.run_settings import EXECUTION_SETTINGS, in_settings
 
-KEY_CHOICES = (*GROUPS, "experiment", "loss", "optimizer", "debug")
+KEY_CHOICES = (*GROUPS, "experiment", "loss", "optimizer", "scheduler", "debug")
 PLAIN_EXPERIMENTS = frozenset(
     {
         "fine_only",
@@ -132,7 +133,8 @@ def group_key(run: Run) -> dict[str, str]:
     if choices.get("experiment") in PLAIN_EXPERIMENTS:
         del choices["experiment"]
     overrides = run.record.get("overrides", {})
-    settings = {name: str(value) for name, value in overrides.items() if not in_settings(name, IRRELEVANT)}
+    present = {MOVED.get(name, name): str(value) for name, value in overrides.items()}
+    settings = {name: value for name, value in present.items() if not in_settings(name, IRRELEVANT)}
     return {**choices, "place": run.place, **settings}
 
 

@@ -27,7 +27,7 @@ class Run:
     @property
     def choices(self) -> Mapping[str, str]:
         """Group to option; a group that did not exist when the run started has its default."""
-        return {"resolution": "full", **self.record["choices"]}
+        return {"resolution": "full", "scheduler": "poly", **self.record["choices"]}
 
     @property
     def finished(self) -> bool:

@@ -179,7 +179,7 @@ def _compared(groups: Sequence[Group]) -> str:
     """A sentence with the settings of the runs in the table, if they differ from the defaults."""
     settings_of = []
     for place, baseline in default_baselines(groups, "val/miou").items():
-        settings = {k: v for k, v in baseline.settings.items() if k not in ("place", "loss", "optimizer")}
+        settings = {k: v for k, v in baseline.settings.items() if k not in ("place", "loss", "optimizer", "scheduler")}
         if settings:
             settings_of.append(f"{place}: {' '.join(f'{name}={value}' for name, value in settings.items())}")
     return f" Only runs of the same settings are shown ({'; '.join(settings_of)})." if settings_of else ""

@@ -36,7 +36,7 @@ def best_checkpoint(folder: Path, monitor: str) -> ModelCheckpoint:
 
 def best_checkpoints(trainer: pl.Trainer) -> list[ModelCheckpoint]:
     """The callbacks that keep a best checkpoint; `best_model_path` is the same on every device of a run."""
-    return [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor]
+    return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, FolderCheckpoint)]
 
 
 class FolderCheckpoint(ModelCheckpoint):
@@ -153,11 +153,17 @@ class KeepRecord(pl.Callback):
     """Keep the metrics of `run.json` true, after each validation and each epoch.
 
     `metrics.last` holds the latest value of each training and validation metric, `metrics.best` all those of the
-    validation with the highest `monitor`, and what the test of its checkpoint gave.
+    validation with the highest `monitor`, and what the test of its checkpoint gave. Where nothing is validated, the
+    latest values are those of the best.
+
+    Args:
+        record: The run's record.
+        validates: Whether there is a validation.
     """
 
-    def __init__(self, record: RunRecord) -> None:
+    def __init__(self, record: RunRecord, *, validates: bool = True) -> None:
         self.record = record
+        self.validates = validates
         self._training: dict[str, float] = {}
 
     def on_save_checkpoint(
@@ -199,7 +205,8 @@ class KeepRecord(pl.Callback):
         frames = {name: value for name, value in training.items() if name.startswith(FRAMES)}
         is_best = metrics["best"].get("step") == training["step"]
         best = metrics["best"] | frames if is_best else metrics["best"]
-        self.record.update(metrics={"best": best, "last": metrics["last"] | training})
+        last = metrics["last"] | training
+        self.record.update(metrics={"best": best if self.validates else last, "last": last})
 
     @rank_zero_only
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

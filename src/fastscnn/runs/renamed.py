@@ -1,0 +1,41 @@
+"""Settings that have moved: what an earlier command line or an earlier run's config calls them, as it is called now."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import DictConfig, open_dict
+
+MOVED = {"optimizer.power": "scheduler.power"}
+"""Earlier name of a setting to the present one."""
+YOUNGER = {"scheduler": "poly"}
+"""Groups that earlier runs did not have, with the option that they trained by."""
+
+YOUNGER_DATA = {"train_splits": ["train"], "held_out": None}
+"""Settings of segmentation's data that earlier runs did not have, with what they did."""
+
+
+def present_overrides(arguments: Sequence[str]) -> list[str]:
+    """Command-line arguments with every setting under its present name."""
+    split = [argument.partition("=") for argument in arguments]
+    return ["".join((MOVED.get(name, name), equals, value)) for name, equals, value in split]
+
+
+def upgraded(config: DictConfig) -> DictConfig:
+    """The config of a run that was started earlier, as it would be composed now; a new one is left as it is."""
+    config = config.copy()
+    data: Any = config.get("data")
+    if data is not None and data.get("dataset") != "imagenet":
+        with open_dict(data):
+            for name, value in YOUNGER_DATA.items():
+                data.setdefault(name, value)
+    with open_dict(config):
+        if data is not None and "callbacks" not in config:
+            config.callbacks = {"progress": {"_target_": "fastscnn.training.progress.ProgressLine"}}
+    if config.get("optimizer") is None or "scheduler" in config:
+        return config
+    with open_dict(config):
+        settings = dict(config.optimizer.items_ex(resolve=False))
+        schedule = {"_target_": "fastscnn.training.schedules.poly", "power": settings.pop("power", 0.9)}
+        config.optimizer = {"_target_": "torch.optim.SGD", "_partial_": True, "fused": "auto", **settings}
+        config.scheduler = {**schedule, "warmup_steps": 0}
+    return config

@@ -1,0 +1,78 @@
+"""An exponential moving average of the weights, validated and saved in place of those of the last step."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EMAWeightAveraging
+from pytorch_lightning.trainer.states import TrainerFn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from fastscnn.runs.checkpoint import LATEST_STATE
+
+
+class EMA(EMAWeightAveraging):
+    """Lightning's callback, exact also where a run is stopped within a validation or tested after its training.
+
+    A checkpoint's `state_dict` is the average; the weights of the last step, from which a run goes on, stand beside it
+    under `LATEST_STATE`.
+
+    Args:
+        decay: Share of the average that an update leaves.
+        update_every_n_steps: Optimizer steps between two updates.
+        update_starting_at_step: The step of the first update, which copies the weights; None is the first one.
+    """
+
+    def __init__(
+        self, decay: float = 0.999, update_every_n_steps: int = 1, update_starting_at_step: int | None = None
+    ) -> None:
+        super().__init__(
+            decay=decay, update_every_n_steps=update_every_n_steps, update_starting_at_step=update_starting_at_step
+        )
+        # All tensors in a few kernels, where Lightning's choice starts several for each tensor.
+        self._kwargs = {"multi_avg_fn": get_ema_multi_avg_fn(decay)}
+        self._swapped = False
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Make the average where the training is computed; the module is not there yet."""
+        self._device = self._device or trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Validate the average, on every device with the batch statistics of the first one, which are saved."""
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        super().on_validation_epoch_start(trainer, pl_module)
+        self._swapped = True
+        if trainer.world_size > 1:
+            for buffer in pl_module.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go on with the weights of the last step."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            super().on_validation_epoch_end(trainer, pl_module)
+            self._swapped = False
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the weights as they are until the last checkpoint is saved."""
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the average in the module."""
+        self._copy_average_to_current(pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Save both; within a validation they have changed places."""
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        if self._swapped:
+            states = checkpoint["state_dict"], checkpoint[LATEST_STATE]
+            checkpoint[LATEST_STATE], checkpoint["state_dict"] = states
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on with both; a test keeps the average, which is what a checkpoint gives."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
