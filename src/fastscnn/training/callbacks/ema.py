@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EMAWeightAveraging
 from pytorch_lightning.trainer.states import TrainerFn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch import Tensor
 
 from fastscnn.runs.checkpoint import LATEST_STATE
 
@@ -29,14 +29,43 @@ class EMA(EMAWeightAveraging):
         super().__init__(
             decay=decay, update_every_n_steps=update_every_n_steps, update_starting_at_step=update_starting_at_step
         )
-        # All tensors in a few kernels, where Lightning's choice starts several for each tensor.
-        self._kwargs = {"multi_avg_fn": get_ema_multi_avg_fn(decay)}
+        self.decay = decay
         self._swapped = False
+        self._tensors: list[tuple[list[Tensor], list[Tensor]]] = []
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Make the average where the training is computed; the module is not there yet."""
         self._device = self._device or trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:
+            self._average_model.n_averaged = self._average_model.n_averaged.cpu()  # asking a GPU would wait for it
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Find the tensors, which stay where they are from here on: floating ones, and counts."""
+        assert self._average_model is not None
+        modules = (self._average_model.module, pl_module)
+        found = [[*module.parameters(), *module.buffers()] for module in modules]
+        self._tensors = []
+        for floating in (True, False):
+            chosen = [[one.detach() for one in part if one.is_floating_point() == floating] for part in found]
+            self._tensors.append((chosen[0], chosen[1]))
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Update the average after an optimizer step: in a few kernels, where Lightning starts several for a tensor."""
+        step = trainer.global_step
+        if step <= self._latest_update_step or not self.should_update(step_idx=step - 1):
+            return
+        assert self._average_model is not None
+        (averaged, current), (averaged_counts, counts) = self._tensors
+        if int(self._average_model.n_averaged):
+            torch._foreach_lerp_(averaged, current, 1 - self.decay)
+        else:
+            torch._foreach_copy_(averaged, current)
+        torch._foreach_copy_(averaged_counts, counts)
+        self._average_model.n_averaged += 1
+        self._latest_update_step = step
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Validate the average, on every device with the batch statistics of the first one, which are saved."""
