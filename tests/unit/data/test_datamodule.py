@@ -357,7 +357,7 @@ def test_reading_frames_leaves_the_network_alone():
         "import socket\n"
         "def refuse(*args, **kwargs): raise SystemExit('connected')\n"
         "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
-        "import fastscnn.data.transforms.augment, sys\n"
+        "import fastscnn.data.transforms.strong, sys\n"
         "assert 'fastscnn.training' not in sys.modules\n"
     )
     environment = {key: value for key, value in os.environ.items() if key != "NO_ALBUMENTATIONS_UPDATE"}

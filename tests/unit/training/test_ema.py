@@ -13,6 +13,7 @@ from fastscnn.training.callbacks.build import build_callbacks
 from fastscnn.training.callbacks.ema import EMA
 from fastscnn.training.fit import fit
 from fastscnn.training.segmentation import Segmentation
+from fastscnn.training.stopping import LastCheckpoint
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.signals import Interrupted
 from helpers import FAST, job, write_cityscapes
@@ -36,7 +37,7 @@ class StopsIn(pl.Callback):
             self.stop(trainer, "batch")
 
     def stop(self, trainer, place):
-        last = next(c for c in trainer.callbacks if isinstance(c, fit_module.LastCheckpoint))
+        last = next(c for c in trainer.callbacks if isinstance(c, LastCheckpoint))
         last._save(trainer, place)
         raise Interrupted(15)
 

@@ -172,7 +172,7 @@ class SegmentationData(EpochData):
     def described(self, *splits: str) -> dict[str, Any]:
         """What a record says of the data; `store` is the folder that frames of these splits are read from, or null."""
         folders = [str(reader.folder) for split in splits if (reader := self._reader(split))]
-        chosen = {} if self.train_splits == ("train",) else {"train_splits": list(self.train_splits)}
+        chosen: dict[str, Any] = {} if self.train_splits == ("train",) else {"train_splits": list(self.train_splits)}
         chosen |= {} if self.held_out is None else {"held_out": drive_of(self.frames("val")[0])}
         return {**super().described(*splits), **chosen, "store": folders[0] if folders else None}
 

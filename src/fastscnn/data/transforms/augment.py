@@ -1,23 +1,19 @@
 """Augmentation of a frame and its label, drawn from one seed."""
 
-import os
 import random
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import albumentations as A
 import cv2
 import numpy as np
 
 from fastscnn.data.datasets.classes import IGNORE_INDEX
 from fastscnn.data.datasets.frames import DataError, Image
-from fastscnn.data.transforms.normalize import MEAN
-
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # read at import, which otherwise calls the network
-import albumentations as A
-
 from fastscnn.data.transforms.crop import BrightnessAndChannelNoise, Focus, LoadRows, RandomScaledCrop
+from fastscnn.data.transforms.normalize import MEAN
 
 # Padding is the mean colour, which is zero after normalisation; its label is ignored.
 PADDING: dict[str, Any] = {

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import albumentations as A
 import numpy as np
 
 from fastscnn.data.datasets.frames import DataError
 from fastscnn.data.store.class_pixels import ClassPixels
-from fastscnn.data.transforms.augment import PADDING, A, Augmentation, check_crop, check_scale
+from fastscnn.data.transforms.augment import PADDING, Augmentation, check_crop, check_scale
 from fastscnn.data.transforms.crop import Focus, RandomScaledCrop
 
 
