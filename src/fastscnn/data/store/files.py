@@ -161,7 +161,7 @@ def read_train_ids(path: Path, stored: Stored) -> Image:
             _check_size(path, stored, os.fstat(file.fileno()).st_size)
             _read_at(path, stored, file, 3 * labels.size, labels.reshape(-1).data)
     except OSError as error:
-        raise DataError(f"{path} of the decoded store cannot be read: {error.strerror}. {_FIX}") from None
+        raise DataError(f"{path} of the decoded store cannot be read: {error.strerror}.", **_STORE) from None
     return labels
 
 
