@@ -23,7 +23,7 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-$(command -v python3 || command -v python)}
-export PYTHONPATH=src PYTHONUNBUFFERED=1 NO_ALBUMENTATIONS_UPDATE=1
+export PYTHONPATH=$PWD/src:$PWD/tests/programs PYTHONUNBUFFERED=1 NO_ALBUMENTATIONS_UPDATE=1
 results=results
 flags=()
 if [ -n "${DRY_RUN:-}" ]; then
@@ -35,10 +35,9 @@ weights=()
 
 seconds_of() {
   case $1 in
-    tests | training) echo 100 ;;
     loss | throughput) echo 45 ;;
-    resident) echo 75 ;;
-    inference | compiled | tiles) echo 90 ;;
+    tests | resident | tiles) echo 90 ;;
+    inference | compiled | training) echo 110 ;;
     compare) echo 150 ;;
     peers) echo 235 ;;
     *) return 1 ;;
@@ -50,7 +49,8 @@ limited() { timeout --kill-after=10 "$@"; }
 
 # run_tests SECONDS EXPRESSION WORKERS FILE ...
 run_tests() {
-  limited "$1" "$python" -m pytest -q --numprocesses "$3" --dist loadgroup --durations=6 -k "$2" "${@:4}"
+  limited "$1" "$python" -m pytest -q -p no:benchmark -p failures_at_once --numprocesses "$3" --dist loadgroup \
+    --durations=12 -k "$2" "${@:4}"
 }
 
 # run_part NAME SECONDS
@@ -61,9 +61,9 @@ run_part() {
   [ -z "${DRY_RUN:-}" ] || two_sizes=(--rounds 1)
   case $1 in
     tests)
-      run_tests "$2" "not compile and not interpreter" "${WORKERS:-8}" "${unit[@]}" tests/integration/test_gpu_commands.py ;;
+      run_tests "$2" "not compile and not interpreter" "${WORKERS:-12}" "${unit[@]}" tests/integration/test_gpu_commands.py ;;
     compiled) run_tests "$2" "torch_compile" 3 "${unit[@]}" ;;
-    inference) "${inference[@]}" "${two_sizes[@]}" --peers --eager --output "$results/gpu_sizes.json" ;;
+    inference) "${inference[@]}" "${two_sizes[@]}" --peers --few --output "$results/gpu_sizes.json" ;;
     compare) "${inference[@]}" "${two_sizes[@]}" --peers --output "$results/gpu_compare.json" ;;
     peers) "${inference[@]}" "${two_sizes[@]:0:2}" --output "$results/gpu_inference.json" ;;
     throughput)

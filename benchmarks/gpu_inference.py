@@ -1,6 +1,6 @@
 """Frames to labels on a GPU: ours, eager and compiled torch, and the paper's peers, in one interleaved run.
 
-    python benchmarks/gpu_inference.py [--checkpoint FILE] [--seconds 540] [--sizes 1024x2048] [--peers NAME] [--eager]
+    python benchmarks/gpu_inference.py [--checkpoint FILE] [--seconds 540] [--sizes 1024x2048] [--peers NAME] [--few]
 
 Each variant takes one uint8 frame that lies in the GPU's memory and leaves its labels there. It is built and warmed up
 first (skipped where the time is nearly up), then all take turns. Results are checked before they are timed, and
@@ -11,7 +11,7 @@ import argparse
 import gc
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -56,8 +56,9 @@ def main() -> None:
         write_json(arguments.output, result)
 
     with torch.no_grad():
-        result["correctness"] = correctness(network, device, ((40, 72),) if arguments.dry_run else CHECKED)
-        save()
+        if not arguments.few:
+            result["correctness"] = correctness(network, device, ((40, 72),) if arguments.dry_run else CHECKED)
+            save()
         if device.type == "cuda":
             result["bytes_per_second_copied"] = copy_bandwidth()
             save()
@@ -70,6 +71,10 @@ def main() -> None:
                 add_floor(result["sizes"][name], network, size, result["bytes_per_second_copied"])
             save()
             report(name, result["sizes"][name])
+        if arguments.few:
+            sizes = [tuple(int(side) for side in name.split("x")) for name in arguments.sizes]
+            result["correctness"] = correctness(network, device, sizes, few=True)
+            save()
     print(f"Written to {arguments.output}.")
 
 
@@ -78,7 +83,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, help="a trained Fast-SCNN; random weights without")
     parser.add_argument("--sizes", nargs="+", default=None, help="HEIGHTxWIDTH")
     parser.add_argument("--peers", nargs="*", default=None, help="names in fastscnn.models.peers; all without")
-    parser.add_argument("--eager", action="store_true", help="leave out what torch.compile takes minutes for")
+    parser.add_argument("--few", action="store_true", help="leave out bf16 and what torch.compile takes minutes for")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=540, help="build nothing more when these are over")
     parser.add_argument("--output", type=Path, default=RESULTS)
@@ -139,7 +144,13 @@ def apart(network: FastSCNN, **options: Any) -> Callable[[Tensor], Tensor]:
     return run
 
 
-def correctness(network: FastSCNN, device: torch.device, sizes: tuple[tuple[int, int], ...]) -> dict[str, Any]:
+def left_out_of_few(name: str) -> bool:
+    return "compile" in name or "bf16" in name
+
+
+def correctness(
+    network: FastSCNN, device: torch.device, sizes: Sequence[tuple[int, ...]], *, few: bool = False
+) -> dict[str, Any]:
     """Pixels that differ, of how many: of the fused step from the reference, and of each engine from fp32."""
     found: dict[str, Any] = {}
     exact = deepcopy(network).to(device)
@@ -159,7 +170,7 @@ def correctness(network: FastSCNN, device: torch.device, sizes: tuple[tuple[int,
         best, second = (nn.functional.interpolate(logits, size, mode="bilinear").topk(2, 1).values).unbind(1)
         decided = best - second > CLOSE
         for name, options in engines(device):
-            if "compile" not in name:
+            if not left_out_of_few(name) if few else "compile" not in name:
                 found_labels = GraphRunner(network, **options)(frame)
                 entry[f"{name} differ from fp32"] = differing(found_labels, labels)
                 entry[f"{name} differ by more than {CLOSE}"] = differing(found_labels[decided], labels[decided])
@@ -244,7 +255,7 @@ def measure_size(
     ready: dict[str, Callable[..., Any]] = {}
     left_out: dict[str, str] = {}
     for name, make in variants(network, device, arguments.peers):
-        if arguments.eager and "compile" in name:
+        if arguments.few and left_out_of_few(name):
             continue
         if time.monotonic() > until:
             left_out[name] = "no time left to build it"

@@ -25,8 +25,8 @@ from fastscnn.utils.files import write_json
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "gpu_loss.json"
 CLASSES = 19
 STRIDES = (8, 8, 32)
-TUNED = {"128 registers": (1024, 128), "255 registers": (1024, 255), "two threads, 128 registers": (512, 128)}
-"""`VALUES` and `REGISTERS` of the programs; the first is what they are."""
+TUNED = {"one thread": 1024, "two threads": 512}
+"""`VALUES` of the programs, how many threads share a piece; the first is what it is."""
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def main() -> None:
     result["differences"], result["mebibytes"] = {}, {}
     for _ in range(arguments.rounds):
         for name, (loss, values) in variants.items():
-            cuda_loss.VALUES, cuda_loss.REGISTERS = values or next(iter(TUNED.values()))
+            cuda_loss.VALUES = values or next(iter(TUNED.values()))
             if not times[name]:
                 found, result["mebibytes"][name] = peak(lambda loss=loss: step(loss), device)
                 first = first or found
@@ -76,7 +76,7 @@ def main() -> None:
     result["ms"] = {name: statistics.median(values) for name, values in times.items()}
     result["of_each_round"] = times
     if device.type == "cuda":
-        cuda_loss.VALUES, cuda_loss.REGISTERS = next(iter(TUNED.values()))
+        cuda_loss.VALUES = next(iter(TUNED.values()))
         result["kernels"] = profile(lambda: step(upsample_cross_entropy), calls=5)
     arguments.output.parent.mkdir(exist_ok=True)
     write_json(arguments.output, result)

@@ -63,7 +63,7 @@ def check(labels, classes, *on):
     }
     absent = {name: None for name, wanted in read.items() if not wanted}
     constants = sizes | switches | absent
-    return compiled(cuda_loss_programs.loss_program, {"labels": labels}, 1, constants, maxnreg=cuda_loss.REGISTERS)
+    return compiled(cuda_loss_programs.loss_program, {"labels": labels}, 1, constants)
 
 
 def main():

@@ -96,7 +96,7 @@ def main():
             TILE_COLUMNS=block // (8 if block == 64 else 4),
             OUTPUTS=128,
             INPUTS=chunk,
-            SPLITS=splits,
+            SHARES=splits > 1,
             BESIDE=beside,
             HEAD=head,
             ADDS=not beside,
@@ -107,7 +107,7 @@ def main():
         )
         assert block < 64 or kernel.metadata.shared <= SHARED_MEMORY // 4, "four fit into a multiprocessor"
     common = {"PLACES": 64, "PRECISION": "tf32x3", "OVERLAPS": True}
-    check(pyramid_programs.pool_program, None, options, PIXELS=64, CHANNELS=32, SPLITS=8, **common)
+    check(pyramid_programs.pool_program, None, options, PIXELS=64, CHANNELS=32, **common)
     check(
         pyramid_programs.context_program,
         None,

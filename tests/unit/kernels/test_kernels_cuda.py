@@ -195,7 +195,7 @@ def test_graphs_replay_each_size_and_keep_to_their_number(engine, dtype):
 
 
 @on_gpu
-@pytest.mark.parametrize("size", [(1, 512, 1024), (2, 97, 133), (1, 32, 32)])
+@pytest.mark.parametrize("size", [(1, 512, 1024), (2, 33, 65)])
 def test_the_same_frame_gives_the_same_bits_whether_launches_overlap_or_not(monkeypatch, size):
     network, images = random_network().cuda(), frames(*size).cuda()
     found = []

@@ -47,7 +47,7 @@ def _pixels(columns, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr):
     return y, x, tl.program_id(1).to(tl.int64)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["height", "width", "out_height", "out_width"])
 def stem_program(
     images,
     factor,
@@ -89,7 +89,7 @@ def stem_program(
     tl.store(out + target, total.to(out.dtype.element_ty), mask=wanted)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["pixels"])
 def pointwise_program(
     features,
     weight,
@@ -171,7 +171,7 @@ def _finish(
     tl.store(out + target, total.to(out.dtype.element_ty), mask=wanted)
 
 
-@triton.jit(do_not_specialize=["chunks"])
+@triton.jit(do_not_specialize=["height", "width", "out_height", "out_width", "chunks", "splits"])
 def depthwise_pointwise_program(
     features,
     taps,
@@ -195,13 +195,14 @@ def depthwise_pointwise_program(
     beside_inputs,
     head_outputs,
     chunks,
+    splits,
     STRIDE: tl.constexpr,
     DILATION: tl.constexpr,
     TILE_ROWS: tl.constexpr,
     TILE_COLUMNS: tl.constexpr,
     OUTPUTS: tl.constexpr,
     INPUTS: tl.constexpr,
-    SPLITS: tl.constexpr,
+    SHARES: tl.constexpr,
     BESIDE: tl.constexpr,
     HEAD: tl.constexpr,
     ADDS: tl.constexpr,
@@ -214,14 +215,14 @@ def depthwise_pointwise_program(
 
     The block computes all outputs of its pixels, so that what is between the two stays on the multiprocessor, and so
     does what a further 1x1 convolution takes. A small image has too few pixels for all multiprocessors: its inputs are
-    shared out among SPLITS blocks, `chunks` times INPUTS to each. The block that is done last adds up what they found,
-    in their order, so that the result is always the same.
+    shared out among `splits` blocks, `chunks` times INPUTS to each. The block that is done last adds up what they
+    found, in their order, so that the result is always the same.
 
     Args:
         beside: [B, out_height, out_width, beside_inputs], and its weight [beside_inputs, outputs]: a 1x1 convolution
-            that is added, BESIDE inputs at a time; none where that is 0, and none where SPLITS is more than 1.
+            that is added, BESIDE inputs at a time; none where that is 0, and none where SHARES.
         head: [outputs, head_outputs]: a 1x1 convolution of the output; none where HEAD is 0.
-        partial: float32 [B, tiles, SPLITS, pixels of a tile, OUTPUTS], where SPLITS is more than 1.
+        partial: float32 [B, tiles, splits, pixels of a tile, OUTPUTS]; where SHARES, which is where there are splits.
         arrivals: int32 [B * tiles], zeros, and zeros afterwards: how many blocks of a tile are done.
     """
     y, x, image = _pixels(out_width, TILE_ROWS, TILE_COLUMNS)
@@ -266,7 +267,7 @@ def depthwise_pointwise_program(
                 other=0.0,
             )
             total = tl.dot(values, weights, total, input_precision=PRECISION)
-    if SPLITS == 1:
+    if not SHARES:
         _finish(
             *(total, bias, addend, head, head_bias, out, pixel, there, outputs, head_outputs),
             *(OUTPUTS, HEAD, ADDS, HIGHEST, PRECISION),
@@ -274,12 +275,12 @@ def depthwise_pointwise_program(
     else:
         tile = image * tl.num_programs(0) + tl.program_id(0)
         size: tl.constexpr = TILE_ROWS * TILE_COLUMNS * OUTPUTS
-        partial += tile * SPLITS * size + tl.arange(0, TILE_ROWS * TILE_COLUMNS)[:, None] * OUTPUTS + n[None, :]
+        partial += tile * splits * size + tl.arange(0, TILE_ROWS * TILE_COLUMNS)[:, None] * OUTPUTS + n[None, :]
         tl.store(partial + split * size, total)
         tl.debug_barrier()  # all of the block has written before one thread says so
-        if tl.atomic_add(arrivals + tile, 1, sem="acq_rel") == SPLITS - 1:
+        if tl.atomic_add(arrivals + tile, 1, sem="acq_rel") == splits - 1:
             found = tl.zeros([TILE_ROWS * TILE_COLUMNS, OUTPUTS], tl.float32)
-            for each in range(0, SPLITS):
+            for each in range(0, splits):
                 found += tl.load(partial + each * size, cache_modifier=".cg")
             _finish(
                 *(found, bias, addend, head, head_bias, out, pixel, there, outputs, head_outputs),

@@ -30,8 +30,6 @@ CELLS = 32
 """Pieces that a program takes of a row; fewer, where the logits of that many would not stay in its registers."""
 VALUES = 1024
 """Logits of a corner that its one warp keeps: 32 in each thread."""
-REGISTERS = 128
-"""Of a thread, so that 16 warps fit into a multiprocessor; what does not fit is used once a row, not once a pixel."""
 GATHERED = 512
 """Logits of which a program adds up the gradient."""
 DIGITS = 2048
@@ -184,7 +182,6 @@ def _launch(
             DERIVES=gradient is not None,
             NVIDIA=nvidia,
             num_warps=1,
-            **({"maxnreg": REGISTERS} if nvidia else {}),
         )
         if gradient is not None:
             blocks = -(-classes * height * width // GATHERED), batch

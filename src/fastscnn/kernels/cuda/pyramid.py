@@ -71,10 +71,9 @@ def pyramid_pooling(
         "pool_program",
         (splits, blocks, count),
         *(features, bounds, averages, partial, arrivals),
-        *(height * width, width, channels, each),
+        *(height * width, width, channels, each, splits),
         PIXELS=64,
         CHANNELS=32,
-        SPLITS=splits,
         programs=_programs(),
         **options,
     )

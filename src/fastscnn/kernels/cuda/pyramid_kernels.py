@@ -11,7 +11,7 @@ import triton.language as tl
 from fastscnn.kernels.cuda.layers_kernels import _activate, _begin
 
 
-@triton.jit(do_not_specialize=["pixels", "width", "each"])
+@triton.jit(do_not_specialize=["pixels", "width", "each", "splits"])
 def pool_program(
     features,
     bounds,
@@ -22,23 +22,23 @@ def pool_program(
     width,
     channels,
     each,
+    splits,
     PLACES: tl.constexpr,
     PIXELS: tl.constexpr,
     CHANNELS: tl.constexpr,
-    SPLITS: tl.constexpr,
     PRECISION: tl.constexpr,
     OVERLAPS: tl.constexpr,
 ):
     """The average of each place over CHANNELS channels of one image, as a product with ones where a place is.
 
-    `each` pixels to each of SPLITS blocks; the last one adds up their sums, in their order.
+    `each` pixels to each of `splits` blocks; the last one adds up their sums, in their order.
 
     Args:
         features: [B, pixels, channels], `width` of the pixels to a row.
         bounds: int32 [PLACES, 4]: first row, first column of a place, and those after its last; empty beyond the last
             place.
         places: float32 [B, PLACES, channels].
-        partial: float32 [B, blocks of channels, SPLITS, PLACES, CHANNELS].
+        partial: float32 [B, blocks of channels, splits, PLACES, CHANNELS].
         arrivals: int32 [B * blocks of channels], zeros, and zeros afterwards.
     """
     split = tl.program_id(0)
@@ -65,12 +65,12 @@ def pool_program(
         total = tl.dot(inside.to(values.dtype), values, total, input_precision=PRECISION)
     block = image * tl.num_programs(1) + tl.program_id(1)
     size: tl.constexpr = PLACES * CHANNELS
-    partial += block * SPLITS * size + place[:, None] * CHANNELS + tl.arange(0, CHANNELS)[None, :]
+    partial += block * splits * size + place[:, None] * CHANNELS + tl.arange(0, CHANNELS)[None, :]
     tl.store(partial + split * size, total)
     tl.debug_barrier()  # all of the block has written before one thread says so
-    if tl.atomic_add(arrivals + block, 1, sem="acq_rel") == SPLITS - 1:
+    if tl.atomic_add(arrivals + block, 1, sem="acq_rel") == splits - 1:
         found = tl.zeros([PLACES, CHANNELS], tl.float32)
-        for number in range(0, SPLITS):
+        for number in range(0, splits):
             found += tl.load(partial + number * size, cache_modifier=".cg")
         area = tl.maximum((bottom - top) * (right - left), 1).to(tl.float32)
         target = (image * PLACES + place)[:, None] * channels + c[None, :]
@@ -212,7 +212,7 @@ def _neighbours(target, scale, size):
     return before, tl.minimum(before + 1, size - 1), source - before.to(tl.float32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["height", "width", "out_height", "out_width"])
 def upsample_program(
     features,
     out,
