@@ -100,7 +100,7 @@ class Segmenter:
         trained = load_trained(path)
         if on_gpu:
             dtype = getattr(torch, "float16" if precision == "auto" else precision)
-            engine = "compile" if compile else "torch"
+            engine = "compile" if compile else "auto"
             runner = GraphRunner(trained.network, dtype=dtype, scale=trained.scale, engine=engine)
             return cls(runner, trained.classes, max_pixels=max_pixels)
         keep_freed_memory()

@@ -12,6 +12,7 @@ from torch import nn
 
 from fastscnn.data.transforms.normalize import normalize
 from fastscnn.inference.backends.cuda_graph import GraphRunner
+from fastscnn.inference.backends.triton import GPUFastSCNN
 from fastscnn.kernels import reference, upsample_labels, upsample_probabilities
 from fastscnn.kernels.cpu.labels import source_positions
 from fastscnn.kernels.cuda import labels as cuda
@@ -112,7 +113,7 @@ def test_runner_computes_what_its_graph_captures(layout):
 
 def test_runner_refuses_what_it_cannot_run():
     network = random_network()
-    with pytest.raises(ValueError, match="torch, compile, triton"):
+    with pytest.raises(ValueError, match="auto, torch, compile, triton"):
         GraphRunner(network, engine="onnx", device="cpu")
     with pytest.raises(ValueError, match="Small: choose"):
         GraphRunner(Small(), engine="triton", device="cpu")
@@ -204,6 +205,20 @@ def test_the_same_frame_gives_the_same_bits_whether_launches_overlap_or_not(monk
         runner = GraphRunner(network, engine="triton")
         found += [runner.probabilities(images).clone() for _ in range(5)]
     assert all(torch.equal(found[0], other) for other in found)
+
+
+@on_gpu
+def test_the_best_engine_is_ours_for_fast_scnn_and_torch_for_others():
+    assert isinstance(GraphRunner(random_network(), engine="auto")._logits, GPUFastSCNN)
+    check_runner(Small().eval().requires_grad_(False).cuda(), [(1, 64, 96)], torch.float16, engine="auto")
+
+
+def test_the_best_engine_without_a_gpu_is_torch():
+    network, images = random_network(), frames(1, 16, 24)
+    found = [
+        GraphRunner(network, dtype=torch.float32, device="cpu", engine=engine)(images) for engine in ("auto", "torch")
+    ]
+    assert torch.equal(*found)
 
 
 @on_gpu

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from fastscnn.data.transforms.normalize import MEAN, STD
 from fastscnn.inference.backends.graph_memory import GraphMemory
-from fastscnn.inference.backends.triton import GPUFastSCNN
+from fastscnn.inference.backends.triton import GPUFastSCNN, can_run
 from fastscnn.kernels import upsample_labels, upsample_probabilities
 from fastscnn.models.base import SegmentationNetwork
 from fastscnn.models.blocks import downscale
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.models.folding import folded
 
-ENGINES = ("torch", "compile", "triton")
+ENGINES = ("auto", "torch", "compile", "triton")
 WARM_UPS = 3
 
 
@@ -37,8 +37,8 @@ class GraphRunner:
         dtype: float16, bfloat16 or float32; sums and logits of engine triton are float32 in any case.
         scale: Height and width of what the network sees, as a share of the image's.
         max_graphs: Graphs that are kept; the one that was used longest ago goes first.
-        engine: What computes the layers: `torch` (cuDNN), `compile` (torch.compile), or `triton` (our programs; only
-            Fast-SCNN).
+        engine: What computes the layers: `torch` (cuDNN), `compile` (torch.compile), `triton` (our programs; only
+            Fast-SCNN), or `auto`: `triton` where it can run, else `torch`.
         device: The GPU. On the CPU the same is computed without a graph, to test it.
 
     Raises:
@@ -131,6 +131,8 @@ def _engine(
     """What maps RGB, uint8 [B, H, W, 3], to coarse logits."""
     if engine not in ENGINES:
         raise ValueError(f"engine={engine} is unknown: it is one of {', '.join(ENGINES)}")
+    if engine == "auto":
+        engine = "triton" if can_run(network, device) else "torch"
     if engine == "triton":
         if not isinstance(network, FastSCNN):
             raise ValueError(

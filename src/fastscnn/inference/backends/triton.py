@@ -7,11 +7,26 @@ import torch
 from torch import Tensor, nn
 
 from fastscnn.data.transforms.normalize import MEAN, STD
+from fastscnn.kernels.cuda import labels
 from fastscnn.kernels.cuda.layers import WAVE, _padded, depthwise_pointwise, pointwise, stem
 from fastscnn.kernels.cuda.pyramid import pyramid_pooling, upsample
 from fastscnn.models.blocks import PyramidPooling, downscale
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.models.folding import folded
+
+OLDEST = (8, 0)
+"""The first compute capability that has all that the programs use: bfloat16, and enough shared memory."""
+
+
+def can_run(network: nn.Module, device: torch.device) -> bool:
+    """Whether the programs have this network's layers, and run on this GPU."""
+    return (
+        isinstance(network, FastSCNN)
+        and device.type == "cuda"
+        and torch.version.hip is None
+        and labels.usable(device)
+        and torch.cuda.get_device_capability(device) >= OLDEST
+    )
 
 
 class GPUFastSCNN(nn.Module):

@@ -115,9 +115,13 @@ def programs() -> Any:
     return importlib.import_module("fastscnn.kernels.cuda.labels_kernels")
 
 
+def usable(device: torch.device) -> bool:
+    """Whether a GPU can run the programs."""
+    return _usable(torch.cuda.current_device() if device.index is None else device.index)
+
+
 @cache
 def _usable(device: int) -> bool:
-    """Whether a GPU can run the programs."""
     try:
         programs()
     except ImportError:
