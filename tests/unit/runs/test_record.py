@@ -74,8 +74,8 @@ def living(tmp_path):
     code = (
         "import os, sys, time; from pathlib import Path; from fastscnn.runs.record import RunRecord\n"
         "RunRecord.create(Path(sys.argv[1]), run_id='a', name='n', choices={}, seed=0)\n"
-        "worker = os.fork()\n"
-        "print(worker, flush=True) if worker else None\n"
+        "if os.fork() == 0:\n"  # the worker says that it is there, without the lock
+        "    print(os.getpid(), flush=True)\n"
         "time.sleep(100)"
     )
     process = subprocess.Popen(
