@@ -58,6 +58,7 @@ def upsample_labels(logits: Tensor, size: tuple[int, int]) -> Tensor:
         CHUNK=min(CHUNK, _power_of_two(logits.shape[1])),
         NEAR=_power_of_two(near_rows * near_columns) if prunes else 0,
         NEAR_COLUMNS=near_columns if prunes else 1,
+        WHOLE=logits.shape[1] <= CHUNK,
     )
     return out
 

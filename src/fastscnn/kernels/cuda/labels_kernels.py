@@ -61,12 +61,14 @@ def labels_program(
     COLUMNS: tl.constexpr,
     NEAR: tl.constexpr,
     NEAR_COLUMNS: tl.constexpr,
+    WHOLE: tl.constexpr,
 ):
     """Labels of one tile of ROWS x COLUMNS outputs of one image.
 
     A blend lies between the values that it blends: among the NEAR logits of a class that the tile reaches, NEAR_COLUMNS
     to a row, a class whose highest is below another's lowest wins nowhere in the tile and is left out. Classes with
-    infinite or undefined logits stay in. NEAR is 0 where the tile reaches too many to look through.
+    infinite or undefined logits stay in. NEAR is 0 where the tile reaches too many to look through. WHOLE is where one
+    CHUNK holds all classes.
     """
     tiles = tl.cdiv(out_width, COLUMNS)
     first_y = tl.program_id(0) // tiles * ROWS
@@ -94,9 +96,13 @@ def labels_program(
         row = tl.minimum(top + near // NEAR_COLUMNS, height - 1)
         column = tl.minimum(start + near % NEAR_COLUMNS, width - 1)
         cells = logits + row * stride_row + column * stride_column
-        for chunk in range(0, classes, CHUNK):
-            lowest, highest = _extremes(cells, chunk, classes, stride_class, CHUNK)
-            floor = tl.maximum(floor, tl.max(lowest, 0))
+        if WHOLE:
+            lowest, highest = _extremes(cells, 0, classes, stride_class, CHUNK)
+            floor = tl.max(lowest, 0)
+        else:
+            for chunk in range(0, classes, CHUNK):
+                lowest_of_chunk, _ = _extremes(cells, chunk, classes, stride_class, CHUNK)
+                floor = tl.maximum(floor, tl.max(lowest_of_chunk, 0))
 
     best = tl.full([ROWS, COLUMNS], float("-inf"), tl.float32)
     label = tl.zeros([ROWS, COLUMNS], tl.int32)
@@ -104,7 +110,8 @@ def labels_program(
     for chunk in range(0, classes, CHUNK):
         candidates = tl.full([], -1, tl.int32)
         if NEAR > 0:
-            lowest, highest = _extremes(cells, chunk, classes, stride_class, CHUNK)
+            if not WHOLE:
+                lowest, highest = _extremes(cells, chunk, classes, stride_class, CHUNK)
             candidate = (highest >= floor) | (lowest == float("-inf"))
             candidates = tl.sum(candidate.to(tl.int32) << tl.arange(0, CHUNK), 0)
         for c in range(chunk, tl.minimum(chunk + CHUNK, classes)):

@@ -18,13 +18,14 @@ except ImportError:  # before Triton 3.5: OVERLAPS is never on
 
 @triton.jit
 def _begin(OVERLAPS: tl.constexpr):
-    """Before a program touches what others wrote: wait for them, and let the next ones start and wait in turn.
+    """Before a program touches what others wrote: let the next launch begin, and wait until the one before has ended.
 
-    Where OVERLAPS (programmatic dependent launch, Hopper) a launch begins while the one before it ends.
+    Where OVERLAPS (programmatic dependent launch, Hopper) the blocks of the next launch are in place, and wait, by the
+    time that those of this one end. It begins once all blocks of this one have begun, so that it takes no place away.
     """
     if OVERLAPS:
-        gdc_wait()
         gdc_launch_dependents()
+        gdc_wait()
 
 
 @triton.jit
