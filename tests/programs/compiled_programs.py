@@ -58,9 +58,9 @@ def main():
 
     label = tile(cuda.LABEL_TILE)
     for whole in (True, False):
-        near = {"NEAR": 32, "NEAR_COLUMNS": 10, "WHOLE": whole}
-        check(cuda_programs.labels_program, "*u8", CHUNK=32, stride_class=1, **near, **label)
-    check(cuda_programs.labels_program, "*u8", CHUNK=32, NEAR=0, NEAR_COLUMNS=1, WHOLE=True, **label)
+        near = {"NEAR": 32, "NEAR_COLUMNS": 10, "WHOLE": whole, "OVERLAPS": True}
+        check(cuda_programs.labels_program, "*u8", {"launch_pdl": True}, CHUNK=32, stride_class=1, **near, **label)
+    check(cuda_programs.labels_program, "*u8", CHUNK=32, NEAR=0, NEAR_COLUMNS=1, WHOLE=True, OVERLAPS=False, **label)
     check(cuda_programs.probabilities_program, "*fp32", CHUNK=32, **tile(cuda.TILE))
     many = cuda_programs.probabilities_of_many_program
     check(many, "*fp32", CHUNK=cuda.CHUNK_OF_MANY, **tile(cuda.TILE_OF_MANY))

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastscnn.kernels.cuda import layers
+
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 OLDEST = (7, 0)
 """The first compute capability that Triton's programs run on."""
@@ -59,6 +61,7 @@ def upsample_labels(logits: Tensor, size: tuple[int, int]) -> Tensor:
         NEAR=_power_of_two(near_rows * near_columns) if prunes else 0,
         NEAR_COLUMNS=near_columns if prunes else 1,
         WHOLE=logits.shape[1] <= CHUNK,
+        **layers.overlapping(logits),
     )
     return out
 
@@ -74,7 +77,7 @@ def upsample_probabilities(logits: Tensor, size: tuple[int, int], out: Tensor) -
 
 
 def _run(
-    program: str, logits: Tensor, size: tuple[int, int], out: Tensor, tile: tuple[int, int, int], **constants: int
+    program: str, logits: Tensor, size: tuple[int, int], out: Tensor, tile: tuple[int, int, int], **constants: Any
 ) -> None:
     """Launch a program over all tiles of all images."""
     logits = logits.detach()

@@ -9,6 +9,8 @@ float32, columns before rows, the same fused multiply-adds. Import this only whe
 import triton
 import triton.language as tl
 
+from fastscnn.kernels.cuda.layers_kernels import _begin
+
 
 @triton.jit
 def _neighbours(target, scale, size):
@@ -62,6 +64,7 @@ def labels_program(
     NEAR: tl.constexpr,
     NEAR_COLUMNS: tl.constexpr,
     WHOLE: tl.constexpr,
+    OVERLAPS: tl.constexpr,
 ):
     """Labels of one tile of ROWS x COLUMNS outputs of one image.
 
@@ -87,6 +90,7 @@ def labels_program(
     share = share[None, :]
     inside = (y < out_height)[:, None] & (x < out_width)[None, :]
 
+    _begin(OVERLAPS)
     floor = tl.full([], float("-inf"), tl.float32)
     cells = logits + tl.zeros([1], tl.int32)
     if NEAR > 0:

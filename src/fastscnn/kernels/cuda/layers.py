@@ -223,10 +223,14 @@ def _launch(
 ) -> None:
     """Launch a program of `layers_kernels`, or of another module."""
     tensors = [value.contiguous() if isinstance(value, Tensor) else value for value in (images, *arguments)]
-    overlaps = OVERLAPS and images.is_cuda and _can_overlap(images.device.index)
-    options = {"launch_pdl": True} if overlaps else {}
     with torch.cuda.device(images.device) if images.is_cuda else contextlib.nullcontext():
-        getattr(programs or _programs(), program)[grid](*tensors, OVERLAPS=overlaps, **constants, **options)
+        getattr(programs or _programs(), program)[grid](*tensors, **constants, **overlapping(images))
+
+
+def overlapping(images: Tensor) -> dict[str, bool]:
+    """What a launch on these images takes, so that it may begin while the one before it ends."""
+    overlaps = OVERLAPS and images.is_cuda and _can_overlap(images.device.index)
+    return {"OVERLAPS": overlaps, **({"launch_pdl": True} if overlaps else {})}
 
 
 @cache
