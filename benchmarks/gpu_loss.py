@@ -8,13 +8,13 @@ goes to. With --dry-run the script tries itself on the CPU, on small labels.
 """
 
 import argparse
-import statistics
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from gpu_timing import profile, synchronize
+from harness import interleaved, medians
 from machine import measured
 from torch import Tensor
 
@@ -64,16 +64,16 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in variants}
     first: list[Tensor] = []
     result["differences"], result["mebibytes"] = {}, {}
-    for _ in range(arguments.rounds):
-        for name, (loss, values) in variants.items():
-            cuda_loss.VALUES = values or next(iter(TUNED.values()))
-            if not times[name]:
-                found, result["mebibytes"][name] = peak(lambda loss=loss: step(loss), device)
-                first = first or found
-                result["differences"][name] = [difference(a, b) for a, b in zip(found, first, strict=True)]
-                del found
-            times[name].append(elapsed(lambda loss=loss: step(loss), device, 1 if name == "eager" else 3))
-    result["ms"] = {name: statistics.median(values) for name, values in times.items()}
+    for _, name in interleaved(variants, arguments.rounds):
+        loss, values = variants[name]
+        cuda_loss.VALUES = values or next(iter(TUNED.values()))
+        if not times[name]:
+            found, result["mebibytes"][name] = peak(lambda loss=loss: step(loss), device)
+            first = first or found
+            result["differences"][name] = [difference(a, b) for a, b in zip(found, first, strict=True)]
+            del found
+        times[name].append(elapsed(lambda loss=loss: step(loss), device, 1 if name == "eager" else 3))
+    result["ms"] = medians(times)
     result["of_each_round"] = times
     if device.type == "cuda":
         cuda_loss.VALUES = next(iter(TUNED.values()))

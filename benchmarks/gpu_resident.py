@@ -19,8 +19,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
+
+from fastscnn.utils.files import write_png
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = {
@@ -41,15 +42,13 @@ def write_frames(root, count, size):
     draw = np.random.default_rng(0)
     colors = draw.integers(0, 256, (CLASSES, 3))
     for split, number in (("train", count), ("val", VAL)):
-        for folder in (root / split, root / f"{split}annot"):
-            folder.mkdir(parents=True)
         for frame in range(number):
             label = np.kron(
                 draw.integers(0, CLASSES, (size[0] // 40 + 1, size[1] // 40 + 1)), np.ones((40, 40), np.uint8)
             )[: size[0], : size[1]].astype(np.uint8)
             image = np.clip(colors[label] + draw.integers(-20, 20, (*size, 1)), 0, 255).astype(np.uint8)
-            cv2.imwrite(str(root / split / f"{frame:04d}.png"), image, [cv2.IMWRITE_PNG_COMPRESSION, 0])
-            cv2.imwrite(str(root / f"{split}annot" / f"{frame:04d}.png"), label)
+            write_png(root / split / f"{frame:04d}.png", image)
+            write_png(root / f"{split}annot" / f"{frame:04d}.png", label)
     return root
 
 
