@@ -1,9 +1,11 @@
 """Every command on a GPU, as a user calls it, on tiny data. (tests/unit has the programs that run there.)"""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,6 +19,8 @@ pytestmark = [
     pytest.mark.xdist_group("gpu_commands"),
 ]
 CSV = "logger=csv"
+CACHE = {"TRITON_CACHE_DIR": os.environ.get("TRITON_CACHE_DIR", str(Path.home() / ".triton" / "cache"))}
+"""Programs that were compiled once stay: commands have a home of their own in the tests."""
 
 
 def make(target, *arguments, cwd):
@@ -27,7 +31,7 @@ def make(target, *arguments, cwd):
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     (environment / ".installed").touch()
-    variables = command("train.py", cwd=cwd)["env"]
+    variables = command("train.py", cwd=cwd, **CACHE)["env"]
     call = ["make", target, f"VENV={environment}", f"ARGS={' '.join(arguments)}"]
     return subprocess.run(call, cwd=REPO, env=variables, capture_output=True, text=True, timeout=300)
 
@@ -38,7 +42,7 @@ def checkpoint(run, cityscapes, tmp_path_factory):
     cwd = tmp_path_factory.mktemp("gpu")
     settings = ["data=fine", f"data.root={cityscapes}", "data.batch_size=2", "trainer.max_epochs=2", CSV]
     settings.append(f"paths.run_dir={cwd / 'run'}")
-    done = make("train", *settings, cwd=cwd) if shutil.which("make") else run("train.py", *settings, cwd=cwd)
+    done = make("train", *settings, cwd=cwd) if shutil.which("make") else run("train.py", *settings, cwd=cwd, **CACHE)
     assert done.returncode == 0, done.stderr
     record = json.loads((cwd / "run" / "run.json").read_text())
     assert record["status"] == "finished"
@@ -48,7 +52,7 @@ def checkpoint(run, cityscapes, tmp_path_factory):
 
 def test_eval_repeats_the_validation_of_the_training(run, checkpoint, tmp_path):
     output = tmp_path / "evaluated"
-    done = run("eval.py", f"checkpoint={checkpoint}", f"paths.run_dir={output}", cwd=tmp_path)
+    done = run("eval.py", f"checkpoint={checkpoint}", f"paths.run_dir={output}", cwd=tmp_path, **CACHE)
     assert done.returncode == 0, done.stderr
     best = json.loads((checkpoint.parents[1] / "run.json").read_text())["metrics"]["best"]["val/miou"]
     found = json.loads((output / "eval.json").read_text())["metrics"]["val/miou"]
@@ -62,7 +66,7 @@ def test_predict_labels_as_the_cpu_does(run, checkpoint, tmp_path):
     labels = {}
     for device in ("cuda", "cpu"):
         call = [f"checkpoint={checkpoint}", "input=photos", f"output={device}", "write=[labels]", f"device={device}"]
-        done = run("predict.py", *call, cwd=tmp_path)
+        done = run("predict.py", *call, cwd=tmp_path, **CACHE)
         assert done.returncode == 0, done.stderr
         labels[device] = cv2.imread(str(tmp_path / device / "a_labels.png"), cv2.IMREAD_UNCHANGED)
     assert (labels["cuda"] != labels["cpu"]).mean() < 0.2, "float16 of a network that has learnt little"
@@ -70,7 +74,7 @@ def test_predict_labels_as_the_cpu_does(run, checkpoint, tmp_path):
 
 def test_export_writes_what_the_network_says(run, checkpoint, tmp_path):
     pytest.importorskip("onnxruntime")
-    done = run("export.py", f"checkpoint={checkpoint}", "format=onnx", "output=net.onnx", cwd=tmp_path)
+    done = run("export.py", f"checkpoint={checkpoint}", "format=onnx", "output=net.onnx", cwd=tmp_path, **CACHE)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "net.onnx").is_file()
 
@@ -78,6 +82,6 @@ def test_export_writes_what_the_network_says(run, checkpoint, tmp_path):
 def test_benchmark_runs_beside_a_gpu(run, checkpoint, tmp_path):
     call = [f"checkpoint={checkpoint}", "models=[fast_scnn]", "runtimes=[torch]", "sizes=[[64,128]]", "threads=[1]"]
     call += ["frames=5", "burn_in=1", "rounds=1", "seconds=1", "answers=[cls]", "output=benchmark.json"]
-    done = run("benchmark.py", *call, cwd=tmp_path)
+    done = run("benchmark.py", *call, cwd=tmp_path, **CACHE)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "benchmark.json").read_text())

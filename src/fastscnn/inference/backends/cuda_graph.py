@@ -30,7 +30,8 @@ class GraphRunner:
     """Labels and probabilities of frames that are replayed through captured CUDA graphs.
 
     The first call of each (batch, height, width) captures its graph, which takes a second, and with `compile` some
-    minutes. Not safe to call from several threads at a time.
+    minutes. Our own programs are compiled once on a machine, half a minute for all of them, and Triton keeps them. Not
+    safe to call from several threads at a time.
 
     Args:
         network: A trained network; is left as it is.
