@@ -16,7 +16,8 @@ from fastscnn.kernels.cuda import loss_kernels as cuda_loss_programs
 from fastscnn.kernels.cuda import sums_kernels
 
 TYPES = {
-    **dict.fromkeys(("logits", "weight", "difficulty", "threshold", "corners", "gradient", "sums"), "*fp32"),
+    **dict.fromkeys(("logits", "weight", "difficulty", "threshold", "corners", "gradient"), "*fp32"),
+    "sums": "*fp64",
     "smoothing": "fp32",
     **dict.fromkeys(("chosen", "counts"), "*i32"),
 }

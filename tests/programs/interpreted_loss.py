@@ -86,13 +86,16 @@ def check_sizes():
 
 def check_sums():
     """Where a logit has a thousand pixels that are all alike, each addition of floats errs to the same side."""
-    for shape, size in (((3, 5, 1, 1), (30, 40)), ((1, 3, 1, 2), (8, 50))):
+    for shape, size, smoothing in (((3, 5, 1, 1), (30, 40), 0.0), ((1, 19, 2, 2), (16, 16), 0.1)):
         logits, labels = torch.randn(*shape) * 3, random_labels(shape[0], size, shape[1])
-        loss, gradient = derived(cuda_loss.upsample_cross_entropy, logits, labels)
-        exact_loss, exact = derived(expected, logits.double(), labels)
-        assert abs(loss - exact_loss) <= 1e-6 * exact_loss, f"{shape}: {float(abs(loss / exact_loss - 1))}"
+        weight = torch.rand(shape[1]) if smoothing else None
+        settings = {"weight": weight, "label_smoothing": smoothing}
+        loss, gradient = derived(cuda_loss.upsample_cross_entropy, logits, labels, **settings)
+        doubled = settings | {"weight": weight.double() if smoothing else None}
+        exact_loss, exact = derived(expected, logits.double(), labels, **doubled)
+        assert abs(loss - exact_loss) <= 1e-7 * exact_loss, f"{shape}: {float(abs(loss / exact_loss - 1))}"
         error = float((gradient - exact).abs().max() / exact.abs().max())
-        assert error <= 3e-7, f"{shape}: {error}"
+        assert error <= 2e-7, f"{shape}: {error}"
 
 
 def check_settings():

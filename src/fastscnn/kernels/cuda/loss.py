@@ -137,7 +137,7 @@ def _sums(
         _launch(logits, labels, weight, settings, difficulty=difficulty)
         threshold = _threshold(difficulty, settings.hard)
     sums = _launch(logits, labels, weight, settings, difficulty=difficulty, threshold=threshold, gradient=gradient)
-    total, count = sums.sum(0, dtype=torch.float64).unbind()
+    total, count = sums.sum(0).unbind()
     return total, count
 
 
@@ -163,7 +163,7 @@ def _launch(
     pieces = [max(1, round(target / side / PIECE)) for side, target in zip((height, width), size, strict=True)]
     rows, columns = height * pieces[0], width * pieces[1]
     grid = rows * -(-columns // cells), batch
-    sums = torch.empty(grid[0] * batch, 2, dtype=torch.float32, device=logits.device)
+    sums = torch.empty(grid[0] * batch, 2, dtype=torch.float64, device=logits.device)
     nvidia = logits.is_cuda and torch.version.hip is None
     corners = None
     if gradient is not None:

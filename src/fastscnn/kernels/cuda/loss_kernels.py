@@ -6,8 +6,8 @@ Every output is in one piece, and so computed once, and a piece changes the grad
 leaves what it has for them in memory of its own, and a second program adds up what the pieces around each logit have
 for it: no atomics, and the same order every time.
 
-Sums stay close to float64's: a thread adds up to about 8 numbers of a row, then about 8 rows, and what is longer
-is added in float64. Positions are exact fractions of whole numbers.
+Sums stay close to float64's: the loss is added in float64, and of the gradient a thread adds up to about 8 numbers of a
+row and then about 8 rows in float32, and what is longer in float64. Positions are exact fractions of whole numbers.
 
 Import this only where Triton is installed.
 """
@@ -121,7 +121,7 @@ def loss_program(
             is just as difficult.
         corners: float32 [B, h * pieces_y, 4, C, w * pieces_x], written where DERIVES: the gradient of each piece's
             logits, those above left, above right, below left and below right.
-        sums: float32 [programs, 2]: the sum of the losses and of their pixels' weights.
+        sums: float64 [programs, 2]: the sum of the losses and of their pixels' weights.
     """
     PARTS: tl.constexpr = 1 if SECOND == 0 else 2
     tiles = tl.cdiv(width * pieces_x, CELLS)
@@ -162,8 +162,8 @@ def loss_program(
             from_lower_left += (zeros,)
             from_lower_right += (zeros,)
 
-    total = tl.zeros([1, CELLS], tl.float32)
-    weighed = tl.zeros([1, CELLS], tl.float32)
+    total = tl.zeros([1, CELLS], tl.float64)
+    weighed = tl.zeros([1, CELLS], tl.float64)
     for y in range(first_y, stop_y):
         low = _share(tl.full([], 0, tl.int32) + y, row, height, out_height)
         at_left = ()
@@ -184,7 +184,6 @@ def loss_program(
                 from_left += (k * tl.zeros([1, CELLS], tl.float32),)
                 from_right += (k * tl.zeros([1, CELLS], tl.float32),)
         line = (image * out_height + y) * out_width
-        of_row = tl.zeros([1, CELLS], tl.float32)
         for phase in range(0, most):
             x = start + phase
             inside = x < stop
@@ -230,16 +229,16 @@ def loss_program(
             if WEIGHS:
                 importance = tl.load(weight + label, mask=counts & known, other=0.0)
             if CHOOSES:
-                weighed += importance * counted
+                weighed += (importance * counted).to(tl.float64)
             else:
-                weighed += importance
+                weighed += importance.to(tl.float64)
             importance *= 1.0 - smoothing
             loss *= importance
             if SMOOTHS:
                 loss += of_all * logarithm - smoothed
             if CHOOSES:
                 loss *= counted
-            of_row += tl.where(counts, loss, 0.0)
+            total += tl.where(counts, loss, 0.0).to(tl.float64)
             if DERIVES:
                 importance = tl.where(counts & (known == 0), float("nan"), importance)
                 scale = 1.0 / normalizer
@@ -259,7 +258,6 @@ def loss_program(
                     slope = tl.where(counts, slope, 0.0)
                     from_left += (tl.fma(1.0 - share, slope, lefts[part]),)
                     from_right += (tl.fma(share, slope, rights[part]),)
-        total += of_row
         if DERIVES:
             above_left, above_right, below_left, below_right = (
                 from_upper_left,
