@@ -179,8 +179,8 @@ def _end_capture() -> None:
     """After a capture that failed torch's generator counts as captured still, until another capture ends well."""
     with contextlib.suppress(RuntimeError):
         torch.cuda.synchronize()
-        with torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode="thread_local"):
-            torch.zeros((), device="cuda").add_(1)
+    with contextlib.suppress(RuntimeError), torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode="thread_local"):
+        torch.zeros((), device="cuda").add_(1)
 
 
 @contextmanager

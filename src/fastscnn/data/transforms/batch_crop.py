@@ -45,7 +45,10 @@ def has_batch_form(augment: object) -> bool:
         return False
     kinds = [type(transform) for transform in augment.transforms.transforms]
     known = [RandomScaledCrop, A.HorizontalFlip, BrightnessAndChannelNoise]
-    return kinds == known and augment.transforms.transforms[0].p >= 1
+    if kinds != known:
+        return False
+    crop = augment.transforms.transforms[0]
+    return crop.p >= 1 and not getattr(crop, "focused", 0)
 
 
 class CropDrawer:
