@@ -107,14 +107,14 @@ def measure(settings, folder, limit):
     )
     if done.returncode:
         raise subprocess.SubprocessError((done.stdout + done.stderr)[-600:])
-    told = [line for line in done.stdout.splitlines() if "GPU" in line or "graph" in line]
+    said = [line for line in done.stdout.splitlines() if "GPU" in line or "graph" in line]
     epochs = json.loads(output.read_text())[1:]
     frames = sum(count for _, _, count in epochs)
     return {
         "images_per_second": frames / sum(end - begin for begin, end, _ in epochs),
         "seconds_per_epoch_with_all": (epochs[-1][0] - epochs[0][0]) / (len(epochs) - 1),
         "images_per_epoch": frames / len(epochs),
-        "said": told,
+        "said": said,
     }
 
 

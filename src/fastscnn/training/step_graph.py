@@ -95,7 +95,7 @@ class StepGraph:
 
         def compute() -> list[Tensor]:
             _forget(parameters)
-            # A weight that autocast has cast and kept would be that of the recording for ever.
+            # A weight in the cache of autocast would be that of the recording in every replay.
             with _autocast(kind):
                 loss = objective(*static)
             with torch.autocast(kind, enabled=False):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from fastscnn.data.datamodules.segmentation import SegmentationData
+from fastscnn.training.checks import _check_device
 from fastscnn.utils.errors import RequestError
 
 
@@ -43,3 +44,14 @@ def test_test_frames_without_labels_are_refused_before_a_frame_is_decoded(tmp_pa
     with pytest.raises(RequestError, match="camvid test has no label for 0") as refused:
         data.prepare_data()
     assert refused.value.fix == "Set data.evaluate_test=false."
+
+
+@pytest.mark.parametrize(("accelerator", "device"), [("gpu", "gpu"), ("cpu", "auto"), ("cpu", "cpu"), ("cpu", None)])
+def test_frames_may_lie_where_they_are_computed_with(accelerator, device):
+    _check_device({"data": {"device": device}, "trainer": {"accelerator": accelerator}})
+
+
+def test_frames_on_a_gpu_that_computes_nothing_are_refused():
+    with pytest.raises(RequestError) as refused:
+        _check_device({"data": {"device": "gpu"}, "trainer": {"accelerator": "cpu"}})
+    assert refused.value.key == "data.device" and "data.device=auto" in refused.value.fix

@@ -162,7 +162,7 @@ def test_a_run_with_a_graph_takes_the_steps_of_one_without(tmp_path, monkeypatch
     assert graphed._derived and not module._derived
 
 
-def test_a_graph_that_is_asked_for_where_there_is_no_gpu_is_told(tmp_path, capsys):
+def test_a_graph_that_is_asked_for_where_there_is_no_gpu_is_answered_with_the_reason(tmp_path, capsys):
     module = parts.build()
     module.config["trainer"] = {"cuda_graph": True}
     parts.train(tmp_path, module)
