@@ -168,12 +168,13 @@ class Small(SegmentationNetwork):
         return OnlyLogits(self.layers(images))
 
 
-CLOSE = {torch.float16: 0.02, torch.bfloat16: 0.15, torch.float32: 1e-3}
-"""How far probabilities may be from those of float32, in which torch's own convolutions are TF32."""
+CLOSE = {torch.float16: 0.02, torch.bfloat16: 0.15, torch.float32: 1e-4}
+"""How far probabilities may be from those of float32."""
 
 
-def check_runner(network, sizes, dtype, **options):
+def check_runner(monkeypatch, network, sizes, dtype, **options):
     """Each size is captured and replayed; labels may differ where two classes are nearly as good."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     runner = GraphRunner(network, dtype=dtype, **options)
     for size in sizes:
         for _ in range(2):
@@ -189,9 +190,9 @@ def check_runner(network, sizes, dtype, **options):
 @on_gpu
 @pytest.mark.parametrize("engine", ["torch", "triton"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_graphs_replay_each_size_and_keep_to_their_number(engine, dtype):
+def test_graphs_replay_each_size_and_keep_to_their_number(monkeypatch, engine, dtype):
     sizes = [(1, 128, 256), (2, 97, 133), (1, 64, 64), (1, 128, 256)]
-    runner = check_runner(random_network().cuda(), sizes, dtype, engine=engine, max_graphs=2)
+    runner = check_runner(monkeypatch, random_network().cuda(), sizes, dtype, engine=engine, max_graphs=2)
     assert len(runner._graphs) <= 2
 
 
@@ -208,9 +209,9 @@ def test_the_same_frame_gives_the_same_bits_whether_launches_overlap_or_not(monk
 
 
 @on_gpu
-def test_the_best_engine_is_ours_for_fast_scnn_and_torch_for_others():
+def test_the_best_engine_is_ours_for_fast_scnn_and_torch_for_others(monkeypatch):
     assert isinstance(GraphRunner(random_network(), engine="auto")._logits, GPUFastSCNN)
-    check_runner(Small().eval().requires_grad_(False).cuda(), [(1, 64, 96)], torch.float16, engine="auto")
+    check_runner(monkeypatch, Small().eval().requires_grad_(False).cuda(), [(1, 64, 96)], torch.float16, engine="auto")
 
 
 def test_the_best_engine_without_a_gpu_is_torch():
@@ -222,8 +223,10 @@ def test_the_best_engine_without_a_gpu_is_torch():
 
 
 @on_gpu
-def test_engine_of_torch_compile():
-    check_runner(Small().eval().requires_grad_(False).cuda(), [(1, 128, 256)], torch.float16, engine="compile")
+def test_engine_of_torch_compile(monkeypatch):
+    check_runner(
+        monkeypatch, Small().eval().requires_grad_(False).cuda(), [(1, 128, 256)], torch.float16, engine="compile"
+    )
 
 
 @on_gpu
