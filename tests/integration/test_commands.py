@@ -13,7 +13,7 @@ def imported(done):
         ("train.py", "--help", 0),
         ("train.py", "--cfg=job", 0),
         ("train.py", "data=fin", 2),
-        ("train.py", "data.batch_size=0", 2),
+        ("train.py", "rerun=maybe", 2),
         ("eval.py", "--help", 0),
     ],
 )

@@ -58,7 +58,7 @@ def test_checkpoint_of_a_peer_is_evaluated_with_trainings_own_number(contextnet,
 
 
 def test_skip_is_no_choice_for_the_checkpoint_of_a_peer(contextnet):
-    sentence = "skip=zero is a choice of model=fast_scnn alone, and this is contextnet: leave skip out."
+    sentence = "skip=zero is a choice of model=fast_scnn alone, and this is contextnet. Leave skip out."
     with pytest.raises(RequestError, match=f"^{re.escape(sentence)}$"):
         Segmentation.from_checkpoint(checkpoint(contextnet[1]), skip="zero")
 

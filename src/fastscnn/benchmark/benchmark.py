@@ -38,6 +38,7 @@ from fastscnn.streets.draw.scene import draw_street
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_file, write_png
 from fastscnn.utils.memory import keep_freed_memory
+from fastscnn.utils.values import check_number, check_switch, check_whole
 
 OURS = "fast_scnn"
 GIVEN_OUR_STEP = ("onnx", "openvino")
@@ -159,6 +160,12 @@ def _timed(
 
 
 def _check(settings: Mapping[str, Any]) -> None:
+    for key, minimum in (("frames", 1), ("burn_in", 0), ("rounds", 1)):
+        check_whole(key, settings[key], minimum)
+    check_number("seconds", settings["seconds"], above=0)
+    check_switch("keep_memory", settings["keep_memory"])
+    for threads in settings["threads"]:
+        check_whole("threads", threads, 1, words=("all",))
     known = (OURS, *PEERS)
     for key, values, options in (
         ("models", settings["models"], known),

@@ -20,9 +20,15 @@ def predict(config: DictConfig) -> None:
         if archive is not None:
             print(f"For the benchmark server, checked: {archive}")
     elif settings["format"] is not None:
-        raise RequestError(f"format={settings['format']} is for export.py; predict.py has format=cityscapes.")
+        raise RequestError(
+            f"format={settings['format']} is not for predict.py, which has format=cityscapes.",
+            key="format",
+            fix="Leave format out, or use export.py.",
+        )
     elif settings["input"] is None:
-        raise RequestError("input is not set: set input=PATH, an image, a folder, a pattern in quotes or a video.")
+        raise RequestError(
+            "input is not set.", key="input", fix="Set input=PATH, an image, a folder, a pattern in quotes or a video."
+        )
     else:
         from fastscnn.predict.predict import predict
 

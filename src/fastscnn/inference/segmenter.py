@@ -22,6 +22,7 @@ from fastscnn.models.blocks import downscale
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.images import MAX_PIXELS, ImageFileError, read_rgb
 from fastscnn.utils.memory import keep_freed_memory
+from fastscnn.utils.values import check_whole
 
 Array = npt.NDArray[Any]
 FROM_PIXELS = (GraphRunner, ExportedFile)
@@ -90,6 +91,8 @@ class Segmenter:
         Raises:
             RequestError: The file is no checkpoint, a package is missing, or the choices do not go together.
         """
+        check_whole("threads", threads, 1, words=(None,))
+        check_whole("max_pixels", max_pixels, 1)
         if is_exported(path):
             keep_freed_memory()
             file = ExportedFile(

@@ -5,10 +5,12 @@ from functools import partial
 from typing import Any
 
 from fastscnn.models.base import SegmentationNetwork
-from fastscnn.models.fast_scnn import FastSCNN
+from fastscnn.models.blocks import ACTIVATIONS
+from fastscnn.models.fast_scnn import SKIPS, FastSCNN
 from fastscnn.models.image_classifier import ImageClassifier
 from fastscnn.models.peers import PEERS, Peer, require_library
 from fastscnn.utils.errors import RequestError
+from fastscnn.utils.values import check_choice, check_number
 
 FAST_SCNN = "fast_scnn"
 MODELS = (FAST_SCNN, *PEERS)
@@ -26,16 +28,24 @@ def check_model(model: Mapping[str, Any]) -> None:
     """
     name = model["name"]
     if name not in MODELS:
-        raise RequestError(f"model.name={name} is unknown: it is one of {', '.join(MODELS)}.")
+        raise RequestError(
+            f"model.name={name} is unknown.", key="model.name", fix=f"Set it to one of {', '.join(MODELS)}."
+        )
     for setting, value in model.items():
         if setting not in ("name", *(SETTINGS if name == FAST_SCNN else PEER_SETTINGS)):
-            raise RequestError(
-                f"{setting}={value} is a choice of model={FAST_SCNN} alone, and this is {name}: leave {setting} out."
-                if setting in SETTINGS
-                else f"model.{setting}={value} is no setting of model={name}: leave it out."
-            )
+            if setting in SETTINGS:
+                problem = f"{setting}={value} is a choice of model={FAST_SCNN} alone, and this is {name}."
+                raise RequestError(problem, key=setting, fix=f"Leave {setting} out.")
+            key = f"model.{setting}"
+            raise RequestError(f"{key}={value} is no setting of model={name}.", key=key, fix="Leave it out.")
+    if "in_channels" in model:
+        check_choice("model.in_channels", model["in_channels"], (3,))
     if name != FAST_SCNN:
         require_library(name)
+        return
+    check_choice("model.activation", model.get("activation", "relu"), tuple(ACTIVATIONS))
+    check_choice("model.skip", model.get("skip", "keep"), SKIPS)
+    check_number("model.dropout", model.get("dropout", 0.1), minimum=0, below=1)
 
 
 def build_network(model: Mapping[str, Any], num_classes: int) -> SegmentationNetwork:

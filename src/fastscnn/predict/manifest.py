@@ -16,6 +16,7 @@ from fastscnn.utils.files import disk_is_full, remove, replaced
 from fastscnn.utils.image_files import ImageFileError
 from fastscnn.utils.names import portable
 from fastscnn.utils.signals import Interrupted
+from fastscnn.utils.values import check_switch
 
 NAME = "predict.json"
 """The manifest of a folder of predictions. What is older than it was made by something else."""
@@ -93,6 +94,7 @@ class Note:
     """
 
     def __init__(self, output: Path, settings: Mapping[str, Any], classes: ClassTable, *, overwrite: bool) -> None:
+        check_switch("overwrite", overwrite)
         self.output = output
         self.path = output / NAME
         before = {} if overwrite else _read(self.path)

@@ -23,6 +23,7 @@ from fastscnn.utils.images import read_rgb
 from fastscnn.utils.names import file_name, portable
 from fastscnn.utils.progress import Progress
 from fastscnn.utils.shared_folder import writing_in
+from fastscnn.utils.values import check_choice, check_number
 
 Picture = npt.NDArray[np.uint8]
 KINDS = ("labels", "color", "overlay", "side_by_side")
@@ -45,6 +46,10 @@ class Request:
     write: tuple[str, ...] = ()
     label_values: str = "train_ids"
     opacity: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_choice("label_values", self.label_values, ("train_ids", "file_values"))
+        check_number("opacity", self.opacity, minimum=0, maximum=1)
 
     def targets(self, source: Source) -> dict[str, Path]:
         """Where each kind of one input goes; the labels of a video go into a folder, a PNG a frame."""

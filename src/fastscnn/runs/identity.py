@@ -84,7 +84,7 @@ def chosen_identity(config: DictConfig) -> Identity:
         if value := OmegaConf.select(config, key):
             choices[group] = value
     if scale := OmegaConf.select(config, "resolution.scale"):
-        choices["resolution"] = RESOLUTIONS.get(scale, f"{scale:g}")
+        choices["resolution"] = RESOLUTIONS.get(scale, str(scale))
     choices.pop("callbacks", None)  # a list, of which Hydra knows no option
     if chosen := [str(name) for name in OmegaConf.select(config, "callbacks") or {} if name not in PLAIN_CALLBACKS]:
         choices["callbacks"] = "+".join(chosen)

@@ -9,7 +9,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from fastscnn.runs.config import check_config
 from fastscnn.runs.record import LAST, RECORD, read_record, refuse_running
 from fastscnn.runs.renamed import YOUNGER
 from fastscnn.runs.resume_point import ResumePoint, resume_point
@@ -17,6 +16,7 @@ from fastscnn.runs.run_settings import CONFIG, may_change, read_run_config, run_
 from fastscnn.runs.trust import check_trusted, named_targets
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import replaced, write_bytes
+from fastscnn.utils.values import check_whole
 
 NEW_RUN = "Start a new run without resume."
 
@@ -97,12 +97,13 @@ def resumption(
                 key=key,
                 fix=f"Leave {key} out, or start a new run without resume.",
             )
-    check_config(now)
     longer = "trainer.max_epochs" in changes
     if record["status"] == "finished" and not longer:
         last = record["metrics"]["last"]
         return Resumption(folder, now, record, changes, last.get("epoch", 0), last.get("step", 0))
     point = resume_point(folder)
+    if longer:
+        check_whole("trainer.max_epochs", now.trainer.max_epochs, 1)
     if longer and now.trainer.max_epochs <= point.epochs:
         raise RequestError(
             f"resume={folder}: trainer.max_epochs={now.trainer.max_epochs} is not above the {point.epochs} epochs that "

@@ -26,6 +26,7 @@ from fastscnn.runs.wandb_tracker import finish_seconds, wandb_tracker
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_writable, remove_leftovers, replaced
 from fastscnn.utils.signals import Interrupted, waiting
+from fastscnn.utils.values import check_choice
 
 
 class Run:
@@ -76,8 +77,8 @@ class Run:
         Raises:
             RequestError: Its folder exists already or cannot be written, or W&B would mix it with other runs.
         """
+        _check_logger(config)
         if is_first_process():
-            _refuse_shared_wandb_run(config)
             if config.paths.run_dir:
                 refuse_existing(Path(config.paths.run_dir))
                 check_writable(Path(config.paths.run_dir), "paths.run_dir")
@@ -103,8 +104,8 @@ class Run:
         """
         first_process = is_first_process()
         found = resumption(folder, overrides, composed, first_process=first_process)
+        _check_logger(found.config)
         if first_process and not found.finished:
-            _refuse_shared_wandb_run(found.config)
             check_writable(found.folder, "resume")
         return cls(found.config, recorded_identity(found.record), found)
 
@@ -236,7 +237,8 @@ def _clean_up(resumption: Resumption) -> None:
     cut_back(folder / METRICS, rows=rows, epochs=resumption.epochs, finished=was_finished)
 
 
-def _refuse_shared_wandb_run(config: DictConfig) -> None:
+def _check_logger(config: DictConfig) -> None:
+    check_choice("logger.name", config.logger.name, ("wandb", "csv"))
     wandb_id = os.environ.get("WANDB_RUN_ID")
     if wandb_id and config.logger.name == "wandb" and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise RequestError(

@@ -19,6 +19,7 @@ from fastscnn.streets.draw import Scene, draw_street
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import remove, write_json, write_png
 from fastscnn.utils.names import file_name
+from fastscnn.utils.values import check_size, check_whole
 
 __all__ = ["MANIFEST", "Scene", "StreetsSpec", "coarse", "draw_street", "write_streets"]
 
@@ -65,16 +66,15 @@ class StreetsSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_size("data.streets.size", self.size)
+        for name in ("seed", *CITIES):
+            check_whole(f"data.streets.{name}", getattr(self, name))
         if min(self.size) < 32:
             raise RequestError(
                 f"data.streets.size={list(self.size)} is too small for a street.",
                 key="data.streets.size",
                 fix="Use a height and a width of at least 32 pixels.",
             )
-        for name in ("seed", *CITIES):
-            if getattr(self, name) < 0:
-                key = f"data.streets.{name}"
-                raise RequestError(f"{key}={getattr(self, name)} is negative.", key=key, fix="Use 0 or more.")
 
     def frames(self) -> list[Frame]:
         """Every frame, split by split."""

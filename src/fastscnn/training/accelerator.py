@@ -6,6 +6,7 @@ import warnings
 import torch
 
 from fastscnn.utils.errors import RequestError
+from fastscnn.utils.values import check_choice
 
 
 def choose_accelerator(accelerator: str, devices: int = 1) -> str:
@@ -14,20 +15,30 @@ def choose_accelerator(accelerator: str, devices: int = 1) -> str:
     Not Apple's GPU, whose adaptive pooling refuses bins that do not divide the map; it can be asked for (`mps`).
 
     Raises:
-        RequestError: There is no GPU, or there are fewer than asked for.
+        RequestError: It is none that is known, there is no GPU, or there are fewer than asked for.
     """
+    check_choice("trainer.accelerator", accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
     if accelerator == "auto":
         accelerator = "gpu" if torch.cuda.is_available() else "cpu"
     if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise RequestError(f"trainer.accelerator={accelerator}, but there is no GPU here: leave it out, or set cpu.")
+        raise RequestError(
+            f"trainer.accelerator={accelerator}, but there is no GPU here.",
+            key="trainer.accelerator",
+            fix="Leave it out, or set trainer.accelerator=cpu.",
+        )
     if accelerator in ("gpu", "cuda") and devices > torch.cuda.device_count():
         found = torch.cuda.device_count()
-        raise RequestError(f"trainer.devices={devices}, but there are {found} GPUs here: set trainer.devices={found}.")
+        raise RequestError(
+            f"trainer.devices={devices}, but there are {found} GPUs here.",
+            key="trainer.devices",
+            fix=f"Set trainer.devices={found}.",
+        )
     return accelerator
 
 
 def choose_precision(precision: str, accelerator: str) -> str:
     """Lightning's precision flag; `auto` is bf16-mixed on a GPU that has it in hardware, else 32-true."""
+    check_choice("trainer.precision", precision, ("auto", "32-true", "bf16-mixed", "16-mixed"))
     if precision != "auto":
         return precision
     on_gpu = accelerator in ("gpu", "cuda")

@@ -1,43 +1,34 @@
-"""What can be wrong with a request once the config and the data are known, before anything is computed."""
+"""What can be wrong with a training's settings together, before anything is read or computed.
 
-import inspect
+Each value by itself is checked by the class or function that takes it.
+"""
+
 from collections.abc import Mapping
 from typing import Any
-
-import pytorch_lightning as pl
 
 from fastscnn.data.datamodules.imagenet import NAME
 from fastscnn.models.build import FAST_SCNN, check_model
 from fastscnn.runs.jobs import jobs_share_a_process
 from fastscnn.training.accelerator import choose_precision
 from fastscnn.training.class_weights import check_class_weights
+from fastscnn.training.losses import SegmentationLoss
 from fastscnn.training.optim import check_optimizer
 from fastscnn.training.schedules import check_schedule
 from fastscnn.utils.errors import RequestError
-
-OURS = {
-    "compile",
-    "channels_last",
-    "cuda_graph",
-    "keep_memory",
-    "profile_steps",
-    "recompute",
-    "save_every_epochs",
-    "save_every_minutes",
-}
-"""Settings of the `trainer` group that are not Lightning's."""
+from fastscnn.utils.values import check_number, check_whole
 
 
 def check_settings(plain: Mapping[str, Any]) -> None:
-    """Check a training's settings among themselves, without its data.
+    """Check a training's settings, all but those of its Trainer and its data, which are checked where they are taken.
+
+    Args:
+        plain: The settings; `trainer.accelerator` is no longer `auto`.
 
     Raises:
         RequestError: Names the setting and the fix.
     """
     trainer = plain["trainer"]
-    unknown = sorted(set(trainer) - OURS - set(inspect.signature(pl.Trainer).parameters))
-    if unknown:
-        raise RequestError(f"trainer.{unknown[0]} is no setting of Lightning's Trainer: leave it out.")
+    check_whole("pictures", plain["pictures"])
     _check_multirun(trainer["devices"])
     check_model(plain["model"])
     check_optimizer(plain["optimizer"])
@@ -47,7 +38,39 @@ def check_settings(plain: Mapping[str, Any]) -> None:
     _check_device(plain)
     _check_task(plain)
     _check_peer(plain)
-    check_smallest_batch(plain, frames=plain["data"]["batch_size"])
+
+
+def check_batches(plain: Mapping[str, Any], frames: int | None = None) -> None:
+    """Check the sizes of the batches of one forward pass, once the data module has taken those of the global batch.
+
+    A single frame has no batch statistics at the 1x1 pooled map, and images are mixed in pairs.
+
+    Args:
+        plain: The training's settings.
+        frames: How many there are to train on; None where that is not known yet.
+
+    Raises:
+        RequestError: Names the setting and the fix.
+    """
+    batch, devices = plain["data"]["batch_size"], plain["trainer"]["devices"]
+    parts = devices * plain["trainer"]["accumulate_grad_batches"]
+    smallest = batch // parts
+    if smallest and frames is not None and frames < batch:
+        own = frames // devices
+        smallest = own % smallest or min(smallest, own)
+    if smallest == 1:
+        raise RequestError(
+            f"data.batch_size={batch} over {parts} device(s) x accumulation step(s) ends in a batch of one frame, "
+            "which has no batch statistics at the 1x1 pooled map.",
+            key="data.batch_size",
+            fix=f"Set data.batch_size={2 * parts} or more, and train on at least that many frames.",
+        )
+    if (plain["augment"].get("mixup") or plain["augment"].get("cutmix")) and batch % (2 * parts):
+        raise RequestError(
+            f"data.batch_size={batch}: augment.mixup and augment.cutmix mix pairs of images.",
+            key="data.batch_size",
+            fix=f"Set data.batch_size to a multiple of {2 * parts}.",
+        )
 
 
 def _check_multirun(devices: int) -> None:
@@ -69,7 +92,9 @@ def _check_step(plain: Mapping[str, Any]) -> None:
     if plain["optimizer"].get("fused") is True and trainer["gradient_clip_val"] and precision.endswith("mixed"):
         raise RequestError(
             f"optimizer.fused=true and trainer.gradient_clip_val={trainer['gradient_clip_val']} do not go together at "
-            f"trainer.precision={precision}: leave optimizer.fused out."
+            f"trainer.precision={precision}.",
+            key="optimizer.fused",
+            fix="Leave optimizer.fused out.",
         )
 
 
@@ -88,16 +113,25 @@ def _check_task(plain: Mapping[str, Any]) -> None:
     """Segmentation and the pre-training on images each have settings that the other has not."""
     classification = plain["data"]["dataset"] == NAME
     if classification != (plain["loss"].get("name") == "classification"):
-        raise RequestError(
-            "data=imagenet and loss=classification go together: run experiment=imagenet_pretrain."
+        raise (
+            RequestError(
+                "data=imagenet and loss=classification go together.",
+                key="data",
+                fix="Run experiment=imagenet_pretrain.",
+            )
             if classification
-            else "loss=classification is for data=imagenet: leave it out."
+            else RequestError("loss=classification is for data=imagenet.", key="loss", fix="Leave it out.")
         )
     if not classification:
+        weights = plain["loss"].get("class_weights")  # a word stands for numbers that come from the data
+        SegmentationLoss(**plain["loss"] | {"class_weights": None if isinstance(weights, str) else weights})
+        check_number("resolution.scale", plain["resolution"]["scale"], above=0, maximum=4)
         return
     if plain["model"]["name"] != FAST_SCNN:
         raise RequestError(
-            f"data=imagenet pre-trains {FAST_SCNN}, and model={plain['model']['name']} is not it: leave model out."
+            f"data=imagenet pre-trains {FAST_SCNN}, and model={plain['model']['name']} is not it.",
+            key="model",
+            fix="Leave model out.",
         )
     for setting, value, default in (
         ("skip", plain["model"].get("skip", "keep"), "keep"),
@@ -106,14 +140,14 @@ def _check_task(plain: Mapping[str, Any]) -> None:
     ):
         if value != default:
             fix = " and set data.crop_size=[H,W]" if setting == "resolution" else ""
-            raise RequestError(f"{setting}={value} is for segmentation, not for data=imagenet: leave it out{fix}.")
-    parts = plain["trainer"]["devices"] * plain["trainer"]["accumulate_grad_batches"]
-    mixing = plain["augment"].get("mixup") or plain["augment"].get("cutmix")
-    if mixing and plain["data"]["batch_size"] % (2 * parts):
-        raise RequestError(
-            f"augment.mixup and augment.cutmix mix pairs of images: data.batch_size={plain['data']['batch_size']} must "
-            f"be a multiple of {2 * parts}."
-        )
+            raise RequestError(
+                f"{setting}={value} is for segmentation, not for data=imagenet.",
+                key=setting,
+                fix=f"Leave {setting} out{fix}.",
+            )
+    check_number("loss.label_smoothing", plain["loss"]["label_smoothing"], minimum=0, below=1)
+    for name in ("mixup", "cutmix"):
+        check_number(f"augment.{name}", plain["augment"].get(name, 0), minimum=0)
 
 
 def _check_peer(plain: Mapping[str, Any]) -> None:
@@ -121,29 +155,7 @@ def _check_peer(plain: Mapping[str, Any]) -> None:
     name, pretrain = plain["model"]["name"], plain["pretrain"]["name"]
     if name != FAST_SCNN and pretrain != "none":
         raise RequestError(
-            f"pretrain={pretrain} fills parts of {FAST_SCNN}, and model={name} has none of them: leave pretrain out."
-        )
-
-
-def check_smallest_batch(plain: Mapping[str, Any], frames: int) -> None:
-    """Check that no training batch is of one frame, which has no batch statistics at the 1x1 pooled map.
-
-    Args:
-        plain: The training's settings.
-        frames: How many there are to train on, at least.
-
-    Raises:
-        RequestError: One would be.
-    """
-    batch, devices = plain["data"]["batch_size"], plain["trainer"]["devices"]
-    parts = devices * plain["trainer"]["accumulate_grad_batches"]
-    smallest = batch // parts
-    if smallest and frames < batch:
-        own = frames // devices
-        smallest = own % smallest or min(smallest, own)
-    if smallest == 1:
-        raise RequestError(
-            f"data.batch_size={batch} over {parts} device(s) x accumulation step(s) ends in a batch of one frame, "
-            f"which has no batch statistics at the 1x1 pooled map: set data.batch_size={2 * parts} or more, and train "
-            "on at least that many frames."
+            f"pretrain={pretrain} fills parts of {FAST_SCNN}, and model={name} has none of them.",
+            key="pretrain",
+            fix="Leave pretrain out.",
         )

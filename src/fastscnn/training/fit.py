@@ -17,7 +17,7 @@ from fastscnn.runs.run import Run
 from fastscnn.training.accelerator import choose_accelerator, quiet
 from fastscnn.training.callbacks.build import build_callbacks
 from fastscnn.training.callbacks.record import best_checkpoints
-from fastscnn.training.checks import check_settings, check_smallest_batch
+from fastscnn.training.checks import check_batches, check_settings
 from fastscnn.training.class_weights import weigh_classes
 from fastscnn.training.profile import StepProfiler
 from fastscnn.training.recompute import choose_keep_memory
@@ -25,7 +25,7 @@ from fastscnn.training.segmentation import Segmentation
 from fastscnn.training.stopping import ended_together
 from fastscnn.training.summary import describe_device, print_profile, print_scores, print_start
 from fastscnn.training.task import Task
-from fastscnn.training.trainer import build_trainer
+from fastscnn.training.trainer import build_trainer, check_trainer
 from fastscnn.training.transfer import find_weights, load_pretrained
 from fastscnn.utils.memory import keep_freed_memory
 from fastscnn.utils.signals import waiting
@@ -47,13 +47,11 @@ def fit(config: DictConfig) -> None:
         run.print_finished()
         return
     plain: Any = OmegaConf.to_container(run.config, resolve=True)
-    plain["trainer"]["accelerator"] = choose_accelerator(plain["trainer"]["accelerator"], plain["trainer"]["devices"])
-    check_settings(plain)
+    data = checked_data(plain)
     weights = None if run.checkpoint else find_weights(plain["pretrain"], plain["paths"]["output_dir"])
-    data = build_training_data(plain)
     data.prepare_data()  # as Lightning calls them, which does so once more: what is wrong is found without a folder
     data.setup("fit")
-    check_smallest_batch(plain, frames=len(data.frames("train")))
+    check_batches(plain, frames=len(data.frames("train")))
     callbacks = build_callbacks(plain.get("callbacks"), validates=data.validates)
     weighed = weigh_classes(plain["loss"], data)
     if choose_keep_memory(plain["trainer"].get("keep_memory", "auto"), _pixels(plain, data)):
@@ -72,6 +70,24 @@ def fit(config: DictConfig) -> None:
             run.update(pretrain=transfer.record())
             Console().print(str(transfer), highlight=False, soft_wrap=True)
         train(plain, module, data, run, callbacks)
+
+
+def checked_data(plain: dict[str, Any]) -> TrainingData:
+    """Check a training's settings and build its data module, which checks its own; nothing is read or written.
+
+    Args:
+        plain: The settings; `trainer.accelerator` becomes the one that is taken, where it is `auto`.
+
+    Raises:
+        RequestError: A setting is wrong.
+    """
+    trainer = plain["trainer"]
+    check_trainer(trainer)
+    trainer["accelerator"] = choose_accelerator(trainer["accelerator"], trainer["devices"])
+    check_settings(plain)
+    data = build_training_data(plain)
+    check_batches(plain)
+    return data
 
 
 def train(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fastscnn.kernels import HardPixels, reference, upsample_cross_entropy_and_weight
 from fastscnn.training.global_batch import Part
 from fastscnn.utils.errors import RequestError
+from fastscnn.utils.values import check_number, check_switch
 
 
 class SegmentationLoss(nn.Module):
@@ -24,7 +25,7 @@ class SegmentationLoss(nn.Module):
         num_classes: How many classes the weights are for.
 
     Raises:
-        RequestError: `class_weights` or `hard_pixels` cannot be meant so.
+        RequestError: A setting is not what it must be.
     """
 
     class_weights: Tensor | None
@@ -40,11 +41,12 @@ class SegmentationLoss(nn.Module):
         num_classes: int | None = None,
     ) -> None:
         super().__init__()
+        check_number("loss.auxiliary_weight", auxiliary_weight, minimum=0)
+        check_number("loss.label_smoothing", label_smoothing, minimum=0, below=1)
+        check_switch("loss.fused", fused)
         self.auxiliary_weight = auxiliary_weight
         self.label_smoothing = label_smoothing
         self.hard = _hard_pixels(hard_pixels)
-        if not isinstance(fused, bool):
-            raise RequestError(f"loss.fused={fused} is not one of True, False. Set loss.fused= to such a value.")
         self._cross_entropy = (
             upsample_cross_entropy_and_weight if fused else reference.upsample_cross_entropy_and_weight
         )
@@ -89,15 +91,22 @@ def _weights(weights: object, num_classes: int | None) -> Tensor | None:
         return None
     if not isinstance(weights, Sequence) or not all(_is_number(weight) and weight >= 0 for weight in weights):
         raise RequestError(
-            f"loss.class_weights={weights} is not null, enet, median, sqrt or a list of numbers of 0 or more: give one "
-            "for each class."
+            f"loss.class_weights={weights} is not null, enet, median, sqrt or a list of numbers of 0 or more.",
+            key="loss.class_weights",
+            fix="Give one for each class.",
         )
     if num_classes is not None and len(weights) != num_classes:
         raise RequestError(
-            f"loss.class_weights has {len(weights)} numbers for {num_classes} classes: give one for each class."
+            f"loss.class_weights has {len(weights)} numbers for {num_classes} classes.",
+            key="loss.class_weights",
+            fix="Give one for each class.",
         )
     if not any(weights):
-        raise RequestError("loss.class_weights is 0 for every class: give one of them a number above 0.")
+        raise RequestError(
+            "loss.class_weights is 0 for every class.",
+            key="loss.class_weights",
+            fix="Give one of them a number above 0.",
+        )
     return torch.tensor(weights, dtype=torch.float32)
 
 
@@ -106,12 +115,10 @@ def _hard_pixels(settings: object) -> HardPixels | None:
         return None
     if not isinstance(settings, Mapping) or not set(settings) <= set(HardPixels._fields):
         raise RequestError(
-            f"loss.hard_pixels={settings} is not null or {{probability: P, keep: K}}: set loss=ohem, or these two."
+            f"loss.hard_pixels={settings} is not null or {{probability: P, keep: K}}.",
+            key="loss.hard_pixels",
+            fix="Set loss=ohem, or these two.",
         )
     for name, value in settings.items():
-        if not _is_number(value) or not 0 <= value <= 1:
-            raise RequestError(
-                f"loss.hard_pixels.{name}={value} is not a number from 0 to 1. Set loss.hard_pixels.{name}= to such a "
-                "value."
-            )
+        check_number(f"loss.hard_pixels.{name}", value, minimum=0, maximum=1)
     return HardPixels(**settings)

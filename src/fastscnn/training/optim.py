@@ -1,7 +1,8 @@
 """The optimizer: its class, which parameters decay, and how their step is computed."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,6 +12,15 @@ from torch.optim import Optimizer
 
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.targets import TARGET, build, check_arguments, named_object
+from fastscnn.utils.values import check_choice, check_number
+
+VALUES: dict[str, Callable[[str, Any], None]] = {
+    "lr": partial(check_number, above=0),
+    "momentum": partial(check_number, minimum=0, below=1),
+    "weight_decay": partial(check_number, minimum=0),
+    "fused": partial(check_choice, options=("auto", True, False, None)),
+}
+"""What arguments that many optimizers have must be; an optimizer checks its others itself."""
 
 
 def decay_groups(module: nn.Module, weight_decay: float | None) -> list[dict[str, Any]]:
@@ -63,7 +73,7 @@ def build_optimizer(
 
 
 def check_optimizer(settings: Mapping[str, Any]) -> None:
-    """Check the `optimizer` config: its class, and that the class takes each argument.
+    """Check the `optimizer` config: its class, that the class takes each argument, and the values of common ones.
 
     Raises:
         RequestError: Names the setting and the fix.
@@ -76,6 +86,9 @@ def check_optimizer(settings: Mapping[str, Any]) -> None:
             fix="Name a class that is one, such as torch.optim.AdamW.",
         )
     check_arguments(settings, "optimizer", target)
+    for name, check in VALUES.items():
+        if name in settings:
+            check(f"optimizer.{name}", settings[name])
 
 
 def choose_fused(setting: bool | str, device: torch.device, *, clips: bool) -> bool | None:

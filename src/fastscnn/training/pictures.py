@@ -15,6 +15,7 @@ from fastscnn.runs.record import RunRecord
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils.files import write_png
 from fastscnn.utils.names import file_name
+from fastscnn.utils.values import check_whole
 
 Picture = npt.NDArray[Any]
 LARGEST = 512
@@ -117,6 +118,7 @@ class DrawFrames(pl.Callback):
     """
 
     def __init__(self, count: int, classes: ClassTable) -> None:
+        check_whole("pictures", count)
         self.count = count
         self.classes = classes
         self.pictures: dict[str, Picture] = {}

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.targets import TARGET, build, check_arguments, named_object, parameters
+from fastscnn.utils.values import check_number, check_whole
 
 
 def build_schedule(settings: Mapping[str, Any], optimizer: Optimizer, total_steps: int) -> LRScheduler:
@@ -40,7 +41,7 @@ def build_schedule(settings: Mapping[str, Any], optimizer: Optimizer, total_step
 
 
 def check_schedule(settings: Mapping[str, Any]) -> None:
-    """Check the `scheduler` config: what it names, and that this takes each argument.
+    """Check the `scheduler` config: what it names, that this takes each argument, and the values of ours.
 
     Raises:
         RequestError: Names the setting and the fix.
@@ -53,6 +54,10 @@ def check_schedule(settings: Mapping[str, Any]) -> None:
             fix="Use scheduler=cosine, or another that goes by steps.",
         )
     check_arguments(settings, "scheduler", target)
+    if "power" in settings:
+        check_number("scheduler.power", settings["power"], minimum=0)
+    if "warmup_steps" in settings:
+        check_whole("scheduler.warmup_steps", settings["warmup_steps"], words=(None,))
 
 
 def poly(optimizer: Optimizer, total_steps: int, power: float = 0.9, warmup_steps: int = 0) -> LambdaLR:

@@ -1,6 +1,8 @@
 """Lightning's Trainer for one training run, with the callbacks that every run has."""
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,15 +12,63 @@ from fastscnn.runs.checkpoint_files import CheckpointFiles
 from fastscnn.runs.run import Run
 from fastscnn.training.accelerator import choose_precision
 from fastscnn.training.callbacks.record import FiniteWeights, FramesSeen, KeepRecord, StepSeed, best_checkpoint
-from fastscnn.training.checks import OURS
 from fastscnn.training.pictures import Pictures
 from fastscnn.training.profile import StepProfiler
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.training.stopping import LastCheckpoint, NoSignals
 from fastscnn.training.task import Task
+from fastscnn.utils.errors import RequestError
+from fastscnn.utils.values import check_choice, check_number, check_switch, check_whole
 
+OWN_SETTINGS = {
+    "compile",
+    "channels_last",
+    "cuda_graph",
+    "keep_memory",
+    "profile_steps",
+    "recompute",
+    "save_every_epochs",
+    "save_every_minutes",
+}
+"""Settings of the `trainer` group that are not Lightning's."""
+AUTO = ("auto", True, False)
+CHECKS: dict[str, Callable[[str, Any], None]] = {
+    "max_epochs": partial(check_whole, minimum=1),
+    "devices": partial(check_whole, minimum=1),
+    "limit_train_batches": partial(check_number, above=0),
+    "limit_val_batches": partial(check_number, above=0),
+    "accumulate_grad_batches": partial(check_whole, minimum=1),
+    "check_val_every_n_epoch": partial(check_whole, minimum=1, words=("auto",)),
+    "gradient_clip_val": partial(check_number, above=0, words=(None,)),
+    "sync_batchnorm": partial(check_choice, options=AUTO),
+    "deterministic": partial(check_choice, options=(True, False, "warn")),
+    "compile": check_switch,
+    "channels_last": check_switch,
+    "keep_memory": partial(check_choice, options=AUTO),
+    "recompute": partial(check_choice, options=AUTO),
+    "profile_steps": check_whole,
+    "save_every_minutes": partial(check_number, above=0),
+    "save_every_epochs": partial(check_whole, minimum=1),
+    "cuda_graph": partial(check_choice, options=AUTO),
+}
+"""What the settings of the `trainer` group must be, beside accelerator and precision, which `accelerator` checks."""
 SAVE_EVERY_MINUTES = 15
 """Of runs that were started before this was a setting."""
+
+
+def check_trainer(settings: Mapping[str, Any]) -> None:
+    """Check the `trainer` config of a training before anything starts: the Trainer itself is built within the run.
+
+    Raises:
+        RequestError: A setting is not Lightning's, or its value is not what it must be.
+    """
+    unknown = sorted(set(settings) - OWN_SETTINGS - set(inspect.signature(pl.Trainer).parameters))
+    if unknown:
+        key = f"trainer.{unknown[0]}"
+        raise RequestError(f"{key} is no setting of Lightning's Trainer.", key=key, fix="Leave it out.")
+    for name, value in settings.items():
+        if name in CHECKS:
+            CHECKS[name](f"trainer.{name}", value)
 
 
 def build_trainer(
@@ -39,7 +89,7 @@ def build_trainer(
         profiler: Times `trainer.profile_steps` steps; nothing is validated or saved then.
         chosen: Callbacks beside those that every run has.
     """
-    settings = {name: value for name, value in plain["trainer"].items() if name not in OURS}
+    settings = {name: value for name, value in plain["trainer"].items() if name not in OWN_SETTINGS}
     plugins = settings.pop("plugins", None) or []
     if settings["sync_batchnorm"] == "auto":
         settings["sync_batchnorm"] = settings["devices"] > 1 and settings["accelerator"] in ("gpu", "cuda")

@@ -151,6 +151,16 @@ def test_wrong_settings_are_one_sentence(setting, value, sentence):
         measure(BENCHMARK_SETTINGS | {setting: value})
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("frames", 0), ("burn_in", -1), ("rounds", "two"), ("seconds", 0), ("keep_memory", "yes"), ("threads", [0])],
+)
+def test_a_value_that_cannot_be_is_refused_by_its_key(setting, value):
+    with pytest.raises(RequestError) as refused:
+        measure(BENCHMARK_SETTINGS | {setting: value})
+    assert refused.value.key == setting
+
+
 def test_a_peer_is_timed_in_turn_with_ours():
     pytest.importorskip("pytorchcv")
     result = measure(BENCHMARK_SETTINGS | {"models": ["fast_scnn", "contextnet"], "answers": ["cls"]})

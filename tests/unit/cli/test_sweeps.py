@@ -11,8 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from fastscnn.cli.launch import CONF
-from fastscnn.runs.config import check_config
 from fastscnn.runs.identity import chosen_identity
+from fastscnn.training.fit import checked_data
 from fastscnn.training.trainer import validation_interval
 from helpers import agent_start, job, sweep
 
@@ -81,7 +81,7 @@ def test_every_point_composes_and_is_what_its_parameters_say(name, monkeypatch, 
     for point in points(name):
         command, _ = agent_start(sweep(name), point, monkeypatch, tmp_path)
         with job(*command[3:]) as config:
-            check_config(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
+            checked_data(OmegaConf.to_container(config, resolve=True))
             labels = chosen_identity(config).flat(config.seed)
             for key, value in point.items():
                 if key in labels:

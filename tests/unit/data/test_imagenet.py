@@ -11,6 +11,7 @@ from fastscnn.data.datamodules.build import build_image_data
 from fastscnn.data.datamodules.imagenet import ImageNetData
 from fastscnn.data.datasets.frames import DataError
 from fastscnn.data.datasets.images import read_rgb, seeded, train_transform
+from fastscnn.utils.errors import RequestError
 from helpers import write_class_folders
 
 AUGMENT = {
@@ -152,15 +153,22 @@ def test_wrong_folders_are_refused_with_the_layout(root, tmp_path):
 
 
 def test_wrong_settings_are_refused(root):
-    for augment, settings, text in (
-        (None, {"crop_size": "full"}, "data.crop_size=full"),
-        ({"name": "paper"}, {}, "augment.name=paper"),
+    for augment, settings, key in (
+        (None, {"crop_size": "full"}, "data.crop_size"),
+        (None, {"crop_size": [0, 8]}, "data.crop_size"),
+        (None, {"crop_pct": 0}, "data.crop_pct"),
+        (None, {"evaluate_test": True}, "data.evaluate_test"),
+        ({"name": "paper"}, {}, "augment.name"),
         (AUGMENT | {"scale": [0.5, 2.0]}, {}, "augment.scale"),
-        (None, {"batch_size": 0}, "data.batch_size=0"),
-        (None, {"num_workers": -1}, "data.num_workers=-1"),
+        (AUGMENT | {"flip": 2}, {}, "augment.flip"),
+        (AUGMENT | {"color_jitter": -1}, {}, "augment.color_jitter"),
+        (None, {"batch_size": 0}, "data.batch_size"),
+        (None, {"num_workers": -1}, "data.num_workers"),
+        (None, {"max_pixels": 0}, "data.max_pixels"),
     ):
-        with pytest.raises(DataError, match=text):
+        with pytest.raises(RequestError) as refused:
             build(root, augment, **settings)
+        assert refused.value.key == key
 
 
 def test_ranks_share_the_images_of_one_order(root):

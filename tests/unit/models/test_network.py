@@ -182,8 +182,9 @@ def test_wrong_arguments_are_named(arguments, message):
 
 
 def test_unknown_model_name_is_refused():
-    with pytest.raises(RequestError, match=r"model\.name=os\.system is unknown: it is one of fast_scnn, segnet"):
+    with pytest.raises(RequestError) as refused:
         build_network({"name": "os.system"}, 19)
+    assert refused.value.key == "model.name"
 
 
 def test_setting_that_the_network_has_not_is_refused():

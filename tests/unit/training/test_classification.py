@@ -14,9 +14,8 @@ from fastscnn.data.datasets.images import ImageClasses
 from fastscnn.models.build import build_classifier
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.models.image_classifier import SHARED, ImageClassifier
-from fastscnn.runs.config import check_config
-from fastscnn.training.checks import check_settings
 from fastscnn.training.classification import Classification
+from fastscnn.training.fit import checked_data
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils.errors import RequestError
 from helpers import CLASSIFICATION, write_class_folders
@@ -125,25 +124,50 @@ def test_label_smoothing_raises_the_loss_of_a_sure_answer():
 def checked(*overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", list(overrides))
-    check_config(config)
-    check_settings(OmegaConf.to_container(config, resolve=True))
+    checked_data(OmegaConf.to_container(config, resolve=True))
 
 
 @pytest.mark.parametrize(
-    ("overrides", "text"),
+    ("overrides", "key", "fix"),
     [
-        (["data=imagenet"], "run experiment=imagenet_pretrain"),
-        (["data=fine", "loss=classification"], "loss=classification is for data=imagenet"),
-        (["experiment=imagenet_pretrain", "pretrain=imagenet"], "pretrain=imagenet is for segmentation"),
-        (["experiment=imagenet_pretrain", "resolution=half"], r"set data\.crop_size=\[H,W\]"),
-        (["experiment=imagenet_pretrain", "skip=zero"], "skip=zero is for segmentation"),
-        (["experiment=imagenet_pretrain", "augment.mixup=0.2", "data.batch_size=5"], "multiple of 2"),
-        (["experiment=imagenet_pretrain", "augment.mixup=-1"], r"augment\.mixup=-1 is not"),
-        (["experiment=imagenet_pretrain", "data.crop_pct=0"], r"data\.crop_pct=0 is not"),
-        (["experiment=imagenet_pretrain", "data.batch_size=1"], "batch of one"),
+        (["data=imagenet"], "data", "Run experiment=imagenet_pretrain."),
+        (["data=fine", "loss=classification"], "loss", "Leave it out."),
+        (["experiment=imagenet_pretrain", "pretrain=imagenet"], "pretrain", "Leave pretrain out."),
+        (
+            ["experiment=imagenet_pretrain", "resolution=half"],
+            "resolution",
+            "Leave resolution out and set data.crop_size=[H,W].",
+        ),
+        (["experiment=imagenet_pretrain", "skip=zero"], "skip", "Leave skip out."),
+        (
+            ["experiment=imagenet_pretrain", "augment.mixup=0.2", "data.batch_size=5"],
+            "data.batch_size",
+            "Set data.batch_size to a multiple of 2.",
+        ),
+        (
+            ["experiment=imagenet_pretrain", "augment.mixup=-1"],
+            "augment.mixup",
+            "Set augment.mixup to a number of 0 or more.",
+        ),
+        (
+            ["experiment=imagenet_pretrain", "data.crop_pct=0"],
+            "data.crop_pct",
+            "Set data.crop_pct to a number above 0, up to 1.",
+        ),
+        (
+            ["experiment=imagenet_pretrain", "loss.label_smoothing=1"],
+            "loss.label_smoothing",
+            "Set loss.label_smoothing to a number from 0, below 1.",
+        ),
+        (
+            ["experiment=imagenet_pretrain", "data.batch_size=1"],
+            "data.batch_size",
+            "Set data.batch_size=2 or more, and train on at least that many frames.",
+        ),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused(overrides, text):
+def test_settings_that_do_not_go_together_are_refused(overrides, key, fix):
     checked("experiment=imagenet_pretrain")
-    with pytest.raises(RequestError, match=text):
+    with pytest.raises(RequestError) as refused:
         checked(*overrides)
+    assert (refused.value.key, refused.value.fix) == (key, fix)

@@ -83,21 +83,22 @@ def test_class_weights_are_no_part_of_a_checkpoint():
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "key"),
     [
-        (
-            {"class_weights": [1.0, 2.0], "num_classes": 3},
-            r"^loss\.class_weights has 2 numbers for 3 classes: give one",
-        ),
-        ({"class_weights": [1.0, -1.0]}, r"^loss\.class_weights=\[1\.0, -1\.0\] is not null, enet, "),
-        ({"class_weights": "balanced"}, r"^loss\.class_weights=balanced is not"),
-        ({"class_weights": [0.0, 0.0]}, r"^loss\.class_weights is 0 for every class"),
-        ({"hard_pixels": True}, r"^loss\.hard_pixels=True is not null or \{probability: P, keep: K\}: set loss=ohem"),
-        ({"hard_pixels": {"share": 0.1}}, r"^loss\.hard_pixels=.*share.* is not null"),
-        ({"hard_pixels": {"keep": 7}}, r"^loss\.hard_pixels\.keep=7 is not a number from 0 to 1\."),
-        ({"fused": "auto"}, r"^loss\.fused=auto is not one of True, False"),
+        ({"class_weights": [1.0, 2.0], "num_classes": 3}, "loss.class_weights"),
+        ({"class_weights": [1.0, -1.0]}, "loss.class_weights"),
+        ({"class_weights": "balanced"}, "loss.class_weights"),
+        ({"class_weights": [0.0, 0.0]}, "loss.class_weights"),
+        ({"hard_pixels": True}, "loss.hard_pixels"),
+        ({"hard_pixels": {"share": 0.1}}, "loss.hard_pixels"),
+        ({"hard_pixels": {"keep": 7}}, "loss.hard_pixels.keep"),
+        ({"fused": "auto"}, "loss.fused"),
+        ({"auxiliary_weight": -1}, "loss.auxiliary_weight"),
+        ({"label_smoothing": 1}, "loss.label_smoothing"),
     ],
 )
-def test_settings_that_cannot_be_meant_so_are_refused(settings, message):
-    with pytest.raises(RequestError, match=message):
+def test_settings_that_cannot_be_meant_so_are_refused(settings, key):
+    with pytest.raises(RequestError) as refused:
         SegmentationLoss(**settings)
+    assert refused.value.key == key
+    assert refused.value.fix

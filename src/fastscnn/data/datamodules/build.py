@@ -13,6 +13,8 @@ from fastscnn.data.transforms.augment import Augmentation, PaperAugment, no_augm
 from fastscnn.data.transforms.strong import StrongAugment
 from fastscnn.utils.images import MAX_PIXELS
 
+READING = {"exif": "refuse", "max_pixels": MAX_PIXELS}
+"""How files are read by the settings that are null, or that a run of an earlier version does not have."""
 TrainingData = SegmentationData | ImageNetData
 
 
@@ -69,8 +71,8 @@ def build_data(
         store=data.get("store", "auto"),  # runs of before the store have no such setting
         train_splits=("train",) if augment is None else data.get("train_splits") or ("train",),
         held_out=data.get("held_out"),
-        reading=Reading(data.get("exif") or "refuse", data.get("max_pixels") or MAX_PIXELS),
-        device=data.get("device") or "auto",
+        reading=Reading(*(_default(data.get(key), default) for key, default in READING.items())),
+        device=_default(data.get("device"), "auto"),
     )
 
 
@@ -125,7 +127,7 @@ def build_image_data(
         devices=devices,
         accumulate=accumulate,
         splits=() if augment is None else ("train", "val"),
-        max_pixels=data.get("max_pixels") or MAX_PIXELS,
+        max_pixels=_default(data.get("max_pixels"), MAX_PIXELS),
     )
 
 
@@ -149,3 +151,7 @@ def _augment(augment: Mapping[str, Any]) -> Callable[[Sequence[int]], Augmentati
         key="augment.name",
         fix="Use augment=paper, augment=strong or augment=none.",
     )
+
+
+def _default(value: Any, default: Any) -> Any:
+    return default if value is None else value

@@ -10,6 +10,7 @@ from fastscnn.data.datamodules.loading import EpochData
 from fastscnn.data.datasets.frames import DataError
 from fastscnn.data.datasets.images import ImageClasses, ImageDataset, LabelledImage, Transform, eval_transform
 from fastscnn.utils.images import MAX_PIXELS
+from fastscnn.utils.values import check_number, check_size, check_whole
 
 if TYPE_CHECKING:
     from torchvision.datasets import ImageFolder  # type: ignore[import-untyped]
@@ -63,6 +64,9 @@ class ImageNetData(EpochData):
         super().__init__(batch_size, num_workers, seed, devices, accumulate, splits)
         self.root = root
         self.max_pixels = max_pixels
+        check_size("data.crop_size", crop_size)
+        check_number("data.crop_pct", crop_pct, above=0, maximum=1)
+        check_whole("data.max_pixels", max_pixels, 1)
         self.crop_size = (crop_size[0], crop_size[1])
         self.whole = eval_transform(self.crop_size, crop_pct)
         self.transform = transform or self.whole

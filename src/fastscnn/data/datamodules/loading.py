@@ -17,6 +17,7 @@ from fastscnn.data.datamodules.shared_memory import check_shared_memory
 from fastscnn.data.datamodules.worker_errors import Key, Loader
 from fastscnn.data.datasets.frames import DataError, FrameDataset
 from fastscnn.utils.signals import ignore_in_worker
+from fastscnn.utils.values import check_whole
 
 MOST_WORKERS = 8
 
@@ -60,6 +61,7 @@ class EpochData(pl.LightningDataModule):
         self.devices = devices
         self.accumulate = accumulate
         self.splits = tuple(splits)
+        check_whole("seed", seed, 0, 2**32 - 1)
         per_device_batch(batch_size, devices, accumulate)
         _worker_count(num_workers, 1)
 
@@ -99,8 +101,9 @@ class EpochData(pl.LightningDataModule):
         rank, world_size, _ = self._place()
         if count < world_size:
             raise DataError(
-                f"the train split has {count} frame(s) for {world_size} devices: each needs one."
-                f" Set trainer.devices={count}."
+                f"the train split has {count} frame(s) for {world_size} devices: each needs one.",
+                key="trainer.devices",
+                fix=f"Set trainer.devices={count}.",
             )
         sampler = EpochSampler(count, self.seed, True, rank, world_size, self.batch_size)
         own_batch = self._own_batch()
@@ -198,26 +201,26 @@ def per_device_batch(batch_size: int, devices: int, accumulate: int = 1) -> int:
     """Frames of one device's forward pass, from the global batch of one optimizer step.
 
     Raises:
-        DataError: The batch does not divide; names the nearest sizes that do.
+        RequestError: The batch is none, or does not divide; names the nearest sizes that do.
     """
-    if batch_size < 1:
-        raise DataError(f"data.batch_size={batch_size} is no batch: use 1 or more.")
+    check_whole("data.batch_size", batch_size, 1)
     parts = devices * accumulate
     if batch_size % parts:
         nearest = [size for size in (batch_size // parts * parts, -(-batch_size // parts) * parts) if size]
         raise DataError(
             f"data.batch_size={batch_size} is the global batch and does not divide over {devices} device(s) x"
-            f" {accumulate} accumulation step(s). Set data.batch_size={' or '.join(map(str, nearest))}."
+            f" {accumulate} accumulation step(s).",
+            key="data.batch_size",
+            fix=f"Set data.batch_size={' or '.join(map(str, nearest))}.",
         )
     return batch_size // parts
 
 
 def _worker_count(num_workers: int | str, devices: int) -> int:
-    if num_workers == "auto":
+    check_whole("data.num_workers", num_workers, 0, words=("auto",))
+    if isinstance(num_workers, str):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(MOST_WORKERS, cores // devices))
-    if not isinstance(num_workers, int) or num_workers < 0:
-        raise DataError(f"data.num_workers={num_workers} is no number of processes: use auto, 0 or more.")
     return num_workers
 
 

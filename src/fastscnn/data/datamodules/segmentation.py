@@ -28,10 +28,11 @@ from fastscnn.data.datasets.splits import chosen_frames, drive_of
 from fastscnn.data.store.class_pixels import ClassPixels, class_pixels
 from fastscnn.data.store.files import read_train_ids
 from fastscnn.data.store.store import AUTO, DecodedStore, StoredFrames, StoreUnusable, store_parent
-from fastscnn.data.transforms.augment import check_crop, no_augment
+from fastscnn.data.transforms.augment import no_augment
 from fastscnn.data.transforms.strong import RareClasses
 from fastscnn.streets.writer import MANIFEST
 from fastscnn.utils.progress import say
+from fastscnn.utils.values import check_choice, check_size
 
 FULL = "full"
 """The crop size that is the size of the first training frame."""
@@ -92,6 +93,7 @@ class SegmentationData(EpochData):
         train_splits: Sequence[str] = ("train",),
         held_out: object = None,
     ) -> None:
+        check_choice("data.train_splits", list(train_splits), (["train"], ["val"], ["train", "val"], ["val", "train"]))
         self.train_splits = tuple(train_splits)
         self.held_out = held_out
         used = [split for split in splits if split != "val" or self.validates]
@@ -100,9 +102,12 @@ class SegmentationData(EpochData):
         self.dataset = dataset
         self.streets = streets_spec(streets or {}) if streets or dataset == "streets" else None
         self.root = streets_root(self.streets) if self.streets and root is None else root
-        self._crop = None if isinstance(crop_size, str) else check_crop(crop_size)
+        check_size("data.crop_size", crop_size, words=(FULL,))
+        check_choice("data.device", device, ("auto", "cpu", "gpu"))
+        self._crop = None if isinstance(crop_size, str) else (crop_size[0], crop_size[1])
         self._make_augment = augment
         self.store = store
+        self._store_parent = store_parent(store)
         self.reading = reading
         self.device = device
         self._resident: ResidentFrames | None = None
@@ -272,10 +277,9 @@ class SegmentationData(EpochData):
 
     @cached_property
     def _store(self) -> DecodedStore | None:
-        parent = store_parent(self.store)
-        if parent is None or self.root is None:
+        if self._store_parent is None or self.root is None:
             return None
-        return DecodedStore(parent, self.root, self.classes, self.reading)
+        return DecodedStore(self._store_parent, self.root, self.classes, self.reading)
 
     def _label_file(self, frame: Frame) -> Image:
         assert frame.label is not None

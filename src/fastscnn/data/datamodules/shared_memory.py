@@ -33,8 +33,9 @@ def check_shared_memory(batch_bytes: int, batches: int, workers: int, devices: i
     size = f"--shm-size={math.ceil(needed / 2**30)}g"
     raise DataError(
         f"data.num_workers={workers}: up to {under_way} batches of {batch_bytes / 1e6:,.1f} MB pass through {FOLDER}, "
-        f"which has {free / 1e6:,.1f} MB free: start the container with {size}, or set data.num_workers=0 or"
-        " a smaller data.batch_size."
+        f"which has {free / 1e6:,.1f} MB free.",
+        key="data.num_workers",
+        fix=f"Start the container with {size}, or set data.num_workers=0 or a smaller data.batch_size.",
     )
 
 

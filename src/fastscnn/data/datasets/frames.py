@@ -18,6 +18,7 @@ from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.utils import images
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.images import MAX_PIXELS, ImageFileError, check_image_file
+from fastscnn.utils.values import check_choice, check_whole
 
 Image = npt.NDArray[np.uint8]
 Augment = Callable[..., tuple[Image, Image]]
@@ -64,8 +65,8 @@ class Reading:
     max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
-        if self.exif not in EXIF:
-            raise DataError(f"data.exif={self.exif} is unknown.", key="data.exif", fix=f"Use one of {', '.join(EXIF)}.")
+        check_choice("data.exif", self.exif, EXIF)
+        check_whole("data.max_pixels", self.max_pixels, 1)
 
     def size(self, path: Path) -> tuple[int, int]:
         """Height and width that an image has when it is read, from its header.

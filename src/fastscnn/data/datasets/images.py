@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from fastscnn.data.datasets.frames import DataError, frame_seed
 from fastscnn.utils.images import MAX_PIXELS, ImageFileError, open_pil
+from fastscnn.utils.values import check_number, check_range
 
 Transform = Callable[[Image.Image], Any]
 """From a PIL image to uint8 [3, H, W], a tensor or an array; may draw from the global random generators."""
@@ -117,17 +118,11 @@ def train_transform(
         auto_augment: A policy in timm's words, such as `rand-m6-n2`.
 
     Raises:
-        DataError: A setting is out of its range.
+        RequestError: A setting is out of its range.
     """
-    if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
-        raise DataError(
-            f"augment.scale={list(scale)} is not a range of shares.",
-            key="augment.scale",
-            fix="Use 0 < low <= high <= 1.",
-        )
-    if color_jitter < 0:
-        key = "augment.color_jitter"
-        raise DataError(f"{key}={color_jitter} is below 0.", key=key, fix="Use 0 or more.")
+    check_range("augment.scale", scale, maximum=1)
+    check_number("augment.flip", flip, minimum=0, maximum=1)
+    check_number("augment.color_jitter", color_jitter, minimum=0)
     from timm.data.transforms_factory import create_transform  # slow to import, and segmentation does not need it
 
     transform: Transform = create_transform(

@@ -32,6 +32,7 @@ from fastscnn.utils.files import remove_leftovers
 from fastscnn.utils.images import check_image_file
 from fastscnn.utils.names import file_name
 from fastscnn.utils.progress import Progress
+from fastscnn.utils.values import refused
 
 VERSION = 2
 """Version of the format: raised by every change that gives the same files other bytes."""
@@ -277,7 +278,14 @@ class DecodedStore:
 
 
 def store_parent(setting: str | Path | bool | None) -> Path | None:
-    """The folder of the stores that `data.store` names; None for `off`, which YAML reads as false."""
+    """The folder of the stores that `data.store` names; None for `off`, which YAML reads as false.
+
+    Raises:
+        RequestError: It names none.
+    """
+    named = isinstance(setting, Path) or (isinstance(setting, str) and setting.strip() != "")
+    if not named and setting is not None and setting is not False:
+        raise refused("data.store", setting, "auto, off or a folder")
     if setting in ("off", False):
         return None
     return AUTO if setting in ("auto", None) else Path(os.path.expanduser(str(setting)))

@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 
 from fastscnn.data.datasets.classes import IGNORE_INDEX
-from fastscnn.data.datasets.frames import DataError, Image
+from fastscnn.data.datasets.frames import Image
 from fastscnn.data.transforms.crop import BrightnessAndChannelNoise, Focus, LoadRows, RandomScaledCrop
 from fastscnn.data.transforms.normalize import MEAN
+from fastscnn.utils.values import check_number, check_range, check_switch
 
 # Padding is the mean colour, which is zero after normalisation; its label is ignored.
 PADDING: dict[str, Any] = {
@@ -91,7 +92,7 @@ class PaperAugment:
             the same to the whole frame, one after the other.
 
     Raises:
-        DataError: A setting is out of range.
+        RequestError: A setting is out of range.
     """
 
     scale: Sequence[float] = (0.5, 2.0)
@@ -101,20 +102,14 @@ class PaperAugment:
     crop_first: bool = True
 
     def __post_init__(self) -> None:
-        check_scale(self.scale)
+        check_range("augment.scale", self.scale)
         for name, largest in (("flip", 1), ("channel_shift", 255), ("brightness", 1)):
-            value = getattr(self, name)
-            if not 0 <= value <= largest:
-                key = f"augment.{name}"
-                raise DataError(f"{key}={value} is out of range.", key=key, fix=f"Use 0 to {largest}.")
+            check_number(f"augment.{name}", getattr(self, name), minimum=0, maximum=largest)
+        check_switch("augment.crop_first", self.crop_first)
 
     def __call__(self, crop_size: Sequence[int]) -> Augmentation:
-        """Build the augmentation of a crop.
-
-        Raises:
-            DataError: The crop size is not a height and a width.
-        """
-        height, width = check_crop(crop_size)
+        """Build the augmentation of a crop size, height and width."""
+        height, width = crop_size
         shift = self.channel_shift / 255
         if not self.crop_first:
             return _resize_first((height, width), self.scale, self.flip, shift, self.brightness)
@@ -147,35 +142,6 @@ def no_augment(crop_size: Sequence[int]) -> Augmentation:
     """Build the augmentation that only crops: frames of the crop's size do not change.
 
     Other frames are padded and cropped at their centre.
-
-    Raises:
-        DataError: The crop size is not a height and a width.
     """
-    height, width = check_crop(crop_size)
+    height, width = crop_size
     return Augmentation(lambda: A.CenterCrop(height, width, **PADDING))
-
-
-def check_scale(scale: Sequence[float]) -> None:
-    """Check the range of the resizing.
-
-    Raises:
-        DataError: It is none.
-    """
-    if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
-        raise DataError(
-            f"augment.scale={list(scale)} is not a range of factors.",
-            key="augment.scale",
-            fix="Use two numbers with 0 < low <= high.",
-        )
-
-
-def check_crop(crop_size: Sequence[int]) -> tuple[int, int]:
-    """Height and width of a crop.
-
-    Raises:
-        DataError: It is not a height and a width.
-    """
-    if len(crop_size) != 2 or min(crop_size) < 1:
-        key = "data.crop_size"
-        raise DataError(f"{key}={list(crop_size)} is not a size.", key=key, fix="Use [HEIGHT,WIDTH], both 1 or more.")
-    return crop_size[0], crop_size[1]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import albumentations as A
 import numpy as np
 
-from fastscnn.data.datasets.frames import DataError
 from fastscnn.data.store.class_pixels import ClassPixels
-from fastscnn.data.transforms.augment import PADDING, Augmentation, check_crop, check_scale
+from fastscnn.data.transforms.augment import PADDING, Augmentation
 from fastscnn.data.transforms.crop import Focus, RandomScaledCrop
+from fastscnn.utils.values import check_number, check_range
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class StrongAugment:
         jpeg: Probability of JPEG compression, of quality 40 to 95.
 
     Raises:
-        DataError: A setting is out of its range.
+        RequestError: A setting is out of range.
     """
 
     scale: Sequence[float] = (0.5, 2.0)
@@ -44,24 +44,14 @@ class StrongAugment:
     jpeg: float = 0.2
 
     def __post_init__(self) -> None:
-        check_scale(self.scale)
+        check_range("augment.scale", self.scale)
         shares = ("flip", "rare_crops", "brightness", "contrast", "saturation", "blur", "noise", "jpeg")
         for name, largest in (*((name, 1.0) for name in shares), ("hue", 0.5)):
-            value = getattr(self, name)
-            if not 0 <= value <= largest:
-                raise DataError(
-                    f"augment.{name}={value} is out of range.",
-                    key=f"augment.{name}",
-                    fix=f"Set a number from 0 to {largest:g}.",
-                )
+            check_number(f"augment.{name}", getattr(self, name), minimum=0, maximum=largest)
 
     def __call__(self, crop_size: Sequence[int]) -> Augmentation:
-        """Build the augmentation of a crop; a frame that is smaller after resizing is placed at random in it.
-
-        Raises:
-            DataError: The crop size is no height and width.
-        """
-        height, width = check_crop(crop_size)
+        """Build the augmentation of a crop size; a frame that is smaller after resizing is placed at random in it."""
+        height, width = crop_size
         colors = {name: getattr(self, name) for name in ("brightness", "contrast", "saturation")}
         ranges = {name: (1 - share, 1 + share) for name, share in colors.items()}
         fill = PADDING["fill"], PADDING["fill_mask"]
