@@ -17,7 +17,7 @@ from fastscnn.inference.export_graph import ExportGraph
 from fastscnn.inference.external import ExternalRun
 from fastscnn.inference.loader import load_trained
 from fastscnn.inference.verify import Interface, labels_by
-from fastscnn.training.evaluate_labels import judge, some_images
+from fastscnn.training.evaluate_labels import evaluate_labels, some_images
 
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml"}
 
@@ -27,7 +27,7 @@ def main(checkpoint: str, root: str, name: str, frames: int) -> None:
     data = build_data({**trained.config["data"], "root": root})
     data.prepare_data()
     calibration = Calibration(
-        some_images(data, "train", frames), lambda labels: judge(labels, data, "val").miou, max_drop=100.0
+        some_images(data, "train", frames), lambda labels: evaluate_labels(labels, data, "val").miou, max_drop=100.0
     )
     graph = ExportGraph(trained)
     rows = []
@@ -39,7 +39,9 @@ def main(checkpoint: str, root: str, name: str, frames: int) -> None:
                 row = {"runtime": runtime, "precision": precision}
                 with ExternalRun(file, runtime) as run:
                     labels = labels_by(run, Interface.of(graph, trained))
-                    row |= {f"{split}/miou": 100 * judge(labels, data, split).miou for split in ("val", "test")}
+                    row |= {
+                        f"{split}/miou": 100 * evaluate_labels(labels, data, split).miou for split in ("val", "test")
+                    }
                 if done.quantized:
                     row["float32_parts"] = list(done.quantized.kept)
                 rows.append(row)

@@ -132,7 +132,7 @@ def test_run_whose_last_checkpoint_is_broken_goes_on_from_the_best(whole, settin
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])
     assert_same(end_of(trained(tmp_path / "run", settings)), whole)
-    assert f"{last} is broken: the run goes on from {last.with_name('best.ckpt')}" in capsys.readouterr().out
+    assert f"{last} is broken: the run continues from {last.with_name('best.ckpt')}" in capsys.readouterr().out
 
 
 def test_run_whose_best_checkpoint_is_broken_goes_on_and_makes_a_new_one(whole, settings, tmp_path, capsys):

@@ -118,7 +118,7 @@ def test_signal_before_the_first_step_ends_in_order_and_the_printed_command_work
     assert process.returncode == 128 + signal.SIGHUP
     assert read_record(folder)["status"] == "interrupted"
     saved = (folder / "checkpoints" / "last.ckpt").exists()
-    done = in_shell(printed_command(error, "Continue it: " if saved else "Start again: "), tmp_path)
+    done = in_shell(printed_command(error, "Continue it: " if saved else "Start a new run: "), tmp_path)
     assert done.returncode == 0, done.stderr
 
 

@@ -35,11 +35,11 @@ def export(config: DictConfig) -> None:
 
 
 def calibration(settings: Any, trained: Any) -> Any:
-    """What int8 is calibrated on, and judged by."""
+    """The frames that int8 is calibrated on, and the evaluation of the result."""
     from fastscnn.data.datamodules.build import build_data
     from fastscnn.export.quantize import Calibration
     from fastscnn.training.evaluate import data_config
-    from fastscnn.training.evaluate_labels import judge, some_images
+    from fastscnn.training.evaluate_labels import evaluate_labels, some_images
     from fastscnn.utils.errors import RequestError
 
     data = build_data(data_config(settings["data"], trained.config["data"]))
@@ -52,7 +52,7 @@ def calibration(settings: Any, trained: Any) -> Any:
     chosen = settings["calibration"]
     return Calibration(
         some_images(data, chosen["split"], chosen["frames"]),
-        lambda labels: judge(labels, data, settings["split"]).miou,
+        lambda labels: evaluate_labels(labels, data, settings["split"]).miou,
         settings["max_miou_drop"],
     )
 

@@ -26,8 +26,8 @@ from fastscnn.utils.signals import Interrupted, watched
 from fastscnn.utils.threads import wait_briefly
 from fastscnn.utils.utf8 import print_anything, use_utf8
 
-MEASURES = "benchmark"
-"""The command that measures what a user's own process gets, whose threads wait as their library has it."""
+BENCHMARK = "benchmark"
+"""The command whose threads wait as their library has it, so that it measures what a user's own process gets."""
 SOURCES = Path(__file__).resolve().parents[2]
 """Where the package lies: in a checkout `src/`, beside the mains."""
 CHECKOUT = SOURCES.parent / "conf"
@@ -36,9 +36,9 @@ CONF = CHECKOUT if (CHECKOUT / "train.yaml").is_file() else SOURCES / "fastscnn"
 
 
 class JobFailed(Exception):
-    """A job of a multirun went wrong and has said so; carries the exit code.
+    """A job of a multirun failed and its error is printed already; carries the exit code.
 
-    Raised in place of the job's own error, so that nothing is printed twice and Hydra's launchers know of it.
+    Raised in place of the job's own error, so that nothing is printed twice and Hydra's launchers see the failure.
     """
 
     def __init__(self, code: int) -> None:
@@ -49,17 +49,17 @@ class JobFailed(Exception):
 def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
     """Compose `conf/CONFIG_NAME.yaml` with the command line, call the command with it, and exit.
 
-    The command imports what is slow (torch) inside itself: help, `--cfg` and wrong overrides answer without it.
+    The command imports slow modules (torch) inside itself, so that help, `--cfg` and unknown overrides answer at once.
 
-    Exit codes: 0 done, 1 failed, 2 the request was wrong (one sentence on stderr, no traceback), 128 + signal where a
-    signal ended it.
+    Exit codes: 0 done, 1 failed, 2 the request was wrong (one sentence on stderr, no traceback), 128 + signal if a
+    signal ended the command.
     """
     use_utf8(_is_command)
     print_anything()
-    logging.raiseExceptions = False  # a log of W&B or Lightning on a full disk: no tracebacks between our lines
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, instead of Hydra's print and exit
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network
-    if config_name != MEASURES:
+    logging.raiseExceptions = False  # W&B or Lightning logging to a full disk would print tracebacks
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them and exiting
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing albumentations would use the network
+    if config_name != BENCHMARK:
         wait_briefly()
 
     def task(config: DictConfig) -> None:
@@ -92,7 +92,7 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
         print(f"{why_not_written(error)}: set hydra.sweep.dir to a folder that can be written.", file=sys.stderr)
         code = WRONG_REQUEST
     except Interrupted as stop:
-        # Where Lightning started this process, its exit code would have the first one killed, which tells its own.
+        # If Lightning started this process, an exit code other than 0 would make it kill the first process.
         code = DONE if stop.together and RUN_DIR_VARIABLE in os.environ else stop.code
     except KeyboardInterrupt:
         print("stopped by SIGINT", file=sys.stderr)
@@ -108,7 +108,7 @@ def _is_command(program: Path) -> bool:
 
 
 def call(config: DictConfig, command: Callable[[DictConfig], None], name: str) -> None:
-    """Call a command with what was composed: a job of a multirun, or on its own, where it ends on an error."""
+    """Call a command with the composed config: as a job of a multirun, or alone, where an error ends the process."""
     if (job := current_job()) is not None:
         with job.running():
             run_job(config, job, command)
@@ -127,13 +127,13 @@ def call(config: DictConfig, command: Callable[[DictConfig], None], name: str) -
 
 
 def run_job(config: DictConfig, job: Job, command: Callable[[DictConfig], None]) -> None:
-    """Run one job of a multirun, and keep what became of it.
+    """Run one job of a multirun, and record its status.
 
-    An error is told at once and goes no further where Hydra's own launcher runs the jobs one after the other: the
-    others go on, and the exit code is told at the end.
+    An error is printed at once. With Hydra's own launcher, which runs the jobs one after the other, it is not raised:
+    the other jobs run, and the summary gives the exit code.
 
     Raises:
-        JobFailed: The job went wrong in a process that another launcher started.
+        JobFailed: The job failed in a process that another launcher started.
     """
     try:
         check_config(config)
@@ -148,41 +148,41 @@ def run_job(config: DictConfig, job: Job, command: Callable[[DictConfig], None])
         code = report(error)
         text = str(error).partition("\n")[0]
         reason = text if isinstance(error, RequestError) else f"{type(error).__name__}: {text}"
-        job.keep(status="failed", code=code, reason=reason)
+        job.update(status="failed", code=code, reason=reason)
         if not in_this_process():
             raise JobFailed(code) from None
     except Interrupted as stop:
-        job.keep(status="interrupted", code=stop.code, reason=str(stop))
+        job.update(status="interrupted", code=stop.code, reason=str(stop))
         raise
     except BaseException as stop:
-        job.keep(status="stopped", reason=str(stop) or type(stop).__name__)
+        job.update(status="stopped", reason=str(stop) or type(stop).__name__)
         raise
     else:
-        job.keep(status=job.status if job.status == "continued" else "finished", code=DONE)
+        job.update(status=job.status if job.status == "continued" else "finished", code=DONE)
 
 
 def in_this_process() -> bool:
-    """Whether Hydra's own launcher runs the jobs of the multirun here, one after the other."""
+    """Whether Hydra's own launcher runs the jobs of the multirun in this process, one after the other."""
     return current_multirun() is not None and jobs_share_a_process()
 
 
 def print_stop(stop: Interrupted) -> None:
-    """Say which signal ended a command, and how to go on; once for all processes of a distributed run."""
+    """Print which signal ended a command, and how to continue; once for all processes of a distributed run."""
     if RUN_DIR_VARIABLE not in os.environ:
         for line in (f"{_job_label()}{stop}", *getattr(stop, "__notes__", ())):
             print(line, file=sys.stderr, flush=True)
 
 
 def report(error: Exception) -> int:
-    """Print an error as soon as it happens, and return the exit code it stands for."""
+    """Print an error as soon as it happens, and return its exit code."""
     wrong_request = isinstance(error, RequestError | OmegaConfBaseException)
     notes = getattr(error, "__notes__", [])
-    error.__notes__ = []  # they come last, not inside the traceback
+    error.__notes__ = []  # printed last, not inside the traceback
     if wrong_request:
         sentence = str(error).splitlines()[0]
         print(f"{_job_label()}{sentence}", file=sys.stderr)
     elif (unwritten := not_written(error)) is not None:
-        # No fault of the program: a traceback would tell nothing.
+        # The disk is at fault, not the program: a traceback would not help.
         print(f"{_job_label()}failed: {why_not_written(unwritten)}", file=sys.stderr)
     elif isinstance(error, Crash):
         print(f"{_job_label()}failed: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A multirun from its first line to its last: announcing it to the jobs, and the summary at the end."""
+"""The start and the end of a multirun: describing it to its jobs, and the summary of all jobs."""
 
 import json
 import os
@@ -25,19 +25,19 @@ from fastscnn.runs.record import RECORD, observed_record
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_writable
 
-SHOWN = ("val/miou", "val/top1")
-"""What the summary shows of a run, the first of them that it has."""
+SUMMARY_METRICS = ("val/miou", "val/top1")
+"""The summary prints the first of these that a run has."""
 
 
 class AnnounceMultirun(Callback):
-    """Hydra callback: tells the jobs of their multirun before they start."""
+    """Hydra callback that describes the multirun to its jobs before they start."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Set the environment variable; ends the command where the folders of the jobs cannot be written."""
+        """Set the environment variable; ends the command if the folders of the jobs cannot be written."""
         try:
             check_writable(Path(config.paths.output_dir), "paths.output_dir")
             check_writable(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
-        except RequestError as error:  # of which Hydra would make a warning
+        except RequestError as error:  # Hydra would only warn
             print(error, file=sys.stderr)
             sys.exit(WRONG_REQUEST)
         multirun = Multirun.of(config.hydra.overrides.task, Path(config.hydra.sweep.dir).resolve())
@@ -45,7 +45,7 @@ class AnnounceMultirun(Callback):
 
 
 def close_multirun() -> int | None:
-    """Print what became of each job, the failed ones last; returns the exit code, or None without a multirun."""
+    """Print the status of each job, the failed ones last; returns the exit code, or None without a multirun."""
     multirun = current_multirun()
     if multirun is None:
         return None
@@ -58,7 +58,7 @@ def close_multirun() -> int | None:
         if job.status == "running":
             job.status, job.reason = "failed", "its process was killed"
         elif job.reason == RUNNING:
-            _look_again(job)
+            _update_from_other_call(job)
     if not jobs:
         return None
     print(f"\n{len(jobs)} job{'s' if len(jobs) > 1 else ''}, group {multirun.group}:")
@@ -76,8 +76,8 @@ def close_multirun() -> int | None:
     return FAILED if FAILED in codes else WRONG_REQUEST if WRONG_REQUEST in codes else max(codes, default=DONE)
 
 
-def _look_again(job: Job) -> None:
-    """What became of a job that another call was running when it was this one's turn: it may have failed there."""
+def _update_from_other_call(job: Job) -> None:
+    """Update the status of a job that was skipped because another call was running it: it may have failed there."""
     try:
         record = observed_record(Path(job.folder or ""))
     except (OSError, ValueError, KeyError) as error:
@@ -93,4 +93,4 @@ def _best(job: Job) -> str:
         metrics = json.loads((Path(job.folder or "") / RECORD).read_text(encoding="utf-8"))["metrics"]["best"]
     except (OSError, ValueError, KeyError):
         return "-"
-    return next((f"{name} {metrics[name]:.4f}" for name in SHOWN if metrics.get(name) is not None), "-")
+    return next((f"{name} {metrics[name]:.4f}" for name in SUMMARY_METRICS if metrics.get(name) is not None), "-")

@@ -1,4 +1,4 @@
-"""A multirun that is called again: which of its jobs are done, run now, or can go on."""
+"""Skipping what is finished: which jobs of a repeated multirun are finished, are running, or can be continued."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from fastscnn.utils.errors import RequestError
 
 @dataclass(frozen=True)
 class Earlier:
-    """A run that was made from a job's own config.
+    """An earlier run of the same config.
 
     Attributes:
         folder: Its folder.
@@ -33,15 +33,15 @@ class Earlier:
 
     @property
     def rank(self) -> tuple[int, str]:
-        """The run to take is the highest: finished, running, one that can go on, and the latest of these."""
+        """The run with the highest rank counts: finished, then running, then resumable, and the latest of these."""
         place = {"finished": 3, "running": 2}.get(self.record["status"], 1 if can_go_on(self.folder) else 0)
         return place, self.record["started"]
 
 
 def left_to_do(config: DictConfig, job: Job) -> bool:
-    """Whether a job of a multirun has something to do; says what, where it is not a new run.
+    """Whether a job of a multirun has something to do; prints what, unless it is a new run.
 
-    The job of a run that stopped goes on with it: `resume` of its config is set.
+    If the job's earlier run stopped, `resume` of the config is set, so that the job continues it.
     """
     if config.rerun or config.resume:
         return True
@@ -54,23 +54,23 @@ def left_to_do(config: DictConfig, job: Job) -> bool:
         return True
     folder, record = earlier.folder, earlier.record
     if record["status"] == "finished":
-        print(f"{job.label}: finished already in {folder}; rerun=true trains it again", flush=True)
-        job.keep(status="skipped", code=DONE, reason="finished already", folder=str(folder))
+        print(f"{job.label}: finished already in {folder}; rerun=true trains a new run", flush=True)
+        job.update(status="skipped", code=DONE, reason="finished already", folder=str(folder))
         job.release()
         return False
     if record["status"] == "running":
         print(f"{job.label}: running now in {folder} ({running_as(record)}), so it is left alone", flush=True)
-        job.keep(status="skipped", code=DONE, reason=RUNNING, folder=str(folder))
+        job.update(status="skipped", code=DONE, reason=RUNNING, folder=str(folder))
         job.release()
         return False
     print(f"{job.label}: goes on in {folder}", flush=True)
-    job.keep(status="continued", folder=str(folder))
+    job.update(status="continued", folder=str(folder))
     config.resume = str(folder)
     return True
 
 
 def claim_file(config: DictConfig) -> Path:
-    """What a job claims while it starts: a file that is the same for all that ask for the same."""
+    """The lock file that a job holds while it starts; jobs with the same settings have the same file."""
     wanted = json.dumps(_comparable(config, _ignored()), sort_keys=True, default=str)
     place = config.paths.run_dir or chosen_identity(config).name
     digest = hashlib.sha256(f"{place}\n{wanted}".encode()).hexdigest()[:16]
@@ -78,14 +78,15 @@ def claim_file(config: DictConfig) -> Path:
 
 
 def first_process() -> bool:
-    """Whether this is not one of the others of a distributed run, whose first process does what one alone must do."""
+    """Whether this is the first process of a distributed run, which does what must happen once."""
     return all(os.environ.get(rank, "0") == "0" for rank in ("SLURM_PROCID", "LOCAL_RANK"))
 
 
 def done_before_restart(config: DictConfig) -> bool:
-    """Whether a job that SLURM started before has finished this run; one that it has begun goes on in its folder.
+    """Whether a job that SLURM has restarted finished this run before.
 
-    `resume` of the config is then set. A job's script may hold several commands: each finds its own run.
+    If it only began the run, `resume` of the config is set, so that the run continues. A job's script may contain
+    several commands: each finds its own run.
     """
     if config.rerun or config.resume:
         return False
@@ -103,11 +104,11 @@ def done_before_restart(config: DictConfig) -> bool:
 
 
 def earlier_run(config: DictConfig) -> Earlier | None:
-    """The run that asks for the same as this config, if there is one that need not be started anew.
+    """The earlier run of the same config, if it is finished, running or resumable.
 
-    Two configs ask for the same where they differ in `EXECUTION_SETTINGS` alone. In a job of several cluster tasks only
-    finished runs count, and the one that the same job began before it was requeued: each task looks for itself, and
-    only of these can they not see different things.
+    Two configs are the same if they differ only in `EXECUTION_SETTINGS`. In a cluster job with several tasks, only
+    finished runs count, and the run that the same job began before it was requeued: each task searches on its own, and
+    only these runs look the same to all tasks.
     """
     found = _same(config)
     if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
@@ -122,21 +123,21 @@ def earlier_run(config: DictConfig) -> Earlier | None:
 
 
 def _same(config: DictConfig) -> list[Earlier]:
-    """The runs where this one would be that ask for the same."""
+    """The runs of the same config, in the folder where a new run would be."""
     ignored = _ignored()
     wanted = _comparable(config, ignored)
     return [earlier for earlier in _runs(config) if _asks_for(earlier.folder, wanted, ignored)]
 
 
 def _ignored() -> list[str]:
-    """Settings in which two configs that ask for the same may differ."""
+    """Settings in which two configs of the same run may differ."""
     multirun = current_multirun()
     swept = multirun.swept if multirun else ()
     return [key for key in EXECUTION_SETTINGS if key not in swept]
 
 
 def _runs(config: DictConfig) -> Iterator[Earlier]:
-    """The runs where this one would be."""
+    """The runs in the folder where a new run would be."""
     if config.paths.run_dir:
         folders = [Path(config.paths.run_dir)]
     else:

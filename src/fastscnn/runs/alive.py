@@ -1,4 +1,4 @@
-"""Whether the process of a run lives: its lock says so, or else its heartbeat."""
+"""Whether the process of a run is alive, by its lock or by its heartbeat."""
 
 import os
 from collections.abc import Mapping
@@ -10,27 +10,27 @@ from fastscnn.runs.process import boot_id
 from fastscnn.utils.locks import is_held
 
 LOCK = "run.lock"
-"""The file in a run's folder that its process holds locked as long as it lives."""
+"""The file in a run's folder that the run's process keeps locked until it ends."""
 DEAD_AFTER_SECONDS = 120.0
-"""A run without a heartbeat for so long is dead, where its lock cannot be asked."""
+"""A run whose heartbeat is older than this is dead, where its lock cannot be read."""
 LOCAL = {
     *("apfs", "bcachefs", "btrfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "hfs", "jfs", "ntfs", "ntfs3"),
     *("overlay", "ramfs", "reiserfs", "tmpfs", "ufs", "vfat", "xfs", "zfs"),
 }
-"""File systems that belong to one machine: nobody elsewhere can hold a lock there."""
+"""File systems that belong to one machine: no process of another machine can hold a lock there."""
 
 
 def is_alive(folder: Path, data: Mapping[str, Any], heartbeat: float) -> bool:
-    """Whether the process lives whose record says `running`.
+    """Whether the process of a run whose record says `running` is alive.
 
-    A process number tells nothing: after a restart another process has it, and in another container it means another
-    one. The lock is free the moment that its process ends. Where it is free but may be of another machine, one whose
-    file system does not share its locks (NFS without a lock service), the heartbeat decides.
+    A process number is no evidence: after a restart, or in another container, another process has the same number. The
+    lock becomes free the moment its process ends. A free lock is not enough where the run may be on another machine and
+    the file system does not share locks (NFS without a lock service): there the heartbeat decides.
 
     Args:
         folder: The run's folder.
         data: Its record.
-        heartbeat: When the record's file was touched last, seconds since 1970.
+        heartbeat: When the record's file was last touched, in seconds since 1970.
     """
     held = is_held(folder / LOCK)
     if held:
@@ -41,7 +41,7 @@ def is_alive(folder: Path, data: Mapping[str, Any], heartbeat: float) -> bool:
 
 
 def is_local(folder: Path) -> bool:
-    """Whether a folder lies on a file system that is this machine's alone; False where that is not known."""
+    """Whether a folder is on a file system that only this machine uses; False if that is unknown."""
     try:
         lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
         path = os.fsencode(folder.resolve())

@@ -1,4 +1,4 @@
-"""Reading checkpoints: tensors and plain containers only."""
+"""Reading checkpoints, which hold only tensors and plain containers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,15 +11,15 @@ from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_file
 
 META = "fastscnn"
-"""Key of a checkpoint under which our own plain config lies: `config`, `classes`, `choices`."""
+"""Key of a checkpoint under which this project stores `config`, `classes` and more, as plain containers."""
 
 LATEST_STATE = "current_model_state"
 """Key of a checkpoint under which the weights of the last step lie, where `state_dict` is their moving average."""
 WEIGHTS = ("average", "latest")
 """What `weights` may ask a checkpoint for."""
 
-UNSAID = {"loss": {"auxiliary_weight": 0.0}, "trainer": {"precision": "32-true"}}
-"""Parts of a training's config that a saved network has no more, as its evaluation takes them."""
+SAFETENSORS_DEFAULTS = {"loss": {"auxiliary_weight": 0.0}, "trainer": {"precision": "32-true"}}
+"""Parts of a training config that a safetensors file does not hold, with the values that evaluation uses."""
 
 
 def read_checkpoint(path: str | Path, *, map_location: str = "cpu") -> dict[str, Any]:
@@ -32,26 +32,28 @@ def read_checkpoint(path: str | Path, *, map_location: str = "cpu") -> dict[str,
         map_location: Where the tensors go.
 
     Raises:
-        RequestError: There is no such file, it is no checkpoint, or not one of ours; names the file.
+        RequestError: The file does not exist, is not a checkpoint, or was not written by this project; names the file.
     """
     path = Path(path).expanduser()
     if is_saved(path):
         content, tensors = read_saved(*saved_files(path))
-        return {META: content | {"config": UNSAID | content["config"]}, "state_dict": tensors}
+        return {META: content | {"config": SAFETENSORS_DEFAULTS | content["config"]}, "state_dict": tensors}
     inside = ", such as checkpoints/best.ckpt in it" if path.is_dir() else ""
     check_file(path, "checkpoint", f"Set checkpoint=FILE{inside}.")
     try:
         content = torch.load(path, map_location=map_location, weights_only=True)
-    except Exception:  # the unpickler fails in as many ways as there are files
+    except Exception:  # the unpickler can raise anything
         raise RequestError(
-            f"checkpoint={path} is no checkpoint that can be read safely (tensors and plain containers): name a "
-            "best.ckpt or last.ckpt that train.py wrote."
+            f"checkpoint={path} is not a checkpoint that can be read safely (tensors and plain containers).",
+            key="checkpoint",
+            fix="Name a best.ckpt or last.ckpt that train.py wrote.",
         ) from None
     meta = content.get(META) if isinstance(content, dict) else None
     if not isinstance(meta, dict) or not {"config", "classes"} <= meta.keys() or "state_dict" not in content:
         raise RequestError(
-            f"checkpoint={path} was not written by train.py (it has no '{META}' and 'state_dict'): name a best.ckpt "
-            "or last.ckpt."
+            f"checkpoint={path} was not written by train.py (it has no '{META}' and 'state_dict').",
+            key="checkpoint",
+            fix="Name a best.ckpt or last.ckpt.",
         )
     checkpoint: dict[str, Any] = content
     return checkpoint
@@ -92,8 +94,8 @@ def is_checkpoint(path: str | Path) -> bool:
     return True
 
 
-def forget_best(content: dict[str, Any]) -> dict[str, Any]:
-    """A training's checkpoint that knows nothing of a best one."""
+def without_best(content: dict[str, Any]) -> dict[str, Any]:
+    """A training checkpoint without what it says of the best checkpoint."""
     callbacks = {key: state for key, state in content["callbacks"].items() if not key.startswith("FolderCheckpoint")}
     if record := callbacks.get("KeepRecord"):
         callbacks["KeepRecord"] = record | {"best": {}}

@@ -1,4 +1,4 @@
-"""Writing checkpoints so that a kill or a full disk never costs the last good one."""
+"""Writing checkpoints so that a kill or a full disk never destroys the last good one."""
 
 import io
 from pathlib import Path
@@ -7,19 +7,19 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io import TorchCheckpointIO
 
-from fastscnn.runs.checkpoint import forget_best
+from fastscnn.runs.checkpoint import without_best
 from fastscnn.utils.files import replaced
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Lightning's plugin for checkpoint files on a local disk.
+    """Lightning plugin that writes checkpoint files to a local disk.
 
-    Lightning's own goes through `$TMPDIR`: from another file system the file is copied into its place, where a kill
-    leaves half of it, and `$TMPDIR` may be too small. Here a file is written beside its place, is on the disk before it
-    takes it, and until then the file before stays.
+    Lightning's own plugin writes to `$TMPDIR` first. From there to another file system the file is copied, so that a
+    kill leaves half a file, and `$TMPDIR` may be too small. This plugin writes a file beside the old one, flushes it to
+    the disk, and then renames it over the old one.
 
     Args:
-        best_lost: The run's best checkpoint is gone: what another one says of it is left out when that is read.
+        best_lost: The run's best checkpoint is missing, so what another checkpoint says of it is dropped on reading.
     """
 
     def __init__(self, *, best_lost: bool = False) -> None:
@@ -30,9 +30,9 @@ class CheckpointFiles(TorchCheckpointIO):
         """Write a checkpoint.
 
         Raises:
-            OSError: It cannot be written; names the file and the reason. The file before is still there.
+            OSError: It cannot be written; names the file and the reason. The old file is still there.
         """
-        content = io.BytesIO()  # torch.save itself ends the process where the disk is full
+        content = io.BytesIO()  # writing to a full disk, torch.save would abort the process
         torch.save(checkpoint, content)
         with replaced(Path(path), durable=True) as target:
             target.write_bytes(content.getbuffer())
@@ -40,6 +40,6 @@ class CheckpointFiles(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = lambda storage, _: storage, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Read a checkpoint of tensors and plain containers; nothing in it is executed, whatever is asked for."""
+        """Read a checkpoint of tensors and plain containers; nothing in it is ever executed."""
         content: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
-        return forget_best(content) if self.best_lost else content
+        return without_best(content) if self.best_lost else content

@@ -1,4 +1,4 @@
-"""Commands that a person can copy: as this program was called, quoted for the shell and for Hydra."""
+"""Commands that a user can copy, quoted for the shell and for Hydra."""
 
 import shlex
 import sys
@@ -18,20 +18,20 @@ def this_command() -> str:
 
 
 def train_command(overrides: Sequence[str]) -> str:
-    """A call of `train.py` with overrides as Hydra reads them, by the interpreter and the path of this call."""
+    """A `train.py` command with these overrides, with the interpreter and the path of the current command."""
     script = sys.argv[0]
     program = [*_interpreter(), script] if Path(script).name in (TRAIN.name, INSTALLED) else ["python", str(TRAIN)]
     return shlex.join([*program, *overrides])
 
 
 def override(key: str, value: str) -> str:
-    """One override whose value Hydra reads as this text, whatever is in it."""
+    """One override whose value Hydra reads as exactly this text."""
     plain = "/" in value and all(letter.isalnum() or letter in "/._-" for letter in value)
     return f"{key}={value if plain else QuotedString(value, Quote.single).with_quotes()}"
 
 
 def _interpreter() -> list[str]:
-    """The words in front of the script, such as `python -u`."""
+    """The words before the script, such as `python -u`."""
     words, arguments = sys.orig_argv, sys.argv
     before = len(words) - len(arguments)
     return words[:before] if before > 0 and words[before:] == arguments else ["python"]

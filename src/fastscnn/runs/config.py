@@ -80,8 +80,8 @@ def _composed(conf: Path, config_name: str) -> DictConfig:
 
 def _plain(config: DictConfig) -> Mapping[Any, Any]:
     """The config as dictionaries, interpolations as they are written."""
-    plain: Any = OmegaConf.to_container(config, resolve=False)
-    return plain
+    plain = OmegaConf.to_container(config, resolve=False)
+    return plain if isinstance(plain, dict) else {}
 
 
 def _keys(config: Mapping[Any, Any], prefix: str = "") -> list[str]:

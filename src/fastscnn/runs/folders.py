@@ -1,4 +1,4 @@
-"""Where a run lies: `OUTPUT_DIR/NAME/TIME-ID`, or a folder of one's own."""
+"""The folder of a run: `OUTPUT_DIR/NAME/TIME-ID`, or `paths.run_dir`."""
 
 import secrets
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ from fastscnn.utils.errors import RequestError
 
 
 def new_run_id() -> str:
-    """Eight random characters, a run's own; also its W&B id."""
+    """Eight random characters that identify a run, also in W&B."""
     return secrets.token_hex(4)
 
 
@@ -18,15 +18,16 @@ def run_folder(output_dir: Path, name: str, run_id: str) -> Path:
 
 
 def refuse_existing(folder: Path) -> None:
-    """Refuse a run's folder that is there.
+    """Refuse a run folder that exists already.
 
     Raises:
-        RequestError: It exists already.
+        RequestError: It exists.
     """
     if folder.exists():
         raise RequestError(
-            f"paths.run_dir={folder} exists already and is never overwritten: choose another folder, or leave "
-            "paths.run_dir out for a new one."
+            f"paths.run_dir={folder} exists already and is never overwritten.",
+            key="paths.run_dir",
+            fix="Choose another folder, or leave paths.run_dir out for a new one.",
         )
 
 
@@ -44,8 +45,9 @@ def make_folder(folder: Path) -> None:
 
 
 def unwritable(folder: Path, error: OSError) -> RequestError:
-    """What to say of a run's folder that cannot be made or written."""
+    """The error for a run folder that cannot be made or written."""
     return RequestError(
-        f"paths.run_dir={folder} cannot be made or written ({error.strerror or error}): choose a folder you can write "
-        "to, on a disk with room."
+        f"paths.run_dir={folder} cannot be made or written ({error.strerror or error}).",
+        key="paths.run_dir",
+        fix="Choose a folder that you can write to, on a disk with room.",
     )

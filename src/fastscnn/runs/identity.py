@@ -1,4 +1,4 @@
-"""Who a run is: its name, tags and group, from the options that were chosen."""
+"""A run's identity: its name, tags and group, from the options that were chosen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,24 +20,24 @@ GROUPS = {
     "resolution": "full",
     "augment": "paper",
 }
-"""The groups that make a run what it is, with their defaults."""
+"""The groups that a run's name is made of, with their default options."""
 TRAINED_BY = {"optimizer": "sgd", "scheduler": "poly", "callbacks": ""}
-"""Groups that are part of a run's name where their option is not the default."""
+"""Groups that are part of a run's name if their option is not the default."""
 PLAIN_CALLBACKS = ("progress",)
-"""Callbacks that change nothing of a run."""
+"""Callbacks that do not change a run."""
 VALUES = {"model": "model.name", "skip": "model.skip", "activation": "model.activation"}
-"""Groups that are one setting."""
+"""Groups that choose one setting, and that setting."""
 RESOLUTIONS = {2.0: "double", 1.0: "full", 0.5: "half", 0.25: "quarter"}
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A run's identity, from what was chosen alone: an overridden experiment never carries the wrong label.
+    """A run's identity, derived only from what was chosen: an overridden experiment never has the wrong label.
 
     Attributes:
-        choices: Group to option, for all of our groups; `experiment` too, where one was named.
-        group: What the run is shown with: its multirun, or the runs of its name.
-        overrides: Setting to value, as text, for what the command line set besides groups.
+        choices: Group to option, for all groups of this project; includes `experiment` if one was named.
+        group: The runs that it is displayed with: those of its multirun, or those of the same name.
+        overrides: Setting to value, as text, for the settings on the command line that are not groups.
     """
 
     choices: Mapping[str, str]
@@ -46,7 +46,7 @@ class Identity:
 
     @property
     def name(self) -> str:
-        """The data, then each group whose option is not the default: `fine-skip_zero`."""
+        """The data option, then each group whose option is not the default: `fine-skip_zero`."""
         data = self.choices.get("data", "data")
         parts = [data]
         groups = GROUPS | TRAINED_BY | ({"augment": "imagenet"} if data == "imagenet" else {})
@@ -63,16 +63,16 @@ class Identity:
         return [f"{group}={self.choices[group]}" for group in (*GROUPS, *others) if group in self.choices]
 
     def flat(self, seed: int) -> dict[str, str | int | None]:
-        """Flat keys to compare runs by: each group, the experiment and the seed."""
+        """Flat keys for comparing runs: each group, the experiment and the seed."""
         groups = {group: self.choices.get(group) for group in (*GROUPS, "experiment")}
         return {**groups, "seed": seed}
 
 
 def chosen_identity(config: DictConfig) -> Identity:
-    """The identity of the job that Hydra is running, whose config this is.
+    """The identity of the job that Hydra is running with this config.
 
-    `model`, `skip`, `activation` and `resolution` are named by their values, so that `model.skip=zero` is labelled
-    like `skip=zero`.
+    `model`, `skip`, `activation` and `resolution` are named by their values, so that `model.skip=zero` has the same
+    label as `skip=zero`.
     """
     hydra = HydraConfig.get()
     choices = {
@@ -99,6 +99,6 @@ def chosen_identity(config: DictConfig) -> Identity:
 
 
 def recorded_identity(record: Mapping[str, Any]) -> Identity:
-    """The identity of a run that goes on: what its record says, whatever is composed now."""
+    """The identity of a resumed run: what its record says, not what Hydra composes today."""
     identity = Identity(record["choices"], overrides=record.get("overrides", {}))
     return replace(identity, group=record.get("group") or identity.name)

@@ -1,4 +1,4 @@
-"""The jobs of a multirun: the group that they share, and what each says of itself in a file."""
+"""The jobs of a multirun: the group that they share, and the file in which each reports its status."""
 
 import contextlib
 import hashlib
@@ -20,10 +20,10 @@ from fastscnn.utils.locks import Lock, NoLocks, take
 from fastscnn.utils.reserve import ReservedFile
 
 VARIABLE = "FASTSCNN_MULTIRUN"
-"""Environment variable that tells the jobs, in whatever process a launcher starts them, of their multirun."""
+"""Environment variable that describes the multirun to its jobs, in whatever process a launcher starts them."""
 DONE, FAILED, WRONG_REQUEST = 0, 1, 2
 RUNNING = "running now"
-"""Why a job is skipped that another call is running."""
+"""The reason of a skipped job that another call is running."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Multirun:
     """What the jobs of one multirun share.
 
     Attributes:
-        folder: Hydra's folder of this call, which also receives what became of each job, `job-N.json`.
-        group: Their W&B group: the swept settings, and a digest of everything asked for; the same when the
-            multirun is called again.
+        folder: Hydra's folder of this call, which also receives the status of each job, `job-N.json`.
+        group: Their W&B group: the swept settings and a digest of the whole command line; a second call of the same
+            multirun has the same group.
         swept: The settings with several values.
     """
 
@@ -58,14 +58,14 @@ class Multirun:
 
 @dataclass
 class Job:
-    """One job, as `job-N.json` keeps it.
+    """One job, as `job-N.json` stores it.
 
     Attributes:
         number: Its place in the multirun.
-        overrides: What sets it apart from the others.
+        overrides: The overrides that distinguish it from the other jobs.
         status: `running`, `finished`, `continued` (and finished), `skipped`, `interrupted` by a signal, `failed` or
             `stopped`.
-        code: The exit code that it stands for.
+        code: Its exit code.
         reason: Why it was skipped, failed or stopped.
         folder: The folder of its run.
     """
@@ -88,10 +88,10 @@ class Job:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Let `keep_folder` know of this job within this block."""
+        """Make this the job that `record_job_folder` and `release_claim` act on, inside this block."""
         global _job
         _job = self
-        self.keep()
+        self.update()
         try:
             yield
         finally:
@@ -101,34 +101,34 @@ class Job:
                 self._file.release()
 
     def claim(self, path: Path) -> None:
-        """Be the only one that looks whether this job is to be done, and starts it, until its run is open.
+        """Lock this job while it is decided whether to run it, and until its run is open.
 
-        Two multiruns that are called in the same moment would both find that it was not.
+        Otherwise two multiruns that start at the same moment would both run it.
 
         Args:
-            path: A file that stands for what the job asks for, in a folder that is made.
+            path: A file whose name identifies the job's settings; its folder is made.
         """
         with contextlib.suppress(NoLocks):
             while self._claim is None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with contextlib.suppress(FileNotFoundError):  # another has just removed the folder
+                with contextlib.suppress(FileNotFoundError):  # another process has just removed the folder
                     self._claim = take(path)
                     if self._claim is None:
-                        print(f"{self.label}: another call is starting it, which this one waits for", flush=True)
+                        print(f"{self.label}: another call is starting it; waiting for that call", flush=True)
                         self._claim = take(path, wait=None)
 
     def release(self) -> None:
-        """Give the claim back."""
+        """Release the lock."""
         claim, self._claim = self._claim, None
         if claim is not None:
             claim.release(remove=True)
             with contextlib.suppress(OSError):
                 claim.path.parent.rmdir()
 
-    def keep(self, **changes: Any) -> None:
-        """Change what is known of the job, and write it where the multirun reads it.
+    def update(self, **changes: Any) -> None:
+        """Change attributes of the job, and write them to the file that the multirun reads.
 
-        Of the tasks of one cluster job, the first writes.
+        In a cluster job with several tasks, only the first task writes.
         """
         for name, value in changes.items():
             setattr(self, name, value)
@@ -137,7 +137,7 @@ class Job:
             self._write(multirun.folder / f"job-{self.number}.json")
 
     def _write(self, path: Path) -> None:
-        """Write what is known of the job, also on a disk that is full since it began."""
+        """Write the job's file, even if the disk has become full since the job began."""
         data = (json.dumps(plain_json(asdict(self)), indent=2) + "\n").encode()
         self._file = self._file or ReservedFile(path)
         try:
@@ -154,31 +154,31 @@ class Job:
 
 _job: Job | None = None
 unwritten: dict[int, Job] = {}
-"""Jobs of this process whose files could not be written, by number: the summary knows of them."""
+"""Jobs of this process whose files could not be written, by number; the summary reads them from here."""
 
 
-def keep_folder(folder: Path) -> None:
-    """Keep the folder of the run that the job going on has opened, if there is such a job."""
+def record_job_folder(folder: Path) -> None:
+    """Store the folder of the run that the current job has opened, if there is a current job."""
     if _job is not None:
-        _job.keep(folder=str(folder))
+        _job.update(folder=str(folder))
 
 
 def release_claim() -> None:
-    """Let others see the run that the job going on has opened, now that its config says what it is."""
+    """Release the current job's lock: its run is open, and its config tells other calls what it is."""
     if _job is not None:
         _job.release()
 
 
 def current_multirun() -> Multirun | None:
-    """The multirun that this process starts or works for."""
+    """The multirun that this process started or belongs to."""
     if VARIABLE not in os.environ:
         return None
-    told = json.loads(os.environ[VARIABLE])
-    return Multirun(Path(told["folder"]), told["group"], tuple(told["swept"]))
+    described = json.loads(os.environ[VARIABLE])
+    return Multirun(Path(described["folder"]), described["group"], tuple(described["swept"]))
 
 
 def current_job() -> Job | None:
-    """The job of a multirun that Hydra is running, or None in a single run."""
+    """The job of a multirun that Hydra is running; None in a single run."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return None
     hydra = HydraConfig.get()

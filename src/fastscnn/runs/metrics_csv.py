@@ -1,4 +1,4 @@
-"""`metrics.csv`: one row for each moment that something was logged, one column for each metric."""
+"""`metrics.csv`: one row for each call of the logger, one column for each metric."""
 
 import csv
 import io
@@ -15,14 +15,13 @@ from fastscnn.utils.files import append_text, replaced
 
 
 class MetricsCSV(Logger):
-    """Lightning logger that appends to `metrics.csv`, row by row, so that a killed run keeps what it measured.
+    """Lightning logger that appends to `metrics.csv` row by row, so that a killed run does not lose its metrics.
 
-    A metric that is new gets a column; the file is then rewritten beside itself and takes its own place. An
-    existing file is continued.
+    A new metric gets a new column: the file is rewritten and atomically replaced. An existing file is continued.
 
     Attributes:
-        columns: Names of what was logged so far.
-        rows: How many rows there are; each checkpoint keeps it, so that a run goes on with exactly the rows of then.
+        columns: Names of the metrics logged so far.
+        rows: Number of rows; each checkpoint stores it, so that a resumed run continues with exactly those rows.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,14 +41,14 @@ class MetricsCSV(Logger):
         return ""
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Ignored: the run's config is in `.hydra/`."""
+        """Do nothing: the run's config is in `.hydra/`."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Append one row; NaN stays an empty cell.
 
         Raises:
-            WriteError: It cannot be written; the rows before are as they were.
+            WriteError: The file cannot be written; the earlier rows are unchanged.
         """
         row = {STEP: step, **{name: value for name, value in metrics.items() if value == value}}
         new = [name for name in (STEP, *metrics) if name not in self.columns]
@@ -61,7 +60,7 @@ class MetricsCSV(Logger):
         self.rows += 1
 
     def sync(self) -> None:
-        """Have the rows on the disk, before a checkpoint counts on them."""
+        """Flush the rows to the disk, before a checkpoint that depends on them is written."""
         if self.path.exists():
             with self.path.open("rb") as file:
                 os.fsync(file.fileno())
@@ -73,14 +72,14 @@ class MetricsCSV(Logger):
 
 
 def cut_back(path: Path, *, rows: int | None, epochs: int, finished: bool) -> None:
-    """Take out of a `metrics.csv` what was logged after the checkpoint that its run goes on from: it comes anew.
+    """Remove the rows of a `metrics.csv` that were logged after the checkpoint that its run continues from.
 
-    The test's row of a run that was finished stays.
+    The test's row of a finished run is not removed.
 
     Args:
-        path: The file, where there is one.
-        rows: How many rows there were; None where the checkpoint does not say.
-        epochs: The epochs that were done, for that case.
+        path: The file, which need not exist.
+        rows: How many rows there were at the checkpoint; None if the checkpoint does not say.
+        epochs: The epochs completed at the checkpoint, which decide in that case.
         finished: Whether the run was finished.
     """
     columns, found = read_rows(path)
@@ -97,7 +96,7 @@ def cut_back(path: Path, *, rows: int | None, epochs: int, finished: bool) -> No
 
 
 def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Columns and whole rows of a `metrics.csv`; none where there is no file. What a kill cut short is left out."""
+    """Columns and complete rows of a `metrics.csv`, empty if there is no file. A row cut short by a kill is skipped."""
     if not path.exists():
         return [], []
     whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")

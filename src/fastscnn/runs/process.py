@@ -1,4 +1,4 @@
-"""This process: what it runs on, for the record, and which machine it belongs to."""
+"""This process, for the record: its command, versions and git commit, and the machine that it runs on."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from typing import Any
 from fastscnn.runs.command_line import this_command
 
 RUN_DIR_VARIABLE = "FASTSCNN_RUN_DIR"
-"""Tells the processes of a distributed run, which start from the same command line, the folder of the first."""
+"""Names the run's folder to the other processes of a distributed run, which start from the same command line."""
 PACKAGES = (
     "fastscnn",
     "torch",
@@ -25,23 +25,20 @@ PACKAGES = (
 
 
 def describe_process() -> dict[str, Any]:
-    """What this process is: `command`, `versions` of what it runs on, and the `git` commit of our code."""
+    """The `command` of this process, the `versions` of its libraries, and the `git` commit of this project."""
     return {"command": this_command(), "versions": _versions(), "git": _git()}
 
 
 def process_place() -> dict[str, Any]:
-    """Where this process runs: `host`, `pid` and `boot`, the system that its containers have in common.
+    """Where this process runs: `host`, `pid`, and `boot`, which all containers of one machine share.
 
-    Host and process number are for people: another container has other names for them, and numbers come back.
+    Host and process number are for people: another container has other names for them, and numbers are reused.
     """
     return {"host": platform.node(), "pid": os.getpid(), "boot": boot_id()}
 
 
 def boot_id() -> str | None:
-    """What tells this running system from every other, its own one after a restart included; None where none does.
-
-    The same in all containers of a machine. Linux alone has it.
-    """
+    """An identifier of this boot of the system, the same in all containers of a machine; None except on Linux."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip() or None
     except (OSError, UnicodeDecodeError):
@@ -49,7 +46,7 @@ def boot_id() -> str | None:
 
 
 def version_of(package: str) -> str:
-    """The version that is installed, or that it is not: our own code runs from its folder too."""
+    """The installed version of a package, or `not installed`: this project also runs from its folder."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

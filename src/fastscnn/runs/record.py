@@ -1,4 +1,4 @@
-"""A run's folder and its record: `run.json`, always whole and true at any moment, also after a crash."""
+"""A run's record, `run.json`: complete and correct at every moment, even after a crash."""
 
 import contextlib
 import json
@@ -28,19 +28,20 @@ STEP = "trainer/global_step"
 BEST, LAST = Path("checkpoints/best.ckpt"), Path("checkpoints/last.ckpt")
 HEARTBEAT_SECONDS = 20.0
 LOCK_WAIT_SECONDS = 2.0
-"""How long a lock may be taken by those who only ask for it."""
+"""How long a process that only checks a lock may hold it."""
 
 
 class RunRecord:
-    """The record of one run, kept in its folder.
+    """The record of one run, stored in the run's folder.
 
-    While the run lives, its process holds the lock of `run.lock`, and a thread touches `run.json` every 20 seconds for
-    readers who cannot ask for the lock: so a run that was killed (`status` still `running`) can be told from a living
-    one; see `read_record`. Room for the last state is taken in advance, so that a full disk does not lose it.
+    While the run is alive, its process holds the lock `run.lock`, and a thread touches `run.json` every 20 seconds for
+    readers that cannot read the lock. So a run that was killed, whose `status` is still `running`, can be distinguished
+    from a living one; see `read_record`. Disk space for the last state is reserved in advance, so that a full disk does
+    not lose it.
 
     Attributes:
-        folder: The run's folder; made by `create`, which never takes an existing one.
-        data: What `run.json` holds.
+        folder: The run's folder, made by `create`, which never uses an existing one.
+        data: The content of `run.json`.
     """
 
     def __init__(self, folder: Path, data: dict[str, Any], lock: Lock | None) -> None:
@@ -104,7 +105,7 @@ class RunRecord:
 
     @classmethod
     def reopen(cls, folder: Path, **resumed: Any) -> "RunRecord":
-        """Go on with the record of a run that ended: `running` again, and what is given is added to its `resumed`.
+        """Reopen the record of a run that ended, as `running`; `resumed` is added to its list of resumptions.
 
         Raises:
             RequestError: The run is running, or its folder cannot be written.
@@ -142,9 +143,9 @@ class RunRecord:
             self._file.write(self._bytes())
 
     def close(self, status: str, error: str | None = None) -> None:
-        """Record the end of the run, stop the heartbeat and free the run's lock.
+        """Record the end of the run, stop the heartbeat and release the run's lock.
 
-        A full disk does not lose the record. Where it cannot be written at all, a sentence on stderr says so.
+        A full disk does not lose the record. If it cannot be written at all, a sentence on stderr says so.
         """
         self._stop.set()
         with self._lock:
@@ -164,7 +165,7 @@ class RunRecord:
         return (json.dumps(plain_json(self.data), indent=2) + "\n").encode()
 
     def _live(self) -> None:
-        """Take the room for the last state, write the record and start the heartbeat."""
+        """Reserve disk space for the last state, write the record and start the heartbeat."""
         self._file.take()
         self.update()
         threading.Thread(target=self._beat, daemon=True, name="run-heartbeat").start()
@@ -177,7 +178,7 @@ class RunRecord:
 
 @contextlib.contextmanager
 def recorded(record: RunRecord) -> Iterator[RunRecord]:
-    """Close the record whatever happens inside: `finished`, `interrupted` by a signal, or `failed` with the error."""
+    """Close the record however the block ends: `finished`, `interrupted` by a signal, or `failed` with the error."""
     try:
         yield record
     except Interrupted as stop:
@@ -190,25 +191,25 @@ def recorded(record: RunRecord) -> Iterator[RunRecord]:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Read a run's record; `status` is `failed` where the record says `running` but the run is dead.
+    """Read a run's record; `status` is `failed` if the record says `running` but the run is dead.
 
-    A run is dead when nobody holds its lock; see `is_alive` for what is asked where that cannot be told.
+    A run is dead when no process holds its lock; `is_alive` says what decides where the lock does not.
 
     Raises:
         FileNotFoundError: The folder holds no record.
     """
     data = _read(folder)
     if data["status"] == "running" and not is_alive(folder, data, (folder / RECORD).stat().st_mtime):
-        data = _read(folder)  # which its process may have ended, and written, since it was read
+        data = _read(folder)  # its process may have ended properly since the first reading
         if data["status"] == "running" and not is_alive(folder, data, (folder / RECORD).stat().st_mtime):
             data |= {"status": "failed", "error": "the process was killed"}
     return data
 
 
 def observed_record(folder: Path) -> dict[str, Any]:
-    """Read a run's record; where its lock cannot say whether a running run lives, wait for its next heartbeat.
+    """Read a run's record; if its lock does not show whether the run is alive, wait for its next heartbeat.
 
-    That comes within 20 seconds, or the run is dead two minutes after its last one.
+    A heartbeat comes every 20 seconds, and a run is dead two minutes after its last one.
 
     Raises:
         FileNotFoundError: The folder holds no record.
@@ -233,7 +234,7 @@ def refuse_running(folder: Path) -> dict[str, Any]:
 
 
 def running_as(data: Mapping[str, Any]) -> str:
-    """Which process a running run is: `process 12 on node7 since 2026-01-31T12:00:00+00:00`."""
+    """The process of a running run: `process 12 on node7 since 2026-01-31T12:00:00+00:00`."""
     since = (data.get("resumed") or [{"time": data.get("started")}])[-1]["time"]
     return f"process {data['pid']} on {data['host']} since {since}"
 
@@ -246,7 +247,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _locked(folder: Path) -> Lock | None:
-    """The lock of a run's folder, or None on a file system that has no locks, which is then said.
+    """The lock of a run's folder; None on a file system without locks, which a sentence on stderr then says.
 
     Raises:
         RequestError: Another process holds it.
@@ -255,8 +256,8 @@ def _locked(folder: Path) -> Lock | None:
         lock = take(folder / LOCK, wait=LOCK_WAIT_SECONDS)
     except NoLocks as error:
         print(
-            f"{folder} is on a file system without locks ({error.strerror}): its heartbeat alone says whether the run "
-            f"lives, and one that is killed counts as running for {DEAD_AFTER_SECONDS:.0f} seconds.",
+            f"{folder} is on a file system without locks ({error.strerror}): only the heartbeat shows whether the run "
+            f"is alive, and a killed run counts as running for {DEAD_AFTER_SECONDS:.0f} seconds.",
             file=sys.stderr,
         )
         return None
@@ -272,7 +273,9 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _running(folder: Path, data: Mapping[str, Any]) -> RequestError:
     return RequestError(
-        f"resume={folder}: the run is running now, as {running_as(data)}: stop it first, or wait for its end."
+        f"resume={folder}: the run is running now, as {running_as(data)}.",
+        key="resume",
+        fix="Stop it first, or wait for its end.",
     )
 
 

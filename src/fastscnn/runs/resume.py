@@ -1,4 +1,4 @@
-"""Going on with a run in its own folder: `resume=RUN_DIR` with what else the command line asks for."""
+"""Resuming a run in its own folder: `resume=RUN_DIR`, with other settings of the command line."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,16 +23,16 @@ NEW_RUN = "Start a new run without resume."
 
 @dataclass(frozen=True)
 class Resumption:
-    """A run that goes on, and from where.
+    """A run to be resumed, and the point that it continues from.
 
     Attributes:
-        folder: Its folder, as it was named.
-        config: Its own config with what changes.
-        record: Its record, as it was left.
+        folder: Its folder, as the user named it.
+        config: Its own config, with the changed settings.
+        record: Its record, as it was when the run stopped.
         changes: Setting to its value before and now.
-        epochs: Epochs that are done.
-        step: Optimizer steps that are done.
-        point: Where it goes on; None where nothing is left to do.
+        epochs: Completed epochs.
+        step: Completed optimizer steps.
+        point: The point to continue from; None if the run is finished.
     """
 
     folder: Path
@@ -45,11 +45,11 @@ class Resumption:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether the run is finished already."""
         return self.point is None
 
     def lines(self) -> Iterator[str]:
-        """What is printed before the run goes on."""
+        """The lines that are printed before the run continues."""
         if self.point is None:
             yield (
                 f"{self.folder} is finished (epoch {self.epochs} of {self.config.trainer.max_epochs}). Extend it with "
@@ -67,19 +67,19 @@ class Resumption:
 def resumption(
     given: str | Path, overrides: Sequence[str] | None, composed: DictConfig, *, first_process: bool = True
 ) -> Resumption:
-    """What a stopped run goes on from, and with which config. Nothing is written.
+    """The point that a stopped run continues from, and its config. Nothing is written.
 
-    The run keeps the config that it was started with, not today's defaults; the overrides are put over it.
+    The config is the one that the run was started with, not today's defaults, with the overrides applied to it.
 
     Args:
         given: The run's folder, or `run.json` or `last.ckpt` in it.
         overrides: Settings to change, as on the command line; None where `composed` asks for the same run, and
             replaces its config.
         composed: What Hydra composed with these overrides today.
-        first_process: Not one of the others of a distributed run, whose first process is running already.
+        first_process: Whether this is the first process of the run; in the others, the run is running already.
 
     Raises:
-        RequestError: There is no run to go on with, it is running, or the overrides would make it another run.
+        RequestError: There is no such run, it is running, or the overrides would make it another run.
     """
     folder = _folder(given)
     record = refuse_running(folder) if first_process else read_record(folder)
@@ -115,7 +115,7 @@ def resumption(
 
 
 def write_config(resumption: Resumption) -> None:
-    """Put the changed config and overrides in their place in `.hydra/`; the earlier ones stay, as `config.1.yaml`."""
+    """Write the changed config and overrides to `.hydra/`; the earlier files are renamed, `config.1.yaml`."""
     if not resumption.changes:
         return
     folder = resumption.folder / CONFIG.parent
@@ -152,7 +152,7 @@ def _folder(given: str | Path) -> Path:
 def _overridden(
     folder: Path, before: DictConfig, overrides: Sequence[str], composed: DictConfig, record: Mapping[str, Any]
 ) -> DictConfig:
-    """The run's config with the command line's settings; `logger` is the one group that may be chosen anew."""
+    """The run's config with the command line's settings; `logger` is the only group that may change."""
     config = before.copy()
     groups = HydraConfig.get().runtime.choices
     for override in OverridesParser.create().parse_overrides(list(overrides)):

@@ -1,4 +1,4 @@
-"""Which checkpoint a stopped run goes on from, and what is left out where one of them is broken."""
+"""Which checkpoint a stopped run continues from, also if one of its checkpoints is broken."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,25 +9,26 @@ from omegaconf import OmegaConf
 
 from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.runs.command_line import override, train_command
+from fastscnn.runs.position import position
 from fastscnn.runs.record import BEST, LAST, read_record
 from fastscnn.utils.errors import RequestError
 
-OF_ONE_CALL = ("resume", "rerun", "paths.run_dir")
-"""Settings that a run which is started anew does not take over: its folder is there already."""
+NOT_REPEATED = ("resume", "rerun", "paths.run_dir")
+"""Settings that the command for a new run leaves out: the folder that they name exists already."""
 
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """Where a run goes on.
+    """The point from which a run continues.
 
     Attributes:
         checkpoint: The file that holds the state.
-        epochs: Epochs that are done.
-        batches: Batches of the next epoch that are done.
-        step: Optimizer steps that are done.
-        rows: Rows of `metrics.csv` that were written by then; None in checkpoints of earlier versions.
-        warnings: What is broken, and what is done about it.
-        best_lost: `best.ckpt` is gone or broken, so what is known of it does not count any more.
+        epochs: Completed epochs.
+        batches: Completed batches of the next epoch.
+        step: Completed optimizer steps.
+        rows: Rows that `metrics.csv` had at that point; None in checkpoints of earlier versions.
+        warnings: What is broken, and what happens because of it.
+        best_lost: `best.ckpt` is missing or broken, so its recorded score no longer counts.
     """
 
     checkpoint: Path
@@ -40,10 +41,10 @@ class ResumePoint:
 
 
 def resume_point(folder: Path) -> ResumePoint:
-    """The place to go on from: `last.ckpt`, or `best.ckpt` where that one is broken.
+    """The point to continue from: `last.ckpt`, or `best.ckpt` if `last.ckpt` is broken.
 
     Raises:
-        RequestError: Neither is whole, or it is of a version that cannot go on.
+        RequestError: Neither can be read, or the checkpoint is of a version that cannot be resumed.
     """
     last, best = (_read(folder / name) for name in (LAST, BEST))
     if last is not None:
@@ -53,47 +54,49 @@ def resume_point(folder: Path) -> ResumePoint:
         return _point(folder, LAST, last, (warning,) if lost else (), best_lost=lost)
     if best is not None:
         broken = "is broken" if (folder / LAST).exists() else "is not there"
-        return _point(folder, BEST, best, (f"{folder / LAST} {broken}: the run goes on from {folder / BEST}",))
-    command = start_again(folder)
+        return _point(folder, BEST, best, (f"{folder / LAST} {broken}: the run continues from {folder / BEST}",))
+    command = restart_command(folder)
     if not can_go_on(folder):
         raise RequestError(
-            f"resume={folder}: the run stopped before its first checkpoint, so there is nothing to go on from. "
-            f"Start again: {command}"
+            f"resume={folder}: the run stopped before its first checkpoint, so it cannot continue.",
+            key="resume",
+            fix=f"Start a new run: {command}",
         )
     names = " and ".join(str(folder / name) for name in (LAST, BEST) if (folder / name).exists())
-    raise RequestError(f"resume={folder}: {names} cannot be read, so the run cannot go on. Start again: {command}")
+    problem = f"resume={folder}: {names} cannot be read, so the run cannot continue."
+    raise RequestError(problem, key="resume", fix=f"Start a new run: {command}")
 
 
 def can_go_on(folder: Path) -> bool:
-    """Whether a run's folder holds a checkpoint; whether it is whole shows when it is read."""
+    """Whether a run's folder holds a checkpoint, which may turn out to be broken when it is read."""
     return any((folder / name).exists() for name in (LAST, BEST))
 
 
 def resume_command(folder: Path) -> str | None:
-    """What to type to go on with a stopped run; None where it kept no checkpoint."""
+    """The command that continues a stopped run; None if the run saved no checkpoint."""
     return train_command([override("resume", str(folder))]) if can_go_on(folder) else None
 
 
-def start_again(folder: Path) -> str:
-    """What to type to start a run anew, in a folder of its own."""
+def restart_command(folder: Path) -> str:
+    """The command that starts the same run from the beginning, in a new folder."""
     file = folder / ".hydra" / "overrides.yaml"
-    if not file.is_file():  # it was stopped before that was written
+    if not file.is_file():  # the run stopped before this file was written
         command: str = read_record(folder)["command"]
         return command
     overrides: Any = OmegaConf.to_container(OmegaConf.load(file))
-    return anew(overrides)
+    return new_run_command(overrides)
 
 
-def anew(overrides: Sequence[str]) -> str:
-    """What to type to start a run with these overrides, in a folder of its own."""
-    return train_command([text for text in overrides if text.lstrip("+").partition("=")[0] not in OF_ONE_CALL])
+def new_run_command(overrides: Sequence[str]) -> str:
+    """The command that starts a run with these overrides in a new folder."""
+    return train_command([text for text in overrides if text.lstrip("+").partition("=")[0] not in NOT_REPEATED])
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """A checkpoint of training; None where it is not there or not whole."""
+    """A training checkpoint; None if it is missing or broken."""
     try:
         content = read_checkpoint(path)
-        content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"], content["global_step"]
+        position(content), content["global_step"]
     except (RequestError, KeyError):
         return None
     return content
@@ -109,11 +112,10 @@ def _point(
 ) -> ResumePoint:
     if "best_scores" not in content[META]:
         raise RequestError(
-            f"resume={folder}: {folder / name} is of a version that did not keep the best score: start a new run."
+            f"resume={folder}: {folder / name} was written by a version that did not store the best score.",
+            key="resume",
+            fix="Start a new run.",
         )
-    loop = content["loops"]["fit_loop"]
-    epoch = loop["epoch_progress"]["current"]
-    within = epoch.get("ready", epoch["processed"]) != epoch["processed"]
-    batches = loop["epoch_loop.batch_progress"]["current"]["processed"] if within else 0
+    epochs, batches = position(content)
     step, rows = content["global_step"], content[META].get("rows")
-    return ResumePoint(folder / name, epoch["processed"], batches, step, rows, warnings, best_lost)
+    return ResumePoint(folder / name, epochs, batches, step, rows, warnings, best_lost)

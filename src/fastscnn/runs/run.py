@@ -15,13 +15,13 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from fastscnn.runs.folders import new_run_id, refuse_existing, run_folder
 from fastscnn.runs.identity import Identity, chosen_identity, recorded_identity
-from fastscnn.runs.jobs import keep_folder, release_claim
+from fastscnn.runs.jobs import record_job_folder, release_claim
 from fastscnn.runs.metrics_csv import MetricsCSV, cut_back
 from fastscnn.runs.offline import set_aside_dead, set_aside_empty
 from fastscnn.runs.process import RUN_DIR_VARIABLE
 from fastscnn.runs.record import METRICS, RunRecord, recorded
 from fastscnn.runs.resume import Resumption, resumption, write_config
-from fastscnn.runs.resume_point import anew, resume_command
+from fastscnn.runs.resume_point import new_run_command, resume_command
 from fastscnn.runs.wandb_tracker import finish_seconds, wandb_tracker
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_writable, remove_leftovers, replaced
@@ -34,16 +34,16 @@ class Run:
 
     `create` and `resume` check the request and write nothing. `with run:` makes or reopens the folder, the record and
     the loggers, and closes them as finished, interrupted or failed. Its last line names the folder, also after a
-    failure (there as a note on the error, with the command that goes on).
+    failure (there as a note on the error, with the command that continues the run).
 
     In a distributed run the first process does this alone: the others have no record and no loggers.
 
     Attributes:
         config: What is run; of a resumed run its own config, with what the command line changes.
         identity: Its name, tags and group.
-        resumption: What a resumed run goes on from; None for a new run.
-        record: Its record, within `with run:`; None in the other processes of a distributed run.
-        loggers: Where its metrics go, within `with run:`.
+        resumption: The point that a resumed run continues from; None for a new run.
+        record: Its record, inside `with run:`; None in the other processes of a distributed run.
+        loggers: The loggers that receive its metrics, inside `with run:`.
     """
 
     def __init__(self, config: DictConfig, identity: Identity, resumption: Resumption | None = None) -> None:
@@ -88,9 +88,9 @@ class Run:
 
     @classmethod
     def resume(cls, folder: str | Path, overrides: Sequence[str] | None, composed: DictConfig) -> "Run":
-        """A run that was stopped, to go on in its own folder.
+        """A run that was stopped, to be continued in its own folder.
 
-        It keeps the config that it was started with, not today's defaults.
+        Its config is the one that it was started with, not today's defaults.
 
         Args:
             folder: Its folder, or `run.json` or `last.ckpt` in it.
@@ -99,8 +99,8 @@ class Run:
             composed: What Hydra composed with these overrides today.
 
         Raises:
-            RequestError: There is no run to go on with, it is running, its folder cannot be written, or the overrides
-                would make it another run.
+            RequestError: There is no such run, it is running, its folder cannot be written, or the overrides would make
+                it another run.
         """
         first_process = is_first_process()
         found = resumption(folder, overrides, composed, first_process=first_process)
@@ -111,30 +111,30 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """The run's folder; a new run has one within `with run:`."""
+        """The run's folder; a new run has one inside `with run:`."""
         assert self._folder is not None
         return self._folder
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to do of a resumed run."""
+        """Whether the run to resume is finished already."""
         return self.resumption is not None and self.resumption.finished
 
     @property
     def checkpoint(self) -> Path | None:
-        """The checkpoint that a resumed run goes on from."""
+        """The checkpoint that a resumed run continues from."""
         return self.resumption.point.checkpoint if self.resumption and self.resumption.point else None
 
     @property
     def best_lost(self) -> bool:
-        """Whether the best checkpoint of a resumed run is gone, so that another one takes its place."""
+        """Whether the best checkpoint of a resumed run is missing or broken."""
         return bool(self.resumption and self.resumption.point and self.resumption.point.best_lost)
 
     def print_finished(self) -> None:
-        """Say that nothing is left to do."""
+        """Print that the run is finished already."""
         assert self.resumption is not None
         print(*self.resumption.lines(), sep="\n")
-        keep_folder(self.folder)
+        record_job_folder(self.folder)
 
     def update(self, **changes: object) -> None:
         """Change keys of the record, in the process that has it."""
@@ -160,11 +160,11 @@ class Run:
     @contextlib.contextmanager
     def _opened(self) -> Iterator[None]:
         with contextlib.ExitStack() as opening:
-            opening.enter_context(waiting())  # a signal in here would leave a record that nobody closes
+            opening.enter_context(waiting())  # a signal here would leave a record that nothing closes
             self.record = record = self._reopen(self.resumption) if self.resumption else self._make()
             self._folder = folder = record.folder
             os.environ[RUN_DIR_VARIABLE] = str(folder.resolve())
-            keep_folder(folder)
+            record_job_folder(folder)
             opened = opening.pop_all()
         try:
             with recorded(record), contextlib.ExitStack() as stack:
@@ -181,11 +181,12 @@ class Run:
                     self.loggers.append(stack.enter_context(tracker.running(finish_seconds())))
                 yield
         except BaseException as error:
-            error.add_note(f"The run's folder, kept as it is: {folder}")
+            error.add_note(f"The run's folder, left as it is: {folder}")
             if command := resume_command(folder):
                 error.add_note(f"Continue it: {command}")
             elif isinstance(error, Interrupted):
-                error.add_note(f"It kept nothing to go on from. Start again: {anew(HydraConfig.get().overrides.task)}")
+                command = new_run_command(HydraConfig.get().overrides.task)
+                error.add_note(f"It saved no checkpoint to continue from. Start a new run: {command}")
             raise
         finally:
             os.environ.pop(RUN_DIR_VARIABLE, None)
@@ -226,7 +227,7 @@ def is_first_process() -> bool:
 
 
 def _clean_up(resumption: Resumption) -> None:
-    """Take away what the run had half-written when it was killed, and what it measured after its checkpoint."""
+    """Remove half-written files of a killed run, and the metrics that it logged after its checkpoint."""
     folder = resumption.folder
     for part in (folder, *(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())):
         remove_leftovers(part)
@@ -248,7 +249,7 @@ def _check_logger(config: DictConfig) -> None:
 
 
 def _write_hydra_files(config: DictConfig, folder: Path) -> None:
-    """The files that Hydra itself would write: what was composed, and from which overrides."""
+    """Write the files that Hydra itself would write: the composed config, Hydra's own, and the overrides."""
     hydra = HydraConfig.get()
     contents = {"config": config, "hydra": OmegaConf.create({"hydra": hydra}), "overrides": hydra.overrides.task}
     for name, content in contents.items():

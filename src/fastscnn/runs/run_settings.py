@@ -1,4 +1,4 @@
-"""The settings of a run: its config on disk, and which of them two configs of one run may differ in."""
+"""The settings of a run: reading its config, and which settings may differ between two configs of one run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,8 +61,8 @@ FIXED_SETTINGS = (
     "optimizer._target_",
     "scheduler._target_",
 )
-"""Settings within `RESUMABLE_SETTINGS` that stay: the number of steps in an epoch, by which the schedule counts, and
-the classes whose state a checkpoint holds."""
+"""Exceptions from `RESUMABLE_SETTINGS`: the number of steps in an epoch, which the schedule depends on, and the classes
+whose state a checkpoint holds."""
 
 
 def in_settings(key: str, settings: Sequence[str]) -> bool:

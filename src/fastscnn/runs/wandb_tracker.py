@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shlex
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,14 +74,52 @@ def abandon() -> None:
     W&B would wait for it without a limit when this process ends. The next run starts another.
     """
     import wandb
-    from wandb.sdk import wandb_setup
-    from wandb.sdk.lib import module
 
-    with contextlib.suppress(AttributeError):  # it was not started, or by another process, whose it is
-        wandb_setup._singleton._connection._proc._process.kill()  # type: ignore[union-attr]
+    for process in service_processes():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
     if wandb.run is not None:  # its `finish` stopped half-way
-        with contextlib.suppress(Exception):
-            wandb.run._console_stop()
-        module.unset_globals()  # type: ignore[no-untyped-call]
+        _close_half_finished_run()
     with contextlib.suppress(Exception):  # it says that the service is gone
         wandb.teardown()
+
+
+def service_processes() -> list[int]:
+    """W&B's service process that this process has started.
+
+    W&B itself knows, by names that it documents nowhere. Where a version has others, it is the child process of its
+    program's name, on Linux.
+    """
+    from wandb.sdk import wandb_setup
+
+    try:
+        return [wandb_setup._singleton._connection._proc._process.pid]  # type: ignore[union-attr]
+    except AttributeError:  # it was not started, or by another process, whose it is; or the names are others
+        return [process for process in _children() if "wandb" in _program(process)]
+
+
+def _close_half_finished_run() -> None:
+    """Give this process back its output and `wandb.run`; what a version of W&B has no name for is left as it is."""
+    import wandb
+
+    with contextlib.suppress(Exception):
+        wandb.run._console_stop()  # type: ignore[union-attr]
+    with contextlib.suppress(Exception):
+        from wandb.sdk.lib import module
+
+        module.unset_globals()  # type: ignore[no-untyped-call]
+
+
+def _children() -> list[int]:
+    try:
+        tasks = [path.read_text(encoding="ascii") for path in Path("/proc/self/task").glob("*/children")]
+    except OSError:
+        return []
+    return [int(number) for task in tasks for number in task.split()]
+
+
+def _program(process: int) -> str:
+    try:
+        return Path(os.fsdecode(Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")[0])).name
+    except OSError:
+        return ""

@@ -1,4 +1,4 @@
-"""What a run takes of its machine: accelerator, precision, and silence about it."""
+"""Accelerator and precision of a run, and which of Lightning's messages are suppressed."""
 
 import logging
 import warnings
@@ -10,12 +10,12 @@ from fastscnn.utils.values import check_choice
 
 
 def choose_accelerator(accelerator: str, devices: int = 1) -> str:
-    """Lightning's accelerator flag; `auto` is a CUDA GPU where there is one, else the CPU.
+    """Lightning's accelerator flag; `auto` is a CUDA GPU if there is one, else the CPU.
 
-    Not Apple's GPU, whose adaptive pooling refuses bins that do not divide the map; it can be asked for (`mps`).
+    `auto` never takes Apple's GPU, whose adaptive pooling refuses bins that do not divide the map; `mps` does.
 
     Raises:
-        RequestError: It is none that is known, there is no GPU, or there are fewer than asked for.
+        RequestError: The accelerator is unknown, there is no GPU, or there are fewer GPUs than devices.
     """
     check_choice("trainer.accelerator", accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
     if accelerator == "auto":
@@ -37,7 +37,7 @@ def choose_accelerator(accelerator: str, devices: int = 1) -> str:
 
 
 def choose_precision(precision: str, accelerator: str) -> str:
-    """Lightning's precision flag; `auto` is bf16-mixed on a GPU that has it in hardware, else 32-true."""
+    """Lightning's precision flag; `auto` is bf16-mixed on a GPU with bfloat16 in hardware, else 32-true."""
     check_choice("trainer.precision", precision, ("auto", "32-true", "bf16-mixed", "16-mixed"))
     if precision != "auto":
         return precision
@@ -46,7 +46,7 @@ def choose_precision(precision: str, accelerator: str) -> str:
 
 
 def quiet() -> None:
-    """Keep Lightning's remarks on hardware and worker counts off the screen; warnings of substance stay."""
+    """Suppress Lightning's messages about hardware and worker counts; warnings that matter are still printed."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for message in (
@@ -56,6 +56,6 @@ def quiet() -> None:
         ".*Detected call of `lr_scheduler.step.*",
         ".*isinstance.treespec, LeafSpec.*",
         ".*`trainer.fit.` was called without.*",
-        ".*recommended to use `self.log.*sync_dist=True.*",  # what we log is the same on every device already
+        ".*recommended to use `self.log.*sync_dist=True.*",  # the logged values are the same on every device already
     ):
         warnings.filterwarnings("ignore", message)

@@ -1,4 +1,4 @@
-"""What all devices of a run do at the same step, such as stopping by a signal that one of them received."""
+"""Decisions that all devices of a run make at the same step, such as stopping because one received a signal."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,10 +8,10 @@ import torch.distributed as dist
 
 
 class Agreement:
-    """The highest of each device's numbers, the same on all of them.
+    """The maximum of the devices' numbers, the same on all of them.
 
-    With several devices the sum is under way while a step computes: what one says now, all know the next time they
-    ask. All of them must ask equally often.
+    With several devices the reduction runs while a step computes: a number given now is part of the answer to the next
+    call. All devices must call equally often.
     """
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class Agreement:
         self._under_way: tuple[Any, torch.Tensor] | None = None
 
     def ask(self, numbers: Sequence[int]) -> list[int]:
-        """Give this device's numbers; returns what was agreed on, zeros the first time."""
+        """Give this device's numbers; returns the maxima of the previous call's numbers, zeros at the first call."""
         if not self._several():
             return list(numbers)
         agreed = [0] * len(numbers)
@@ -33,7 +33,7 @@ class Agreement:
         return agreed
 
     def lowest(self, number: int) -> int:
-        """The lowest of all devices' numbers."""
+        """The minimum of all devices' numbers."""
         if not self._several():
             return number
         value = torch.tensor(number)
@@ -44,5 +44,5 @@ class Agreement:
         if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
             return False
         if self._group is None:
-            self._group = dist.new_group(backend="gloo")  # of the CPU's, so that no device is waited for
+            self._group = dist.new_group(backend="gloo")  # a group on the CPU, so that no call waits for a GPU
         return True

@@ -35,7 +35,7 @@ def check_settings(plain: Mapping[str, Any]) -> None:
     check_schedule(plain["scheduler"])
     check_class_weights(plain["loss"].get("class_weights"))
     _check_step(plain)
-    _check_device(plain)
+    check_device(plain)
     _check_task(plain)
     _check_peer(plain)
 
@@ -98,7 +98,7 @@ def _check_step(plain: Mapping[str, Any]) -> None:
         )
 
 
-def _check_device(plain: Mapping[str, Any]) -> None:
+def check_device(plain: Mapping[str, Any]) -> None:
     """Frames lie on a GPU that computes."""
     accelerator = plain["trainer"]["accelerator"]
     if plain["data"].get("device") == "gpu" and accelerator not in ("gpu", "cuda"):

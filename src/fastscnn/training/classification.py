@@ -150,7 +150,7 @@ class Classification(Task):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the counts of the epoch that is going on, over all devices."""
         super().on_save_checkpoint(checkpoint)
-        if self._trainer:
+        if self.attached_trainer:
             checkpoint[META]["trained"] = self._gathered()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -171,7 +171,7 @@ class Classification(Task):
         self.top1.update(logits, batch["target"])
         self.top5.update(logits, batch["target"])
 
-    def _judge(self) -> TopK:
+    def _compute_scores(self) -> TopK:
         scores = TopK(float(self.top1.compute()), float(self.top5.compute()))
         self.top1.reset()
         self.top5.reset()

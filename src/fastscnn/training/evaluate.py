@@ -40,7 +40,7 @@ def evaluate(config: DictConfig) -> Result:
 
     Raises:
         RequestError: The checkpoint or the data is not what the other needs, or a folder cannot be written.
-        WriteError: A disk became full on the way; the table was printed all the same.
+        WriteError: The disk became full; the table is printed all the same.
     """
     quiet()
     keep_freed_memory()
@@ -86,7 +86,7 @@ def _evaluate_frames(plain: Mapping[str, Any]) -> Scores:
         print(f"{title(data)} {split}, {how}, {plain['checkpoint']}")
         Console().print(scores.table())
     else:
-        print(f"{split} has no labelled pixel: predicted, not judged.")
+        print(f"{split} has no labelled pixel: the frames were predicted, not evaluated.")
     refuse_existing(folder)
     details = {
         "pixels": scores.pixels,
@@ -114,16 +114,19 @@ def _evaluate_images(plain: Mapping[str, Any]) -> Result:
     ):
         if value is not None:
             raise RequestError(
-                f"{setting} is for segmentation, and checkpoint={plain['checkpoint']} is an image classifier: leave it "
-                "out."
+                f"{setting} is for segmentation, and checkpoint={plain['checkpoint']} is an image classifier.",
+                key=setting,
+                fix=f"Leave {setting} out.",
             )
     split = plain["split"]
     module = Classification.from_checkpoint(plain["checkpoint"], weights=plain["weights"])
     settings = data_config(plain["data"], module.config["data"])
     if settings["dataset"] != IMAGENET:
         raise RequestError(
-            f"checkpoint={plain['checkpoint']} is an image classifier, which data={settings['dataset']} cannot judge: "
-            "leave data= out, or use data=imagenet."
+            f"checkpoint={plain['checkpoint']} is an image classifier, and data={settings['dataset']} is for "
+            "segmentation.",
+            key="data",
+            fix="Leave data= out, or use data=imagenet.",
         )
     data = build_image_data(settings)
     _check_classes(module, data, plain["checkpoint"])
@@ -158,17 +161,17 @@ def _trainer(settings: Mapping[str, Any], module: Task, folder: Path, callbacks:
 
 
 class SavePredictions(pl.Callback):
-    """Write each prediction as a label file of the data set's own values.
+    """Write each prediction as a label file with the data set's own values.
 
-    Where a file cannot be written, the evaluation goes on without them, because its scores are worth more.
+    If a file cannot be written, the evaluation continues without the files, because its scores matter more.
 
     Attributes:
-        error: Why they are incomplete.
+        error: The error that stopped the writing.
 
     Args:
-        folder: Where to write them.
-        file_name: Of a frame's name, as the data set has it: those of Cityscapes are what the official evaluation and
-            its server look for. A path with a folder where the frame's name is one.
+        folder: The folder of the files.
+        file_name: Maps a frame's name to its file name; for Cityscapes, the names that the official evaluation and its
+            server expect. The result contains a folder if the frame's name does.
     """
 
     def __init__(self, folder: Path, file_name: Callable[[str], str]) -> None:
@@ -190,14 +193,14 @@ class SavePredictions(pl.Callback):
                 write_png(path, label)
             except WriteError as error:
                 self.error = error
-                print(f"{error}: no more predictions are saved, the evaluation goes on.", file=sys.stderr)
+                print(f"{error}: no more predictions are saved, the evaluation continues.", file=sys.stderr)
                 return
 
 
 def data_config(chosen: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
-    """The checkpoint's data, or the option that was chosen; root and workers as set on the command line.
+    """The checkpoint's data config, or that of the chosen option; root and workers as set on the command line.
 
-    A root that training had and that is not here, as on another machine, is taken from the environment.
+    If the root of the training does not exist, as on another machine, the root is taken from the environment.
     """
     settings = {key: value for key, value in chosen.items() if value is not None}
     if "dataset" in settings:
@@ -209,7 +212,7 @@ def data_config(chosen: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str
 
 
 def _check_folders(plain: Mapping[str, Any]) -> None:
-    """Refuse folders that the result could not be written to, before anything is computed."""
+    """Refuse folders that cannot be written, before anything is computed."""
     if plain["save_predictions"]:
         check_writable(Path(plain["save_predictions"]).expanduser(), "save_predictions")
     if given := plain["paths"]["run_dir"]:
@@ -223,8 +226,9 @@ def _check_classes(module: Task, data: TrainingData, checkpoint: str) -> None:
     if module.classes.names != data.classes.names:
         raise RequestError(
             f"checkpoint={checkpoint} predicts the {module.classes.num_classes} classes of {module.classes.name}, but "
-            f"data={data.dataset} has the {data.classes.num_classes} of {data.classes.name}: leave data= out, or name "
-            "a checkpoint of that data."
+            f"data={data.dataset} has the {data.classes.num_classes} of {data.classes.name}.",
+            key="data",
+            fix="Leave data= out, or name a checkpoint of that data.",
         )
 
 
@@ -243,7 +247,7 @@ def _resolution(module: Segmentation) -> str:
 
 
 def _run_of(checkpoint: Path) -> str | None:
-    """Id of the run that a checkpoint lies in; None where it lies elsewhere."""
+    """The id of the run that a checkpoint belongs to; None if it is not in a run's folder."""
     try:
         return str(read_record(checkpoint.parent.parent)["id"])
     except (OSError, ValueError, KeyError):

@@ -1,4 +1,4 @@
-"""How good labels are that something else than the training module makes: an exported file, a quantized one."""
+"""Scores of labels that another program than the training module makes, such as an exported file."""
 
 from collections.abc import Callable
 
@@ -10,11 +10,11 @@ from fastscnn.training.metrics import ConfusionMatrix, Scores, score
 from fastscnn.utils.progress import Progress
 
 
-def judge(labels: Callable[[Tensor], Tensor], data: SegmentationData, split: str) -> Scores:
-    """Scores over whole frames of a split at full label resolution, as validation in training has them.
+def evaluate_labels(labels: Callable[[Tensor], Tensor], data: SegmentationData, split: str) -> Scores:
+    """Scores over whole frames of a split at full label resolution, as in validation during training.
 
     Args:
-        labels: Makes train ids, uint8 [B, H, W], of images, uint8 [B, 3, H, W].
+        labels: Maps images, uint8 [B, 3, H, W], to train ids, uint8 [B, H, W].
         data: The data set.
         split: `train`, `val` or `test`.
 
@@ -31,7 +31,7 @@ def judge(labels: Callable[[Tensor], Tensor], data: SegmentationData, split: str
 
 
 def some_images(data: SegmentationData, split: str, count: int) -> list[Tensor]:
-    """Frames spread evenly over a split, as they are; uint8 [1, 3, H, W] each."""
+    """Frames spread evenly over a split, not augmented; uint8 [1, 3, H, W] each."""
     frames = data.frames(split)
     chosen = torch.linspace(0, len(frames) - 1, min(count, len(frames))).round().long().tolist()
     dataset = data.whole_frames(split).dataset

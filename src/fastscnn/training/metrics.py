@@ -13,7 +13,7 @@ from fastscnn.data.datasets.classes import ClassTable
 
 @dataclass(frozen=True)
 class Scores:
-    """What an evaluation found; shares from 0 to 1, NaN where nothing was there to be judged.
+    """What an evaluation found; shares from 0 to 1, NaN where there was nothing to evaluate.
 
     Attributes:
         iou: Class name to intersection over union; NaN for a class that neither occurs nor is predicted.

@@ -18,7 +18,7 @@ class _Normalised:
 
     def __init__(self, output: Tensor, images: Tensor, norm: nn.BatchNorm2d, mean: Tensor, inverse: Tensor) -> None:
         self.alive = weakref.ref(output)
-        self.version = output._version
+        self.version = version_of(output) or 0
         self.activation: nn.Module | None = None
         self.uses = 0
         self._input, self._norm, self._mean, self._inverse = images.detach(), norm, mean, inverse
@@ -27,7 +27,7 @@ class _Normalised:
     def is_still(self, saved: Tensor) -> bool:
         """Whether a tensor is this output, unchanged but for the activation."""
         output = self.alive()
-        return output is not None and output._version == self.version and saved.shape == output.shape
+        return output is not None and version_of(output) == self.version and saved.shape == output.shape
 
     def value(self) -> Tensor:
         """The output, kept from its first use in the backward pass to its last."""
@@ -78,11 +78,9 @@ class Recomputed:
         self._known.clear()
 
     def _normalised(self, norm: nn.BatchNorm2d, inputs: tuple[Tensor], output: Tensor) -> None:
-        node: Any = output.grad_fn
-        if self._hooks and norm.training and hasattr(node, "_saved_result2"):
-            self._known[_place(output)] = _Normalised(
-                output, inputs[0], norm, node._saved_result1.detach(), node._saved_result2.detach()
-            )
+        statistics = saved_statistics(output) if self._hooks and norm.training else None
+        if statistics is not None and version_of(output) is not None:
+            self._known[_place(output)] = _Normalised(output, inputs[0], norm, *statistics)
 
     def _activates(self, activation: nn.Module, inputs: tuple[Tensor]) -> None:
         known = self._known.get(_place(inputs[0]))
@@ -100,6 +98,24 @@ class Recomputed:
     @staticmethod
     def _unpack(packed: Tensor | _Normalised) -> Tensor:
         return packed.value() if isinstance(packed, _Normalised) else packed
+
+
+def saved_statistics(output: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Mean and inverse deviation of the batch that gave a BatchNorm's output, as autograd saved them.
+
+    None for other nodes, such as that of a synchronised BatchNorm, and in a version of torch that names them otherwise:
+    nothing is recomputed then.
+    """
+    node: Any = output.grad_fn
+    if not hasattr(node, "_saved_result2"):
+        return None
+    return node._saved_result1.detach(), node._saved_result2.detach()
+
+
+def version_of(tensor: Tensor) -> int | None:
+    """How often a tensor was changed in place; None in a version of torch that does not say so."""
+    version: int | None = getattr(tensor, "_version", None)
+    return version
 
 
 def _place(tensor: Tensor) -> int:

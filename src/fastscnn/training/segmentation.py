@@ -185,9 +185,9 @@ class Segmentation(Task):
             self.confusion.update(predictions, batch["label"])
         return predictions
 
-    def _judge(self) -> Scores:
+    def _compute_scores(self) -> Scores:
         scores = score(self.confusion.compute(), self.classes)
         self.confusion.reset()
         if scores.pixels == 0 and self.trainer.validating:
-            raise RequestError("val has no labelled pixel, so nothing can be judged: look at its label files.")
+            raise RequestError("val has no labelled pixel to evaluate.", key="data.root", fix="Check its label files.")
         return scores

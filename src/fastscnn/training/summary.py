@@ -40,8 +40,8 @@ def print_start(folder: Path, module: Task, data: TrainingData) -> None:
     )
     if not data.validates:
         _print(f"val is trained on (data.train_splits): nothing is validated, and {LAST.name} is {BEST.name} as well")
-    if isinstance(data, ImageNetData) and data.judged_on_train:
-        _print(f"no val/ in {data.root}: judged on the training images")
+    if isinstance(data, ImageNetData) and data.evaluates_on_train:
+        _print(f"no val/ in {data.root}: evaluated on the training images")
 
 
 def print_scores(trainer: pl.Trainer, module: Task, data: TrainingData, checkpoint: Path, *, test: bool) -> None:
@@ -50,7 +50,7 @@ def print_scores(trainer: pl.Trainer, module: Task, data: TrainingData, checkpoi
     if not trainer.is_global_zero or scores is None:  # no best: its file was lost, and no validation came after
         return
     split = "test" if test else "val"
-    evaluated = "training images" if isinstance(data, ImageNetData) and data.judged_on_train else split
+    evaluated = "training images" if isinstance(data, ImageNetData) and data.evaluates_on_train else split
     console = Console()
     console.print(f"{title(data)} {evaluated}, {checkpoint.name}", highlight=False)
     console.print(scores.table())

@@ -1,4 +1,4 @@
-"""What every task trains with: its module's named places, from config to checkpoint."""
+"""The base class of the modules that are trained: optimizer, logging, scores and checkpoint."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -35,20 +35,20 @@ class Result(Protocol):
         """Metric name to value, as they are logged: `val/miou`."""
 
     def table(self) -> Table:
-        """What a person sees of them at the end."""
+        """The table that is printed at the end."""
 
 
 class Task(pl.LightningModule):
-    """A network that is trained and evaluated, whatever for.
+    """A network that is trained and evaluated for some task.
 
     Attributes:
         monitor: The metric that decides which checkpoint is the best; higher is better.
-        result: The dataclass of its scores, plain values alone: the best are saved in every checkpoint.
+        result: The dataclass of its scores, with plain values only: the best are saved in every checkpoint.
         config: Plain containers, saved in every checkpoint.
         classes: What to predict; saved in every checkpoint.
         network: Maps normalised images [B, 3, H, W] to logits.
-        channels_last: Whether weights and images lie in memory pixel by pixel.
-        losses: Those of training.
+        channels_last: Whether weights and images have the memory format channels_last.
+        losses: The losses of training.
         scores: Stage (`val`, `test`) to the scores of its latest evaluation.
         best_scores: Those of the validation with the highest `monitor`.
         weights: Which of a checkpoint's weights these are, `average` or `latest`; None where it has no average.
@@ -77,6 +77,14 @@ class Task(pl.LightningModule):
         """The highest `monitor` so far; minus infinity before the first validation."""
         return self.best_scores.named("val")[self.monitor] if self.best_scores else float("-inf")
 
+    @property
+    def attached_trainer(self) -> pl.Trainer | None:
+        """The trainer that trains or evaluates this module; None where there is none."""
+        try:
+            return self.trainer
+        except RuntimeError:
+            return None
+
     @abstractmethod
     def compile_network(self) -> None:
         """Compile the part that training and evaluation share; the names of the weights stay as they are."""
@@ -96,16 +104,22 @@ class Task(pl.LightningModule):
             wrong = self.load_state_dict(state_dict, strict=False)
         except RuntimeError as error:
             first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-            raise RequestError(f"checkpoint={path} does not fit its own config: {first}") from None
+            raise RequestError(
+                f"checkpoint={path} does not fit its own config ({first}).",
+                key="checkpoint",
+                fix="Choose another file.",
+            ) from None
         missing = [key for key in wrong.missing_keys if key.startswith("network.")]
         if missing or wrong.unexpected_keys:
             first = [*missing, *wrong.unexpected_keys][0]
             raise RequestError(
-                f"checkpoint={path} does not hold the network its config names ({first}): choose another file."
+                f"checkpoint={path} does not hold the network that its config names ({first}).",
+                key="checkpoint",
+                fix="Choose another file.",
             )
 
     def on_validation_start(self) -> None:
-        """Have every device evaluate with the batch statistics of the first one, which are those that are saved."""
+        """Copy the first device's batch statistics, which are saved, to all devices, so that all evaluate with them."""
         if torch.distributed.is_available() and torch.distributed.is_initialized() and self.trainer.world_size > 1:
             for buffer in self.buffers():
                 torch.distributed.broadcast(buffer, src=0)
@@ -127,10 +141,10 @@ class Task(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """Put this run's own settings over those that a checkpoint brought, which a resumed run may have changed.
+        """Restore the optimizer settings of this run: a resumed run may have other ones than its checkpoint.
 
-        The learning rate is that of the schedule's curve over the whole run, as long as it is now, at the step reached;
-        where a schedule has no such curve, the learning rate reached is scaled as `optimizer.lr` was changed.
+        The learning rate is that of the schedule over the whole run, with its current length, at the current step. If a
+        schedule has no such curve, the current learning rate is scaled as `optimizer.lr` was changed.
         """
         schedule: Any = self.lr_schedulers()
         optimizer = schedule.optimizer
@@ -145,7 +159,7 @@ class Task(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Choose whether the steps are replayed from a graph."""
-        self._step_graph = choose_step_graph(self.config.get("trainer", {}), self._trainer)
+        self._step_graph = choose_step_graph(self.config.get("trainer", {}), self.attached_trainer)
 
     def on_fit_end(self) -> None:
         """Free the graph's memory."""
@@ -169,7 +183,7 @@ class Task(pl.LightningModule):
             self._global_batch.rescale(self.parameters(), steps=self.trainer.accumulate_grad_batches)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Look at the losses where logging is due, which waits for the device in any case.
+        """Check the losses when logging is due, which waits for the device in any case.
 
         Raises:
             NonFiniteLoss: One is NaN or infinite; names the step and the frames.
@@ -181,9 +195,9 @@ class Task(pl.LightningModule):
             self.losses.read()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what rebuilds the network, and the best scores so far: plain containers only."""
+        """Add what is needed to rebuild the network, and the best scores so far, in plain containers."""
         best: Any = self.best_scores
-        loggers: Any = self._trainer.loggers if self._trainer else ()
+        loggers: Any = self.attached_trainer.loggers if self.attached_trainer else ()
         checkpoint[META] = {
             "config": self.config,
             "classes": asdict(self.classes),
@@ -192,7 +206,7 @@ class Task(pl.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from the best scores of the run that is resumed."""
+        """Continue from the best scores of the resumed run."""
         best = checkpoint[META].get("best_scores")
         if best is not None and self.trainer.state.fn == TrainerFn.FITTING:
             self.best_scores = self.result(**best)
@@ -200,7 +214,7 @@ class Task(pl.LightningModule):
     @property
     def in_parts(self) -> bool:
         """Whether a global batch is computed in parts: on several devices, or in several accumulation steps."""
-        trainer: Any = self._trainer
+        trainer: Any = self.attached_trainer
         return trainer is not None and (trainer.world_size > 1 or trainer.accumulate_grad_batches > 1)
 
     def _objective(self, objective: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -210,16 +224,16 @@ class Task(pl.LightningModule):
         return objective(*inputs) if loss is None else loss
 
     def _in_global_batch(self, part: Part, batch_idx: int) -> tuple[Tensor, Tensor]:
-        """What this device derives of its part, and the loss of the global batch as far as it is known."""
+        """The loss of this device's part, to be differentiated, and the loss of the global batch so far."""
         steps = self.trainer.accumulate_grad_batches
         return self._global_batch.add(part, devices=self.trainer.world_size, steps=steps, first=batch_idx % steps == 0)
 
     @abstractmethod
-    def _judge(self) -> Result:
-        """Scores of everything counted since the last call."""
+    def _compute_scores(self) -> Result:
+        """The scores of everything counted since the last call."""
 
     def _lay_out(self) -> None:
-        """Lay the weights out in memory as the images are."""
+        """Give the weights the memory format of the images."""
         if self.channels_last:
             self.to(memory_format=torch.channels_last)
 
@@ -227,7 +241,7 @@ class Task(pl.LightningModule):
         return normalize(images, channels_last=self.channels_last)
 
     def _remembering(self, images: Tensor) -> AbstractContextManager[Any]:
-        """The network's run in training, by what its graph keeps for the backward pass."""
+        """The block in which the network runs in training: it decides what autograd stores for the backward pass."""
         settings = self.config.get("trainer", {})
         if not choose_recompute(settings.get("recompute", "auto"), images, compiled=settings.get("compile", False)):
             return nullcontext()
@@ -236,21 +250,21 @@ class Task(pl.LightningModule):
         return self._recomputed
 
     def _part(self, name: str) -> AbstractContextManager[Any]:
-        """Tell the profiler, where there is one, which part of the step this block is."""
-        trainer: Any = self._trainer
+        """Mark this block as a part of the step for the profiler, if there is one."""
+        trainer: Any = self.attached_trainer
         return trainer.profiler.profile(name) if trainer else nullcontext()
 
     def _log_loss(self, loss: Tensor, own: Tensor, batch_size: int, names: Sequence[str]) -> None:
-        """Log the loss of the global batch; `own` is what this device's part, with these names, adds to it."""
+        """Log the loss of the global batch; `own` is the share of this device's frames, which have these names."""
         with self._part("logging"):
             self.losses.add(loss, self.global_step, names, own)
             self.log("train/loss", loss, batch_size=batch_size)
-            # A tensor of the CPU's: Lightning would bring a number to the device, and wait for that.
+            # A tensor on the CPU: Lightning would copy a number to the device, and wait for the copy.
             optimizer: Any = self.optimizers()
             self.log("train/lr", torch.tensor(optimizer.param_groups[0]["lr"]), batch_size=1)
 
     def _log_scores(self, stage: str) -> None:
-        scores = self._judge()
+        scores = self._compute_scores()
         self.scores[stage] = scores
         named = scores.named(stage)
         if stage == "val" and not self.trainer.sanity_checking and named[self.monitor] > self.best:
@@ -260,6 +274,6 @@ class Task(pl.LightningModule):
 
 
 def dataset_of(config: Mapping[str, Any]) -> str | None:
-    """Which data set a checkpoint's config trained on."""
+    """The data set that a checkpoint was trained on, by its config."""
     dataset: str | None = config.get("data", {}).get("dataset")
     return dataset

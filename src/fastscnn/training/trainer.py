@@ -15,7 +15,7 @@ from fastscnn.training.callbacks.record import FiniteWeights, FramesSeen, KeepRe
 from fastscnn.training.pictures import Pictures
 from fastscnn.training.profile import StepProfiler
 from fastscnn.training.segmentation import Segmentation
-from fastscnn.training.stopping import LastCheckpoint, NoSignals
+from fastscnn.training.stopping import KeepSignalHandlers, LastCheckpoint
 from fastscnn.training.task import Task
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.values import check_choice, check_number, check_switch, check_whole
@@ -98,6 +98,7 @@ def build_trainer(
         settings["check_val_every_n_epoch"], settings["max_epochs"]
     )
     callbacks: list[pl.Callback] = [
+        KeepSignalHandlers(),
         StepSeed(plain["seed"]),
         FiniteWeights(),
         FramesSeen(data.source_counts("train")),
@@ -118,7 +119,7 @@ def build_trainer(
             callbacks.append(best_checkpoint(run.folder, module.monitor))
         else:
             settings["limit_val_batches"] = 0
-    trainer = pl.Trainer(
+    return pl.Trainer(
         **settings,
         default_root_dir=run.folder,
         logger=run.loggers or False,
@@ -128,9 +129,6 @@ def build_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    if not profiler:
-        trainer._signal_connector = NoSignals(trainer)
-    return trainer
 
 
 def validation_interval(setting: int | str, max_epochs: int) -> int:

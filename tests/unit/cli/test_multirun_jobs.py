@@ -81,7 +81,7 @@ def test_job_that_another_call_ran_is_done_only_where_that_call_did_it(tmp_path,
     if status == "gone":
         (folder / "run.json").unlink()
     mine = Job(0, ["seed=1"])
-    mine.keep(status="skipped", code=0, reason="running now", folder=str(folder))
+    mine.update(status="skipped", code=0, reason="running now", folder=str(folder))
     assert close_multirun() == code
     table, errors = capsys.readouterr()
     assert ("skipped" if code == 0 else "failed") in table.splitlines()[-1]
@@ -97,12 +97,12 @@ def test_full_disk_loses_no_job(tmp_path, monkeypatch, capsys):
         first, second = Job(0, ["seed=1"]), Job(1, ["seed=2"])
         with first.running():
             disk.fill()
-            first.keep(status="failed", code=1, reason="the disk is full")
+            first.update(status="failed", code=1, reason="the disk is full")
         left = [path.name for path in (tmp_path / "disk" / "multirun").iterdir()]
         assert left == ["job-0.json"]
         disk.fill()
         with second.running():
-            second.keep(status="failed", code=2, reason="it is still full")
+            second.update(status="failed", code=2, reason="it is still full")
         assert close_multirun() == 1
         errors = capsys.readouterr().err
         assert "job 0 (seed=1) failed: the disk is full" in errors

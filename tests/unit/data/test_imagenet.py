@@ -57,7 +57,7 @@ def test_batches_hold_uint8_images_of_the_crop_size_and_their_classes(root):
     for name, target in zip(batch["name"], batch["target"], strict=True):
         assert name.startswith(data.classes.names[target])
     assert data.source_counts("train") == {"imagenet": 12}
-    assert not data.judged_on_train
+    assert not data.evaluates_on_train
 
 
 def test_every_val_image_is_judged_once(root):
@@ -68,7 +68,7 @@ def test_every_val_image_is_judged_once(root):
 def test_bare_class_folders_are_both_train_and_val(root):
     data = build(root / "train")
     assert data.frames("train") == data.frames("val")
-    assert data.judged_on_train
+    assert data.evaluates_on_train
 
 
 def test_augmentation_depends_on_seed_epoch_and_image_alone(root):
@@ -173,14 +173,7 @@ def test_wrong_settings_are_refused(root):
 
 def test_ranks_share_the_images_of_one_order(root):
     class Place:
-        world_size, num_devices, accumulate_grad_batches = 2, 2, 1
-
-        class fit_loop:
-            restarting = False
-
-            class epoch_progress:
-                class current:
-                    processed = 0
+        world_size, num_devices, accumulate_grad_batches, current_epoch = 2, 2, 1, 0
 
     seen = []
     for rank in (0, 1):

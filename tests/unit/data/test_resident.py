@@ -27,14 +27,9 @@ def on_cpu(monkeypatch):
 
 
 def make(root, tmp_path, epoch=0, done=0, **settings):
-    progress = SimpleNamespace(current=SimpleNamespace(processed=done))
-    loop = SimpleNamespace(
-        epoch_progress=SimpleNamespace(current=SimpleNamespace(processed=epoch)),
-        restarting=done > 0,
-        epoch_loop=SimpleNamespace(batch_progress=progress),
-    )
     defaults = {"dataset": "fine", "crop_size": CROP, "batch_size": 2, "num_workers": 0, "seed": 3}
-    data = SegmentationData(root=root, store=tmp_path / "store", **defaults | {"augment": PaperAugment()} | settings)
+    defaults |= {"augment": PaperAugment(), "store": tmp_path / "store"}
+    data = SegmentationData(root=root, **defaults | settings)
     data.prepare_data()
     data.trainer = SimpleNamespace(
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
@@ -43,8 +38,9 @@ def make(root, tmp_path, epoch=0, done=0, **settings):
         world_size=1,
         num_devices=1,
         accumulate_grad_batches=1,
-        fit_loop=loop,
+        current_epoch=epoch,
     )
+    data.go_on(epoch, done)
     return data
 
 
@@ -111,18 +107,10 @@ def test_frames_that_do_not_fit_or_are_not_decoded_stay_where_they_are(
     root, tmp_path, on_cpu, monkeypatch, settings, free, reason
 ):
     monkeypatch.setattr(resident, "_free", lambda device: free)
-    data = make(root, tmp_path, **settings) if not settings else make_without_store(root, tmp_path)
+    data = make(root, tmp_path, **settings)
     reader = data._reader("train")
     found = resident.why_not_resident(data.augment, data.frames("train"), reader, torch.device("cpu"))
     assert reason in found
-
-
-def make_without_store(root, tmp_path):
-    data = make(root, tmp_path)
-    data.store = "off"
-    data.__dict__.pop("_store", None)
-    data._readers.clear()
-    return data
 
 
 def test_a_machine_without_a_gpu_reads_as_ever_and_says_nothing(root, tmp_path, capsys):

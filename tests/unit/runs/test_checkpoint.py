@@ -10,7 +10,7 @@ from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils.errors import RequestError
-from helpers import SEGMENTATION
+from helpers import SEGMENTATION, refused
 
 
 def saved(path, module=None, drop=()):
@@ -45,7 +45,7 @@ def test_skip_can_be_changed_on_a_trained_network(tmp_path):
 
 def test_file_that_would_execute_code_is_refused_without_executing_it(tmp_path, capsys):
     torch.save({META: {}, "state_dict": Harmful()}, tmp_path / "bad.ckpt")
-    with pytest.raises(RequestError, match=r"bad\.ckpt is no checkpoint that can be read safely"):
+    with refused("checkpoint", "bad.ckpt", fix="best.ckpt"):
         read_checkpoint(tmp_path / "bad.ckpt")
     assert "executed" not in capsys.readouterr().out
 
@@ -55,7 +55,7 @@ def test_file_that_would_execute_code_is_refused_without_executing_it(tmp_path, 
 )
 def test_file_that_is_no_checkpoint_is_named(tmp_path, content):
     (tmp_path / "x.ckpt").write_bytes(content)
-    with pytest.raises(RequestError, match=r"x\.ckpt is no checkpoint|x\.ckpt was not written"):
+    with refused("checkpoint", "x.ckpt"):
         read_checkpoint(tmp_path / "x.ckpt")
 
 
@@ -75,7 +75,7 @@ def test_missing_file_a_folder_and_a_foreign_checkpoint_are_named_with_the_fix(t
     with pytest.raises(RequestError, match=r"checkpoint=.*pipe\.ckpt is a named pipe, not a file"):
         read_checkpoint(tmp_path / "pipe.ckpt")
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
-    with pytest.raises(RequestError, match=r"was not written by train\.py"):
+    with refused("checkpoint", META):
         read_checkpoint(tmp_path / "foreign.ckpt")
 
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from fastscnn.data.datamodules.segmentation import SegmentationData
-from fastscnn.training.checks import _check_device
+from fastscnn.training.checks import check_device
 from fastscnn.utils.errors import RequestError
+from helpers import write_cityscapes
 
 
 def camvid(root, devices, **counts):
@@ -34,24 +35,22 @@ def test_every_device_needs_a_frame_of_each_split_that_is_evaluated(tmp_path, va
 
 
 def test_test_frames_without_labels_are_refused_before_a_frame_is_decoded(tmp_path):
-    data = camvid(tmp_path, devices=1, train=4, val=2, test=2)
-    data.source = data.source._replace(
-        frames=lambda root, split, frames=data.source.frames: [
-            frame if split != "test" else type(frame)(frame.name, frame.image, None, frame.source)
-            for frame in frames(root, split)
-        ]
+    root = write_cityscapes(tmp_path / "cityscapes", size=(8, 8), train=4, val=2, test=2)
+    data = SegmentationData(
+        dataset="fine", root=root, crop_size=(8, 8), splits=("train", "val", "test"), store=tmp_path / "store"
     )
-    with pytest.raises(RequestError, match="camvid test has no label for 0") as refused:
+    with pytest.raises(RequestError, match="fine test has no label for testa_000000_000019") as refused:
         data.prepare_data()
     assert refused.value.fix == "Set data.evaluate_test=false."
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize(("accelerator", "device"), [("gpu", "gpu"), ("cpu", "auto"), ("cpu", "cpu"), ("cpu", None)])
 def test_frames_may_lie_where_they_are_computed_with(accelerator, device):
-    _check_device({"data": {"device": device}, "trainer": {"accelerator": accelerator}})
+    check_device({"data": {"device": device}, "trainer": {"accelerator": accelerator}})
 
 
 def test_frames_on_a_gpu_that_computes_nothing_are_refused():
     with pytest.raises(RequestError) as refused:
-        _check_device({"data": {"device": "gpu"}, "trainer": {"accelerator": "cpu"}})
+        check_device({"data": {"device": "gpu"}, "trainer": {"accelerator": "cpu"}})
     assert refused.value.key == "data.device" and "data.device=auto" in refused.value.fix

@@ -70,7 +70,7 @@ def test_top1_and_top5_equal_scikit_learns(count):
     for part in (slice(0, 20), slice(20, 50)):
         module.top1.update(logits[part], targets[part])
         module.top5.update(logits[part], targets[part])
-    scores = module._judge()
+    scores = module._compute_scores()
     for share, k in ((scores.top1, 1), (scores.top5, 5)):
         expected = 1.0 if k >= count else top_k_accuracy_score(targets, logits, k=k, labels=np.arange(count))
         assert share == pytest.approx(expected, abs=1e-6)

@@ -1,4 +1,4 @@
-"""From plain configs to the batches of a task."""
+"""Building the data module of a config."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -132,7 +132,7 @@ def build_image_data(
 
 
 def title(data: TrainingData) -> str:
-    """What scores are of, as a person is told: drawn streets are not taken for the data set whose layout they have."""
+    """The name of the data in printed results: synthetic streets are not given the name of Cityscapes."""
     return "Synthetic streets" if data.synthetic else data.classes.name
 
 

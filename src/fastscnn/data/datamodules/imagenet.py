@@ -79,16 +79,16 @@ class ImageNetData(EpochData):
         return ImageClasses("ImageNet", tuple(self._folder("train").classes))
 
     @property
-    def judged_on_train(self) -> bool:
-        """Whether there is no val/, so that the training images are val too."""
+    def evaluates_on_train(self) -> bool:
+        """Whether there is no val/, so that the training images are used for validation too."""
         return split_folder(self.root, "val") == split_folder(self.root, "train")
 
     def prepare_data(self) -> None:
-        """Check the files where one trains."""
+        """For a training, check the files."""
         self.check_splits()
 
     def setup(self, stage: str | None = None) -> None:
-        """Find the files, so that a missing one is told before anything starts."""
+        """List the files, so that a missing one is found before anything starts."""
         for split in SPLITS:
             self.frames(split)
 
@@ -162,6 +162,6 @@ def split_folder(root: str | Path | None, split: str) -> Path:
     if split not in there:
         raise DataError(
             f"data.root={root} has {there[0]}/ and no {split}/: {_LAYOUT}. Set data.root={root / there[0]} to "
-            "train and judge on the same images."
+            "train and evaluate on the same images."
         )
     return root / split

@@ -1,4 +1,4 @@
-"""How batches reach a device, whatever is in them: which samples, in which order, read by how many processes."""
+"""Loaders of batches: which samples, in which order, read by how many processes."""
 
 import os
 from abc import abstractmethod
@@ -23,7 +23,7 @@ MOST_WORKERS = 8
 
 
 class EpochData(pl.LightningDataModule):
-    """Loaders whose order and randomness come from (seed, epoch, index) alone.
+    """A data module whose order and random numbers depend only on (seed, epoch, index).
 
     Attributes:
         dataset: Name of the data set.
@@ -61,12 +61,13 @@ class EpochData(pl.LightningDataModule):
         self.devices = devices
         self.accumulate = accumulate
         self.splits = tuple(splits)
+        self._position = (0, 0)
         check_whole("seed", seed, 0, 2**32 - 1)
         per_device_batch(batch_size, devices, accumulate)
         _worker_count(num_workers, 1)
 
     def described(self, *splits: str) -> dict[str, Any]:
-        """What a record says of the data: whose frames, from where, and how many of each source in these splits."""
+        """The description of the data for a run's record, with the number of frames of each source in these splits."""
         return {
             "name": self.dataset,
             "root": None if self.root is None else str(self.root),
@@ -82,16 +83,16 @@ class EpochData(pl.LightningDataModule):
     @property
     @abstractmethod
     def synthetic(self) -> bool:
-        """Whether the samples are drawn, not photographed."""
+        """Whether the samples are synthetic."""
 
     @abstractmethod
     def source_counts(self, split: str) -> dict[str, int]:
-        """How many samples of a split come from each source."""
+        """The number of samples of each source in a split."""
 
     def shuffled(
         self, dataset: Dataset[dict[str, Any]], count: int, workers: int | None = None
     ) -> DataLoader[dict[str, Any]]:
-        """All samples in a new order each epoch; the tail that fills no global batch is left out.
+        """All samples in a new order each epoch; an incomplete global batch at the end is dropped.
 
         Args:
             dataset: The samples.
@@ -108,13 +109,15 @@ class EpochData(pl.LightningDataModule):
         sampler = EpochSampler(count, self.seed, True, rank, world_size, self.batch_size)
         own_batch = self._own_batch()
         if self.trainer is not None:
-            # Lightning starts the workers of a resumed run before it tells the sampler the epoch.
-            loop: Any = self.trainer.fit_loop
-            epoch = loop.epoch_progress.current.processed
-            sampler.set_epoch(epoch)
-            if loop.restarting:  # within that epoch
-                sampler.skip(epoch, loop.epoch_loop.batch_progress.current.processed * own_batch)
+            # In a resumed run, Lightning starts the workers before it sets the sampler's epoch.
+            sampler.set_epoch(self.trainer.current_epoch)
+            epoch, batches = self._position
+            sampler.skip(epoch, batches * own_batch)
         return self._loader(dataset, sampler, own_batch, workers)
+
+    def go_on(self, epochs: int, batches: int) -> None:
+        """Start where a resumed run was stopped, after so many epochs and so many batches of the next epoch."""
+        self._position = (epochs, batches)
 
     def in_order(
         self, dataset: Dataset[dict[str, Any]], count: int, batch_size: int | None = None
@@ -139,10 +142,10 @@ class EpochData(pl.LightningDataModule):
         return self.trainer.global_rank, self.trainer.world_size, self.trainer.accumulate_grad_batches
 
     def check_splits(self) -> None:
-        """Check that the splits of a training run are enough for its devices, and that their batches find room.
+        """Check that every device has frames of each split of a training run, and that batches fit in shared memory.
 
         Raises:
-            DataError: They are not, they do not, or files are missing.
+            DataError: A split is too small, shared memory is, or files are missing.
         """
         for split in self.splits:
             count = sum(self.source_counts(split).values())
@@ -155,7 +158,7 @@ class EpochData(pl.LightningDataModule):
         self.check_shared_memory(*self.splits, training=True)
 
     def check_shared_memory(self, *splits: str, training: bool = False) -> None:
-        """Check that the batches under way fit into the shared memory that is free; lists the files for this.
+        """Check that the batches in flight fit into the free shared memory; lists the files for this.
 
         Args:
             splits: What is read, one after the other.
@@ -225,6 +228,6 @@ def _worker_count(num_workers: int | str, devices: int) -> int:
 
 
 def _start_worker(worker_id: int) -> None:
-    """Keep OpenCV to the worker's own thread: the workers are the parallelism. Signals are for who started it."""
+    """Run OpenCV in one thread, because the workers run in parallel, and ignore signals, which the parent handles."""
     cv2.setNumThreads(0)
     ignore_in_worker()

@@ -1,4 +1,4 @@
-"""The order in which frames are seen."""
+"""The order in which frames are read."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from torch.utils.data import Sampler
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Gives (epoch, index) pairs in an order drawn from (seed, epoch) alone.
+    """Gives (epoch, index) pairs in an order that depends only on (seed, epoch).
 
     Each rank takes every `world_size`-th frame of the one global order: ranks with a batch of B / world_size
     see, together, the same batches as one device with a batch of B.
@@ -45,7 +45,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch = epoch
 
     def skip(self, epoch: int, frames: int) -> None:
-        """Leave out the first frames that this rank would see in one epoch; other epochs stay whole, and the length."""
+        """Leave out the first frames of this rank in one epoch; other epochs and the length do not change."""
         self._skipped = (epoch, frames)
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Room in `/dev/shm`, through which the processes that read frames pass their batches."""
+"""Space in `/dev/shm`, through which worker processes pass their batches."""
 
 import math
 import shutil
@@ -10,20 +10,20 @@ FOLDER = Path("/dev/shm")
 PREFETCHED = 2
 """Batches that a DataLoader has each worker read ahead."""
 HELD = 2
-"""Batches that the process that trains holds: the one at hand, and the next as it arrives."""
+"""Batches that the training process holds: the current one, and the next one as it arrives."""
 
 
 def check_shared_memory(batch_bytes: int, batches: int, workers: int, devices: int = 1) -> None:
-    """Check that the batches under way fit into the shared memory that is free.
+    """Check that the batches in flight fit into the free shared memory.
 
     Args:
         batch_bytes: Bytes of one batch of one device.
-        batches: Batches of an epoch; there are no more under way.
+        batches: Batches of an epoch, the most that can be in flight.
         workers: Processes that read, for each device.
         devices: Devices whose processes share this machine.
 
     Raises:
-        DataError: They do not; names both fixes.
+        DataError: They do not fit; names both fixes.
     """
     free = free_shared_memory()
     under_way = devices * min(batches, workers * PREFETCHED + HELD)
@@ -40,7 +40,7 @@ def check_shared_memory(batch_bytes: int, batches: int, workers: int, devices: i
 
 
 def free_shared_memory() -> int | None:
-    """Bytes that are free in the shared memory; None where the system keeps it elsewhere."""
+    """Free bytes of shared memory; None if the system has no such folder."""
     try:
         return shutil.disk_usage(FOLDER).free
     except OSError:

@@ -69,16 +69,16 @@ class Loader(DataLoader[dict[str, Any]]):
         super().__init__(Batches(dataset, make), collate_fn=_unchanged, **options)
 
     def __iter__(self) -> Any:
-        return _Watched(super().__iter__())
+        return WatchedIterator(super().__iter__())
 
 
-class _Watched:
-    """The iterator of a DataLoader."""
+class WatchedIterator:
+    """The iterator of a DataLoader, whose errors are those of the worker processes."""
 
     def __init__(self, iterator: Iterator[dict[str, Any] | Failure]) -> None:
         self.iterator = iterator
 
-    def __iter__(self) -> "_Watched":
+    def __iter__(self) -> "WatchedIterator":
         return self
 
     def __len__(self) -> int:
@@ -111,7 +111,7 @@ def _unchanged(batch: Any) -> Any:
 
 
 def _end(exitcode: int) -> str:
-    """How a process ended, from what `multiprocessing` says of it: the signal's number is negative."""
+    """How a process ended, from its exit code in `multiprocessing`, which is negative for a signal."""
     if exitcode > 0:
         return f"ended with code {exitcode}"
     try:

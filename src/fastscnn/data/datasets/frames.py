@@ -243,8 +243,10 @@ def shared_bytes(shape: tuple[int, ...]) -> Tensor:
     """An uninitialised tensor of uint8; a worker process passes it to the main one without a copy."""
     if get_worker_info() is None:
         return torch.empty(shape, dtype=torch.uint8)
-    storage = torch.UntypedStorage._new_shared(math.prod(shape))  # type: ignore[no-untyped-call]
-    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, shape)  # type: ignore[call-overload, no-any-return]
+    new_shared: Any = getattr(torch.UntypedStorage, "_new_shared", None)
+    pixels: Any = torch.empty(0 if new_shared else shape, dtype=torch.uint8)
+    made: Tensor = pixels.set_(new_shared(math.prod(shape)), 0, shape) if new_shared else pixels.share_memory_()
+    return made
 
 
 def frame_seed(seed: int, epoch: int, index: int) -> int:

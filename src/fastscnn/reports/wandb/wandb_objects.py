@@ -120,8 +120,7 @@ def _save(entity: str | None, project: str) -> tuple[str, str]:
         )
     content = sections(_picture_names(api.runs(f"{entity}/{project}", per_page=RUNS_LOOKED_AT)))
     view = workspace(entity, project, content)
-    view._internal_name = f"nw-{VIEW}-v"  # W&B would draw a random name, which the next call could not find
-    view._internal_id = _view_id(entity, project)
+    keep_identity(view, entity, project)
     view.save()
     text = report(entity, project, content)
     text.id = next((known.id for known in api.reports(f"{entity}/{project}") if known.display_name == TITLE), "")
@@ -146,6 +145,18 @@ def _api() -> Any:
             fix="Store one with wandb login, or set WANDB_API_KEY, or dry_run=true.",
         )
     return wandb.Api()
+
+
+def keep_identity(view: Any, entity: str, project: str) -> None:
+    """Give a workspace the name and the id of the one that an earlier call saved, so that it is updated.
+
+    By names that the package documents nowhere. Where a version has others, each call makes another workspace.
+    """
+    if not hasattr(view, "_internal_name") or not hasattr(view, "_internal_id"):
+        print("This version of wandb-workspaces names a new workspace at each call: delete the one of before by hand.")
+        return
+    view._internal_name = f"nw-{VIEW}-v"
+    view._internal_id = _view_id(entity, project)
 
 
 def _view_id(entity: str, project: str) -> str:

@@ -1,4 +1,4 @@
-"""Callbacks that keep the run's record and its checkpoints."""
+"""Callbacks that update the run's record and write its best checkpoint."""
 
 import random
 from collections.abc import Iterable
@@ -18,11 +18,11 @@ from fastscnn.training.tally import Tally
 from fastscnn.training.task import Task
 
 FRAMES = "train/frames/"
-"""What the names begin with that say how many frames of each source were trained on."""
+"""Prefix of the metrics that count the frames of each source that were trained on."""
 
 
 def best_checkpoint(folder: Path, monitor: str) -> ModelCheckpoint:
-    """`best.ckpt` in the run's folder: of the end of the validation with the highest `monitor`."""
+    """The callback that saves `best.ckpt` at the end of the validation with the highest `monitor`."""
     return FolderCheckpoint(
         dirpath=folder / BEST.parent,
         filename=BEST.stem,
@@ -35,15 +35,15 @@ def best_checkpoint(folder: Path, monitor: str) -> ModelCheckpoint:
 
 
 def best_checkpoints(trainer: pl.Trainer) -> list[ModelCheckpoint]:
-    """The callbacks that keep a best checkpoint; `best_model_path` is the same on every device of a run."""
+    """The callbacks that save a best checkpoint; `best_model_path` is the same on every device of a run."""
     return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, FolderCheckpoint)]
 
 
 class FolderCheckpoint(ModelCheckpoint):
-    """Lightning's, which goes on also where the run's folder is no longer where it was: in a copy, on another disk."""
+    """Lightning's `ModelCheckpoint`, which also resumes a run whose folder was moved or copied."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the state with its files in the folder as it is now."""
+        """Load the state, with the paths of its files changed to the folder's current place."""
 
         def here(path: str) -> str:
             return str(Path(self.dirpath or "") / Path(path).name) if path else path
@@ -54,10 +54,10 @@ class FolderCheckpoint(ModelCheckpoint):
 
 
 class StepSeed(pl.Callback):
-    """Draw what a step draws, such as its dropout, from (seed, epoch, batch) alone, on each device its own.
+    """Seeds the random numbers of a step, such as its dropout, from (seed, epoch, batch) and the device.
 
-    A run that goes on, wherever it stopped, draws the same. Python's and NumPy's generators too, which a data set or
-    network of the user's own may draw from.
+    A resumed run draws the same numbers, wherever it stopped. Python's and NumPy's generators are seeded too, because a
+    data set or network of the user's may draw from them.
     """
 
     def __init__(self, seed: int) -> None:
@@ -66,11 +66,11 @@ class StepSeed(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Seed the step; what it takes to make the iterator of an epoch differs where a run goes on."""
+        """Seed the step; a resumed run has drawn other numbers when it made the iterator of the epoch."""
         self._seed(trainer, batch_idx + 1)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Seed the validation, which begins anew where it was stopped."""
+        """Seed the validation, which is repeated if it was interrupted."""
         self._seed(trainer, 0)
 
     def _seed(self, trainer: pl.Trainer, place: int) -> None:
@@ -92,21 +92,21 @@ def _seed_torch(seed: int, device: torch.device) -> None:
 
 
 class FiniteWeights(pl.Callback):
-    """Stop before weights or batch statistics that are not finite could be evaluated or saved."""
+    """Stops the run before weights or batch statistics that are not finite are evaluated or saved."""
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at every tensor."""
+        """Check every tensor."""
         self.check(pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at every tensor; the checkpoint callbacks come after this one."""
+        """Check every tensor; the checkpoint callbacks come after this one."""
         self.check(pl_module)
 
     @staticmethod
     def check(module: pl.LightningModule) -> None:
-        """Raise `NonFiniteLoss` where a tensor is not finite."""
+        """Raise `NonFiniteLoss` if a tensor is not finite."""
         if isinstance(module, Task):
-            module.losses.read()  # which can name the step and the frames
+            module.losses.read()  # its error can name the step and the frames
         tensors = module.state_dict()
         finite = torch.stack([torch.isfinite(tensor).all() for tensor in tensors.values()]).tolist()
         for name, is_finite in zip(tensors, finite, strict=True):
@@ -118,10 +118,10 @@ class FiniteWeights(pl.Callback):
 
 
 class FramesSeen(pl.Callback):
-    """Log how many frames of each source were trained on since the run began, over all devices: `train/frames/fine`.
+    """Logs how many frames of each source all devices have trained on since the run began: `train/frames/fine`.
 
     Attributes:
-        seen: How many, by source such as `fine` and `coarse`; saved in every checkpoint.
+        seen: The count of each source, such as `fine` and `coarse`; saved in every checkpoint.
     """
 
     def __init__(self, sources: Iterable[str]) -> None:
@@ -134,7 +134,7 @@ class FramesSeen(pl.Callback):
         self.seen.add(batch["source"])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add up the devices, and log."""
+        """Add up the counts of all devices, and log them."""
         total = self.seen.gather(trainer)
         pl_module.log_dict({FRAMES + source: float(count) for source, count in total.items()})
 
@@ -145,16 +145,16 @@ class FramesSeen(pl.Callback):
         checkpoint["callbacks"][self.state_key] = self.seen.gather(trainer)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the counts of a checkpoint."""
+        """Continue from the counts of a checkpoint."""
         self.seen.total |= state_dict
 
 
 class KeepRecord(pl.Callback):
-    """Keep the metrics of `run.json` true, after each validation and each epoch.
+    """Updates the metrics of `run.json` after each validation and each epoch.
 
-    `metrics.last` holds the latest value of each training and validation metric, `metrics.best` all those of the
-    validation with the highest `monitor`, and what the test of its checkpoint gave. Where nothing is validated, the
-    latest values are those of the best.
+    `metrics.last` holds the latest value of each training and validation metric. `metrics.best` holds all values of the
+    validation with the highest `monitor`, and the results of the test of its checkpoint; without a validation, it holds
+    the latest values.
 
     Args:
         record: The run's record.
@@ -169,14 +169,14 @@ class KeepRecord(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Save the metrics of this moment, and those of the latest step."""
+        """Save the current metrics, and those of the latest step."""
         latest = self._measured(trainer)
         checkpoint["callbacks"][self.state_key] = {**self.record.data["metrics"], "training": latest}
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on from the metrics of a checkpoint; what was recorded after it is going to be measured again."""
+        """Continue from the metrics of a checkpoint; those recorded after it will be measured again."""
         if trainer.state.fn == TrainerFn.FITTING and (state := checkpoint["callbacks"].get(self.state_key)):
             self._training = state.get("training", {})
             then = {name: state[name] for name in ("best", "last")}
@@ -192,7 +192,7 @@ class KeepRecord(pl.Callback):
         assert isinstance(pl_module, Task)
         measured = self._measured(trainer)
         training = {name: value for name, value in measured.items() if not name.startswith(FRAMES)}
-        last = training | pl_module.scores["val"].named("val")  # the frames are still those of the epoch before
+        last = training | pl_module.scores["val"].named("val")  # the frame counts are still those of the previous epoch
         best = self.record.data["metrics"]["best"]
         if last[pl_module.monitor] > best.get(pl_module.monitor, float("-inf")):
             best = last
@@ -200,7 +200,7 @@ class KeepRecord(pl.Callback):
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Record the training metrics and which checkpoints there are."""
+        """Record the training metrics."""
         metrics, training = self.record.data["metrics"], self._measured(trainer)
         frames = {name: value for name, value in training.items() if name.startswith(FRAMES)}
         is_best = metrics["best"].get("step") == training["step"]
@@ -217,13 +217,13 @@ class KeepRecord(pl.Callback):
         self.record.update(metrics=metrics | {"best": metrics["best"] | test})
 
     def _measured(self, trainer: pl.Trainer) -> dict[str, float]:
-        """The training metrics of the latest step; of the one before the run was stopped, where none came since."""
+        """The training metrics of the latest step, which may be the last one before the run was stopped."""
         now = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
         self._training = self._training | now
         return self._training | {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
 
 
 def record_checkpoints(record: RunRecord) -> None:
-    """Record which checkpoints there are."""
+    """Record which checkpoints exist."""
     there = {path.stem: str(path) for path in (BEST, LAST) if (record.folder / path).exists()}
     record.update(checkpoints={"best": None, "last": None, **there})
