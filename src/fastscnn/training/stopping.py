@@ -151,7 +151,6 @@ class LastCheckpoint(pl.Callback):
             if isinstance(logger, MetricsCSV):
                 logger.sync()
         self._place = place
-        self._saved_at, self._due = time.monotonic(), False
         try:
             trainer.save_checkpoint(self.path)
         except UnknownLoops as error:
@@ -160,6 +159,7 @@ class LastCheckpoint(pl.Callback):
             return
         finally:
             self._place = None
+            self._saved_at, self._due = time.monotonic(), False
         if self.is_best and trainer.is_global_zero:
             with replaced(self.path.with_name(BEST.name)) as target:
                 shutil.copyfile(self.path, target)
