@@ -43,6 +43,7 @@ def settings(tmp_path_factory):
     return {
         "checkpoint": str(folder / "best.ckpt"),
         "split": "val",
+        "weights": None,
         "save_predictions": None,
         "pictures": 4,
         "data": {"root": None, "num_workers": "auto", "store": None},
