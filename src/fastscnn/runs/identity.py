@@ -23,7 +23,7 @@ GROUPS = {
 """The groups that a run's name is made of, with their default options."""
 TRAINED_BY = {"optimizer": "sgd", "scheduler": "poly", "callbacks": ""}
 """Groups that are part of a run's name if their option is not the default."""
-PLAIN_CALLBACKS = ("progress",)
+PLAIN_CALLBACKS = ("progress", "lr_monitor")
 """Callbacks that do not change a run."""
 VALUES = {"model": "model.name", "skip": "model.skip", "activation": "model.activation"}
 """Groups that choose one setting, and that setting."""

@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from fastscnn.runs.effect import check_effect
 from fastscnn.runs.record import LAST, RECORD, read_record, refuse_running
 from fastscnn.runs.renamed import YOUNGER
 from fastscnn.runs.resume_point import ResumePoint, resume_point
@@ -86,6 +87,7 @@ def resumption(
     before = read_run_config(folder)
     now = composed.copy() if overrides is None else _overridden(folder, before, overrides, composed, record)
     if overrides is not None:  # else every name in it is the command line's own
+        check_effect(now, overrides)
         check_trusted(to_plain(now), named_targets(overrides), source=str(folder / CONFIG))
     with open_dict(now):
         now.paths, now.resume, now.rerun = before.paths, None, False

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from fastscnn.runs.effect import check_effect
 from fastscnn.runs.folders import new_run_id, refuse_existing, run_folder
 from fastscnn.runs.identity import Identity, chosen_identity, recorded_identity
 from fastscnn.runs.jobs import record_job_folder, release_claim
@@ -75,7 +76,8 @@ class Run:
         """A new run of a composed config.
 
         Raises:
-            RequestError: Its folder exists already or cannot be written, or W&B would mix it with other runs.
+            RequestError: Its folder exists already or cannot be written, W&B would mix it with other runs, or a setting
+                on the command line would have no effect.
         """
         _check_logger(config)
         if is_first_process():
@@ -84,6 +86,7 @@ class Run:
                 check_writable(Path(config.paths.run_dir), "paths.run_dir")
             else:
                 check_writable(Path(config.paths.output_dir), "paths.output_dir")
+        check_effect(config, list(HydraConfig.get().overrides.task))
         return cls(config, chosen_identity(config))
 
     @classmethod

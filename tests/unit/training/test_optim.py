@@ -4,11 +4,13 @@ import copy
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from fastscnn.models.blocks import AuxiliaryHead
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.training.optim import build_optimizer, check_optimizer, choose_fused, decay_groups, same_layout
 from fastscnn.utils.errors import RequestError
+from helpers import CONF, job
 
 
 def names_that_decay(module):
@@ -152,3 +154,29 @@ def test_what_an_optimizer_cannot_be_or_take_is_named_with_what_mends_it(setting
 )
 def test_automatic_choice_of_the_fused_step(setting, device, clips, expected):
     assert choose_fused(setting, torch.device(device), clips=clips) is expected
+
+
+@pytest.mark.parametrize("option", sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml")))
+def test_every_option_takes_a_step_with_the_decay_of_the_right_weights(option):
+    with job(f"optimizer={option}") as config:
+        settings = OmegaConf.to_container(config.optimizer, resolve=True)
+    network = FastSCNN()
+    optimizer = build_optimizer(network, settings, torch.device("cpu"))
+    assert type(optimizer).__name__.lower() == option
+    decayed, plain = optimizer.param_groups
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (settings["weight_decay"], 0)
+    assert decayed["lr"] == plain["lr"] == settings["lr"]
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    for parameter, old in zip(network.parameters(), before, strict=True):
+        assert not torch.equal(parameter, old)
+
+
+def test_only_sgd_takes_the_learning_rate_of_the_data():
+    rates = {}
+    for option in ("sgd", "adamw", "lamb"):
+        with job(f"optimizer={option}", "data=camvid") as config:
+            rates[option] = config.optimizer.lr
+    assert rates == {"sgd": 0.045, "adamw": 1e-3, "lamb": 1e-3}

@@ -1,0 +1,47 @@
+"""Settings on the command line that would have no effect beside what was chosen, and are refused for that."""
+
+from collections.abc import Sequence
+
+from omegaconf import DictConfig, OmegaConf
+
+from fastscnn.utils.errors import RequestError
+
+OF_VALIDATION = (
+    "data.check_val_every_n_epoch",
+    "trainer.check_val_every_n_epoch",
+    "trainer.limit_val_batches",
+    "pictures",
+)
+"""Settings of the validation: how often, on how much, and how much of it is drawn."""
+
+
+def check_effect(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Check that what the command line of a training sets is used.
+
+    Args:
+        config: What is run.
+        overrides: The command line.
+
+    Raises:
+        RequestError: A setting would be ignored; names it.
+    """
+    pairs = (override.lstrip("+").partition("=") for override in overrides)
+    given = {name: value for name, _, value in pairs}
+    optimizer = config.get("optimizer")
+    if "data.lr" in given and optimizer is not None and not OmegaConf.is_interpolation(optimizer, "lr"):
+        rate = OmegaConf.select(config, "optimizer.lr")
+        raise RequestError(
+            f"data.lr={given['data.lr']} has no effect, because optimizer.lr={rate} has a value of its own.",
+            key="data.lr",
+            fix=f"Set optimizer.lr={given['data.lr']}.",
+        )
+    joined = "val" in (OmegaConf.select(config, "data.train_splits") or ())
+    if joined and OmegaConf.select(config, "data.held_out") is None:
+        for name in OF_VALIDATION:
+            if name in given and given[name] not in ("0", "auto"):
+                raise RequestError(
+                    f"{name}={given[name]} is for a validation, and val is trained on (data.train_splits), so there is "
+                    "none.",
+                    key=name,
+                    fix=f"Leave {name} out, or validate on a drive with data.held_out=NAME.",
+                )

@@ -1,0 +1,54 @@
+"""Nothing that a command line asks for is ignored in silence."""
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+
+from fastscnn.runs.run import Run
+from fastscnn.utils.errors import RequestError
+from helpers import job, make_run
+
+JOINED = "data.train_splits=[train,val]"
+
+
+def create(folder, *overrides):
+    with job(f"paths.output_dir='{folder}'", *overrides) as config:
+        return Run.create(config)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "fix"),
+    [
+        (["optimizer=adamw", "data.lr=0.1"], "data.lr", "optimizer.lr=0.1"),
+        (["optimizer.lr=0.2", "data.lr=0.1"], "data.lr", "optimizer.lr=0.1"),
+        ([JOINED, "trainer.check_val_every_n_epoch=5"], "trainer.check_val_every_n_epoch", "data.held_out"),
+        ([JOINED, "data.check_val_every_n_epoch=5"], "data.check_val_every_n_epoch", "data.held_out"),
+        ([JOINED, "trainer.limit_val_batches=2"], "trainer.limit_val_batches", "data.held_out"),
+        ([JOINED, "pictures=2"], "pictures", "data.held_out"),
+    ],
+)
+def test_setting_without_an_effect_is_named_with_what_to_set_instead(tmp_path, overrides, key, fix):
+    with pytest.raises(RequestError) as found:
+        create(tmp_path, *overrides)
+    assert found.value.key == key
+    assert fix in found.value.fix
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["data.lr=0.1"],
+        ["optimizer=adamw", "optimizer.lr=0.1"],
+        [JOINED, "pictures=0"],
+        [JOINED, "data.held_out=aldenmoor", "trainer.check_val_every_n_epoch=5"],
+        ["trainer.check_val_every_n_epoch=5"],
+    ],
+)
+def test_settings_with_an_effect_are_taken(tmp_path, overrides):
+    assert create(tmp_path, *overrides).config
+
+
+def test_resumed_run_refuses_what_would_be_ignored_too(tmp_path):
+    folder = make_run(tmp_path / "run", "optimizer=adamw", "trainer.max_epochs=4")
+    with job(f"resume='{folder}'", "data.lr=0.2") as config, pytest.raises(RequestError) as found:
+        Run.resume(folder, list(HydraConfig.get().overrides.task), config)
+    assert found.value.key == "data.lr"
