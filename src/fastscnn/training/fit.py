@@ -132,9 +132,10 @@ def _test(trainer: pl.Trainer, module: Task, data: TrainingData) -> Path:
 
 
 def _pixels(plain: Mapping[str, Any], data: TrainingData) -> int:
-    """Pixels of one device's batch in one forward pass."""
+    """Pixels of one device's batch in one forward pass, as the network sees it."""
     parts = plain["trainer"]["devices"] * plain["trainer"]["accumulate_grad_batches"]
-    return int(data.batch_size // parts * data.crop_size[0] * data.crop_size[1])
+    scale = plain.get("resolution", {}).get("scale", 1.0)
+    return int(data.batch_size // parts * data.crop_size[0] * data.crop_size[1] * scale**2)
 
 
 def _profiler(settings: Mapping[str, Any]) -> StepProfiler | None:

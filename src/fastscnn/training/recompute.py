@@ -134,7 +134,7 @@ def choose_keep_memory(setting: bool | str, pixels: int) -> bool:
     return pixels <= LARGE if setting == "auto" else bool(setting)
 
 
-def choose_recompute(setting: bool | str, images: Tensor, *, compiled: bool) -> bool:
+def choose_recompute(setting: bool | str, images: Tensor, *, compiled: bool, scale: float = 1.0) -> bool:
     """Whether to recompute; `auto` does on a CPU, for batches of more than two million pixels.
 
     It takes 3% more time, and below that size a step needs less than a gigabyte in any case. A compiled network decides
@@ -144,7 +144,8 @@ def choose_recompute(setting: bool | str, images: Tensor, *, compiled: bool) -> 
         setting: `trainer.recompute`.
         images: A batch, [B, C, H, W].
         compiled: Whether the network is.
+        scale: Height and width of what the network sees, as a share of the images'.
     """
     batch, _, height, width = images.shape
-    large = images.device.type == "cpu" and batch * height * width > LARGE
+    large = images.device.type == "cpu" and batch * height * width * scale**2 > LARGE
     return not compiled and (large if setting == "auto" else bool(setting))

@@ -29,7 +29,6 @@ class Segmentation(Task):
         auxiliary: Heads on the network's inner feature maps; training only, none where their weight is 0.
         loss: Cross-entropy over all heads.
         confusion: Counts of the evaluation that is going on.
-        scale: Height and width of what the network sees, as a share of the image's (section 3.3).
 
     Args:
         config: Plain containers with `model`, `loss`, `optimizer` and `resolution`.
@@ -58,7 +57,7 @@ class Segmentation(Task):
         self._lay_out()
         self._folded: list[nn.Module] = []  # a list, that it is no part of this module
         self.confusion = ConfusionMatrix(classes)
-        self.scale: float = self.config.get("resolution", {"scale": 1.0})["scale"]
+        self.scale = self.config.get("resolution", {"scale": 1.0})["scale"]
 
     @classmethod
     def from_checkpoint(

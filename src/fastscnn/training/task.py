@@ -51,12 +51,14 @@ class Task(pl.LightningModule):
         losses: The losses of training.
         scores: Stage (`val`, `test`) to the scores of its latest evaluation.
         best_scores: Those of the validation with the highest `monitor`.
+        scale: Height and width of what the network sees, as a share of the image's (section 3.3).
         weights: Which of a checkpoint's weights these are, `average` or `latest`; None where it has no average.
     """
 
     monitor: str
     result: type[Any]
     network: nn.Module
+    scale: float = 1.0
 
     def __init__(self, config: Mapping[str, Any], classes: ClassTable | ImageClasses) -> None:
         super().__init__()
@@ -243,7 +245,8 @@ class Task(pl.LightningModule):
     def _remembering(self, images: Tensor) -> AbstractContextManager[Any]:
         """The block in which the network runs in training: it decides what autograd stores for the backward pass."""
         settings = self.config.get("trainer", {})
-        if not choose_recompute(settings.get("recompute", "auto"), images, compiled=settings.get("compile", False)):
+        recompute, compiled = settings.get("recompute", "auto"), settings.get("compile", False)
+        if not choose_recompute(recompute, images, compiled=compiled, scale=self.scale):
             return nullcontext()
         if self._recomputed is None:
             self._recomputed = Recomputed(self)

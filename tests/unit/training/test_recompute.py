@@ -138,6 +138,11 @@ def test_automatic_choice(setting, shape, device, compiled, expected):
     assert choose_recompute(setting, images, compiled=compiled) is expected
 
 
+def test_automatic_choice_goes_by_what_the_network_sees():
+    chosen = [choose_recompute("auto", torch.empty(8, 1, 240, 320), compiled=False, scale=s) for s in (1.0, 2.0)]
+    assert chosen == [False, True]
+
+
 @pytest.mark.parametrize(
     ("setting", "pixels", "expected"),
     [("auto", 6 * 256 * 512, True), ("auto", 2 * 1024 * 2048, False), (True, 10**8, True), (False, 1, False)],
