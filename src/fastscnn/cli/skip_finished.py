@@ -32,10 +32,10 @@ class Earlier:
     record: dict[str, Any]
 
     @property
-    def rank(self) -> tuple[int, str]:
+    def rank(self) -> tuple[int, str, str]:
         """The run with the highest rank counts: finished, then running, then resumable, and the latest of these."""
         place = {"finished": 3, "running": 2}.get(self.record["status"], 1 if can_go_on(self.folder) else 0)
-        return place, self.record["started"]
+        return place, self.record["started"], self.folder.name  # which has the time to the microsecond
 
 
 def left_to_do(config: DictConfig, job: Job) -> bool:
