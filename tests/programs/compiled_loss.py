@@ -39,7 +39,8 @@ def body_of_innermost_loop(kernel):
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(kernel.asm["cubin"])
         file.flush()
-        listing = subprocess.run([tool, "-sass", file.name], capture_output=True, text=True, check=True).stdout
+        dump = [tool, "-sass", file.name]
+        listing = subprocess.run(dump, capture_output=True, text=True, check=True, timeout=120).stdout
     found = [(int(at, 16), text) for at, text in re.findall(r"/\*([0-9a-f]{4,})\*/\s+(.*?);", listing)]
     for at, text in found:
         jump = re.search(r"\bBRA\b.*?0x([0-9a-f]+)", text)
