@@ -46,7 +46,9 @@ def calibration(settings: Any, trained: Any) -> Any:
     if data.classes.names != trained.classes.names:
         raise RequestError(
             f"checkpoint={settings['checkpoint']} predicts the classes of {trained.classes.name}, and "
-            f"data={data.dataset} has those of {data.classes.name}: leave data= out."
+            f"data={data.dataset} has those of {data.classes.name}.",
+            key="data",
+            fix="Leave data= out.",
         )
     data.prepare_data()
     chosen = settings["calibration"]

@@ -1,4 +1,4 @@
-"""W&B's offline folders that hold no run: set aside, because `wandb sync` sends nothing where one is among them.
+"""Renaming W&B's offline folders without a run: if one is among its arguments, `wandb sync` sends nothing at all.
 
 W&B's service collects what it writes. Where it is killed early, its `.wandb` file holds a header and no run, and
 `wandb sync outputs/*/*/wandb/offline-run-*` then sends none of the others either, with exit code 0.

@@ -247,6 +247,7 @@ def _check_logger(config: DictConfig) -> None:
     if wandb_id and config.logger.name == "wandb" and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise RequestError(
             f"-m with WANDB_RUN_ID={wandb_id}: every job would write into that one W&B run.",
+            key="logger",
             fix="Leave -m out of a sweep's command, or unset WANDB_RUN_ID.",
         )
 

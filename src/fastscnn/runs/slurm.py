@@ -1,4 +1,4 @@
-"""Jobs of SLURM: which one this is, and putting it back into the queue, where it goes on in its run's folder."""
+"""SLURM: the job of this process, and requeueing it, so that it continues in its run's folder."""
 
 import os
 import signal
@@ -8,21 +8,21 @@ from collections.abc import Callable
 from typing import Any
 
 PREEMPT_SIGNAL = "SUBMITIT_PREEMPT_SIGNAL"
-"""Environment variable that names the signal by which submitit has a job saved and requeued, without its SIG."""
+"""Environment variable with the name, without SIG, of the signal by which submitit asks a job to save and requeue."""
 
 
 def job_id() -> str | None:
-    """The job that this process belongs to; it stays the same when the job is requeued. None outside of SLURM."""
+    """The job of this process, which keeps its id when it is requeued; None outside SLURM."""
     return os.environ.get("SLURM_JOB_ID") or None
 
 
 def restarted() -> bool:
-    """Whether SLURM has started this job before."""
+    """Whether SLURM has started this job at least once before."""
     return job_id() is not None and os.environ.get("SLURM_RESTART_COUNT", "0") not in ("", "0")
 
 
 def signals() -> tuple[str, ...]:
-    """Names of the signals that ask to save and to requeue; none outside of a job.
+    """Names of the signals that ask to save and to requeue; none outside a job.
 
     SIGUSR1, as Lightning has it and submitit had it, and what submitit takes now, SIGUSR2 unless its variable says
     otherwise.
@@ -34,7 +34,7 @@ def signals() -> tuple[str, ...]:
 
 
 def requeue(number: int, handler: Callable[[int, Any], Any] | None) -> None:
-    """Put this job back into the queue, once for all of its tasks.
+    """Requeue this job, once for all of its tasks.
 
     Args:
         number: The signal that asked for it.

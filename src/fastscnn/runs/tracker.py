@@ -1,4 +1,4 @@
-"""Any Lightning logger, such that nothing that happens to it stops, slows or fails the run."""
+"""A wrapper of a Lightning logger that keeps its failures from stopping or slowing the run."""
 
 import queue
 import sys
@@ -16,13 +16,13 @@ from fastscnn.utils.errors import RequestError
 Call = Callable[[Logger], Any]
 
 OPEN_SECONDS = 10.0
-"""How long a run waits for its tracker to open before it goes on; the tracker may follow."""
+"""How long a run waits for its tracker to open; after that, it continues and the tracker may open later."""
 ANSWER_SECONDS = 5.0
 """How long the end of a run waits for a tracker that does not answer."""
 CLOSE_SECONDS = 10.0
 """How long the end of a run waits for a tracker that answers, and sends what is left."""
 STUCK_SECONDS = 60.0
-"""A call that takes longer is given up while the run goes on: nothing waits for it, but what follows piles up."""
+"""A call that takes longer is given up: the run does not wait for it, but the calls after it accumulate."""
 
 
 class Tracker(Logger):
@@ -130,42 +130,42 @@ class Tracker(Logger):
 
     @property
     def version(self) -> str:
-        """The run's folder counts, not the logger's."""
+        """Empty: a run's folder identifies it, not the logger's version."""
         return ""
 
     @property
     def experiment(self) -> Any:
-        """The wrapped logger's own, as it is; None while there is none."""
+        """The experiment of the wrapped logger; None while the logger is not open."""
         return getattr(self._logger, "experiment", None)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Hand metrics over."""
+        """Pass metrics on to the logger."""
         copied = dict(metrics)
         self._hand_over(lambda logger: logger.log_metrics(copied, step), step)
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Hand hyperparameters over."""
+        """Pass hyperparameters on to the logger."""
         self._hand_over(lambda logger: logger.log_hyperparams(*args, **kwargs))
 
     @rank_zero_only
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
-        """Tell it of a checkpoint."""
+        """Pass a checkpoint callback on to the logger."""
         self._hand_over(lambda logger: logger.after_save_checkpoint(checkpoint_callback))
 
     @rank_zero_only
     def save(self) -> None:
-        """Have the logger save."""
+        """Let the logger save."""
         self._hand_over(lambda logger: logger.save())
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Have the logger end a stage of the run."""
+        """Let the logger end a stage of the run."""
         self._hand_over(lambda logger: logger.finalize(status))
 
     def __getattr__(self, name: str) -> Any:
-        """Whatever else the logger can do, such as `log_image`; the call is handed over and gives nothing back."""
+        """Any other method of the logger, such as `log_image`; the call is passed on and returns nothing."""
         if name.startswith("_") or not callable(getattr(self.__dict__.get("kind"), name, None)):
             raise AttributeError(f"{type(self).__name__} has no {name}")
 
@@ -187,7 +187,7 @@ class Tracker(Logger):
         self._calls.put((call, step))
 
     def _work(self) -> None:
-        """What the thread does: open the logger, carry out the calls, close it."""
+        """The thread's work: open the logger, make the calls, close the logger."""
         try:
             with self._block() as logger:
                 self._logger = logger
@@ -218,12 +218,12 @@ class Tracker(Logger):
             self._done.set()
 
     def _drop(self, reason: str, *, say: bool = True) -> None:
-        """Do without the logger from now on."""
+        """Use the logger no more."""
         with self._lock:
             if self.reason is not None:
                 return
             self.reason = reason
-        self._calls.put(None)  # where its thread ever comes back
+        self._calls.put(None)  # in case its thread ever returns
         if say:
             print(f"{self.title}: {reason}: the run goes on without it.", file=sys.stderr)
         freeing = threading.Thread(target=self._abandoned, daemon=True, name=f"tracker-{self.title}-abandoned")
@@ -238,4 +238,4 @@ class Tracker(Logger):
 
 
 class _Ended(Exception):
-    """Leaves the logger's block as the run failed."""
+    """Ends the logger's block with the failure of the run."""

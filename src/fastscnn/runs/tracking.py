@@ -1,4 +1,4 @@
-"""One Weights & Biases run for one run of ours."""
+"""The Weights & Biases run of a training run."""
 
 import os
 import shlex
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = {
     "WANDB_SILENT": "true",
-    "WANDB_INIT_TIMEOUT": "30",  # seconds until a server that does not answer is given up: the run is kept offline
-    "WANDB_FINISH_TIMEOUT": "8",  # seconds for the last upload: all but the last is sent while the run goes on
+    "WANDB_INIT_TIMEOUT": "30",  # seconds to wait for a server; after that the run is written offline
+    "WANDB_FINISH_TIMEOUT": "8",  # seconds for the last upload: everything else is sent during the run
     "WANDB_FINISH_TIMEOUT_RAISES": "true",
-    # Telemetry prints its failures after our last line, and waits ten seconds for a server that hangs.
+    # Telemetry prints its failures after the last line of the run, and waits ten seconds for a server that hangs.
     "WANDB_ERROR_REPORTING": "false",
 }
-"""W&B's own variables, as they are here unless the user sets them."""
+"""Values of W&B's environment variables that the user has not set."""
 
 
 def wandb_config(resolved: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What is logged as the W&B config: the full config under `config`, and the flat identity beside it.
+    """The W&B config: the full config under `config`, and the flat identity beside it.
 
     A sweep locks each key that it sweeps. Keeping the groups' options (`data: fine`) flat and the full config
     apart lets both arrive.
@@ -103,13 +103,16 @@ def _start(**settings: Any) -> "Run":
         wrong = error.errors()[0]
         name = "_".join(map(str, wrong["loc"]))
         raise RequestError(
-            f"W&B does not take {name}={wrong['input']}: {wrong['msg']}. Change WANDB_{name.upper()} or logger.{name}."
+            f"W&B does not accept {name}={wrong['input']}: {wrong['msg']}.",
+            key=f"logger.{name}",
+            fix=f"Change WANDB_{name.upper()} or logger.{name}.",
         ) from None
     except wandb.errors.UsageError as error:
-        raise RequestError(f"W&B: {error}. Change logger.project, logger.entity or WANDB_RUN_ID.") from None
+        fix = "Change logger.project, logger.entity or WANDB_RUN_ID."
+        raise RequestError(f"W&B: {error}.", key="logger.project", fix=fix) from None
     if run.offline:
         folders = shlex.quote(run.sync_dir)
-        if settings["resume"]:  # this folder, and those of the same run before it
+        if settings["resume"]:  # this folder and the earlier ones of the same run
             folders = f"{shlex.quote(str(Path(run.sync_dir).parent))}/offline-run-*-{run.id}"
         print(f"W&B: offline ({reason}). Send the run later: wandb sync {folders}")
     elif not run.disabled:

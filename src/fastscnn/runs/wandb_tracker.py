@@ -1,4 +1,4 @@
-"""W&B as the tracker of a run: whatever happens to it, the run goes on."""
+"""W&B as the tracker of a run, whose failures never stop the run."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ from fastscnn.runs.tracking import ENVIRONMENT, tracked, wandb_config
 
 
 def wandb_tracker(config: DictConfig, record: RunRecord, identity: Identity) -> Tracker:
-    """W&B's logger for a run, contained; its id goes into the record when it is open."""
+    """W&B's logger for a run, inside a `Tracker`; its id is recorded when it is open."""
     resolved: Any = OmegaConf.to_container(config, resolve=True)
     run_id, known = record.data["id"], record.data["wandb_id"]
 
@@ -51,7 +51,7 @@ def wandb_tracker(config: DictConfig, record: RunRecord, identity: Identity) -> 
 
 
 def finish_seconds() -> float:
-    """How long the end of a run is to wait for W&B: `WANDB_FINISH_TIMEOUT`, and a little more to hear of it."""
+    """How long the end of a run waits for W&B: `WANDB_FINISH_TIMEOUT`, and two seconds more for W&B's answer."""
     try:
         return float(os.environ["WANDB_FINISH_TIMEOUT"]) + 2
     except (KeyError, ValueError):
@@ -59,7 +59,7 @@ def finish_seconds() -> float:
 
 
 def how_to_send(folder: Path) -> str:
-    """What to type to send what W&B has on disk of the run of a folder."""
+    """The command that sends what W&B has stored on disk for the run of a folder."""
     set_aside_empty(folder)
     places = sorted(file.parent for kind in ("run", "offline-run") for file in folder.glob(f"wandb/{kind}-*/*.wandb"))
     if not places:
@@ -69,37 +69,37 @@ def how_to_send(folder: Path) -> str:
 
 
 def abandon() -> None:
-    """Do without W&B's service process, which is dead or does not answer, so that nothing waits for it again.
+    """End W&B's service process, which is dead or does not answer, so that nothing waits for it.
 
-    W&B would wait for it without a limit when this process ends. The next run starts another.
+    At the end of this process W&B would wait for it without limit. The next run starts a new service process.
     """
     import wandb
 
     for process in service_processes():
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
-    if wandb.run is not None:  # its `finish` stopped half-way
+    if wandb.run is not None:  # its `finish` failed
         _close_half_finished_run()
-    with contextlib.suppress(Exception):  # it says that the service is gone
+    with contextlib.suppress(Exception):  # W&B raises because the service is gone
         wandb.teardown()
 
 
 def service_processes() -> list[int]:
-    """W&B's service process that this process has started.
+    """The service process that W&B has started for this process.
 
-    W&B itself knows, by names that it documents nowhere. Where a version has others, it is the child process of its
-    program's name, on Linux.
+    W&B stores it under names that it does not document. If a version of W&B uses other names, it is the child process
+    whose program is W&B's, on Linux.
     """
     from wandb.sdk import wandb_setup
 
     try:
         return [wandb_setup._singleton._connection._proc._process.pid]  # type: ignore[union-attr]
-    except AttributeError:  # it was not started, or by another process, whose it is; or the names are others
+    except AttributeError:  # it was not started, or was started by another process, or the names are others
         return [process for process in _children() if "wandb" in _program(process)]
 
 
 def _close_half_finished_run() -> None:
-    """Give this process back its output and `wandb.run`; what a version of W&B has no name for is left as it is."""
+    """Restore this process's output, and reset `wandb.run`, as far as the version of W&B has these names."""
     import wandb
 
     with contextlib.suppress(Exception):

@@ -95,7 +95,8 @@ class Classification(Task):
         content = read_checkpoint(path)
         meta = content[META]
         if dataset_of(meta["config"]) != NAME:
-            raise RequestError(f"checkpoint={path} holds a segmentation network, no image classifier: name another.")
+            problem = f"checkpoint={path} holds a segmentation network, not an image classifier."
+            raise RequestError(problem, key="checkpoint", fix="Name another file.")
         module = cls(meta["config"], ImageClasses(**meta["classes"]))
         module.take_weights(content, path, weights)
         return module

@@ -83,8 +83,9 @@ class Segmentation(Task):
         meta = content[META]
         if dataset_of(meta["config"]) == NAME:
             raise RequestError(
-                f"checkpoint={path} holds an image classifier, no segmentation network: train one from it with "
-                f"train.py pretrain=imagenet pretrain.checkpoint={path}."
+                f"checkpoint={path} holds an image classifier, not a segmentation network.",
+                key="checkpoint",
+                fix=f"Train one from it with train.py pretrain=imagenet pretrain.checkpoint={path}.",
             )
         config = dict(meta["config"])
         if skip is not None:

@@ -119,8 +119,9 @@ def newest_pretraining(output_dir: Path) -> Path:
             continue
     if not found:
         raise RequestError(
-            f"pretrain=imagenet: there is no finished pre-training run in {output_dir}/. Run `{COMMAND}` first, or set "
-            "pretrain.checkpoint=FILE."
+            f"pretrain=imagenet: there is no finished pre-training run in {output_dir}/.",
+            key="pretrain",
+            fix=f"Run `{COMMAND}` first, or set pretrain.checkpoint=FILE.",
         )
     return max(found)[1]
 
@@ -140,14 +141,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             content: Any = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # the readers fail in as many ways as there are files
+    except Exception:  # the readers can raise anything
         raise RequestError(
-            f"pretrain.checkpoint={path} cannot be read safely (tensors and plain containers only): save its tensors "
-            "alone, torch.save(network.state_dict(), FILE), and name that file."
+            f"pretrain.checkpoint={path} cannot be read safely (tensors and plain containers only).",
+            key="pretrain.checkpoint",
+            fix="Save only its tensors, torch.save(network.state_dict(), FILE), and name that file.",
         ) from None
     tensors = {_bare(str(name)): value for name, value in _contained(content).items() if isinstance(value, Tensor)}
     if not tensors:
-        raise RequestError(f"pretrain.checkpoint={path} holds no tensors by name: name another file.")
+        key = "pretrain.checkpoint"
+        raise RequestError(f"{key}={path} holds no tensors by name.", key=key, fix="Name another file.")
     return tensors
 
 
@@ -172,8 +175,9 @@ def load_pretrained(network: nn.Module, weights: Weights) -> Transfer:
     if not taken:
         raise RequestError(
             f"pretrain.checkpoint={weights.path} has no tensor of {' or '.join(SHARED)} that fits: it holds "
-            f"{_listed(unlike or list(given))}; wanted are {_listed(wanted)}. Name a file that "
-            "experiment=imagenet_pretrain made, or rename its tensors."
+            f"{_listed(unlike or list(given))}; needed are {_listed(wanted)}.",
+            key="pretrain.checkpoint",
+            fix="Name a file that experiment=imagenet_pretrain made, or rename its tensors.",
         )
     with torch.no_grad():
         for name in taken:

@@ -9,7 +9,6 @@ import torch
 from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.training.segmentation import Segmentation
-from fastscnn.utils.errors import RequestError
 from helpers import SEGMENTATION, refused
 
 
@@ -62,17 +61,17 @@ def test_file_that_is_no_checkpoint_is_named(tmp_path, content):
 def test_checkpoint_cut_off_in_the_middle_is_named(tmp_path):
     saved(tmp_path / "a.ckpt")
     (tmp_path / "cut.ckpt").write_bytes((tmp_path / "a.ckpt").read_bytes()[:100_000])
-    with pytest.raises(RequestError, match=r"cut\.ckpt"):
+    with refused("checkpoint", "cut.ckpt"):
         read_checkpoint(tmp_path / "cut.ckpt")
 
 
 def test_missing_file_a_folder_and_a_foreign_checkpoint_are_named_with_the_fix(tmp_path):
-    with pytest.raises(RequestError, match="there is no such file"):
+    with refused("checkpoint", "none.ckpt", "no such file"):
         read_checkpoint(tmp_path / "none.ckpt")
-    with pytest.raises(RequestError, match=r"best\.ckpt"):
+    with refused("checkpoint", fix="best.ckpt"):
         read_checkpoint(tmp_path)
     os.mkfifo(tmp_path / "pipe.ckpt")
-    with pytest.raises(RequestError, match=r"checkpoint=.*pipe\.ckpt is a named pipe, not a file"):
+    with refused("checkpoint", "pipe.ckpt", "named pipe"):
         read_checkpoint(tmp_path / "pipe.ckpt")
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
     with refused("checkpoint", META):
@@ -81,5 +80,5 @@ def test_missing_file_a_folder_and_a_foreign_checkpoint_are_named_with_the_fix(t
 
 def test_tensors_that_do_not_fit_are_named(tmp_path):
     saved(tmp_path / "a.ckpt", drop=("network.classifier.3.weight",))
-    with pytest.raises(RequestError, match=r"network\.classifier\.3\.weight"):
+    with refused("checkpoint", "network.classifier.3.weight"):
         Segmentation.from_checkpoint(tmp_path / "a.ckpt")

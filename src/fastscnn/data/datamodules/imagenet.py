@@ -102,8 +102,9 @@ class ImageNetData(EpochData):
             train, folder = self._folder("train"), self._folder(split)
             if unknown := sorted(set(folder.classes) - set(train.classes)):
                 raise DataError(
-                    f"{folder.root} has the class {unknown[0]}, which {train.root} has not: use the same class folders "
-                    "in train/ and val/."
+                    f"{folder.root} has the class {unknown[0]}, which {train.root} has not.",
+                    key="data.root",
+                    fix="Use the same class folders in train/ and val/.",
                 )
             targets = [train.class_to_idx[name] for name in folder.classes]
             self._frames[split] = [LabelledImage(path, targets[index]) for path, index in folder.samples]
@@ -139,7 +140,8 @@ class ImageNetData(EpochData):
             try:
                 self._folders[path] = ImageFolder(str(path))
             except FileNotFoundError as error:  # no class folder, or one without images
-                raise DataError(f"{path}: {str(error).splitlines()[0].rstrip('.')}: {_LAYOUT}.") from None
+                problem = f"{path}: {str(error).splitlines()[0].rstrip('.')}: {_LAYOUT}."
+                raise DataError(problem, key="data.root", fix="Set data.root=DIR.") from None
         return self._folders[path]
 
 
@@ -150,18 +152,21 @@ def split_folder(root: str | Path | None, split: str) -> Path:
         DataError: The split is unknown, or there is no such folder.
     """
     if split not in SPLITS:
-        raise DataError(f"split={split}: ImageNet has labels for {' and '.join(SPLITS)} alone: choose one of them.")
+        problem = f"split={split}: ImageNet has labels only for {' and '.join(SPLITS)}."
+        raise DataError(problem, key="split", fix="Choose one of them.")
     if root is None or str(root) == "":
-        raise DataError(f"data.root is not set: {_LAYOUT}. Set data.root=DIR.")
+        raise DataError(f"data.root is not set: {_LAYOUT}.", key="data.root", fix="Set data.root=DIR.")
     root = Path(root)
     if not root.is_dir():
-        raise DataError(f"data.root={root} does not exist or is no folder: {_LAYOUT}. Set data.root=DIR.")
+        problem = f"data.root={root} does not exist or is not a folder: {_LAYOUT}."
+        raise DataError(problem, key="data.root", fix="Set data.root=DIR.")
     there = [name for name in SPLITS if (root / name).is_dir()]
     if not there:
         return root
     if split not in there:
         raise DataError(
-            f"data.root={root} has {there[0]}/ and no {split}/: {_LAYOUT}. Set data.root={root / there[0]} to "
-            "train and evaluate on the same images."
+            f"data.root={root} has {there[0]}/ and no {split}/: {_LAYOUT}.",
+            key="data.root",
+            fix=f"Set data.root={root / there[0]} to train and evaluate on the same images.",
         )
     return root / split

@@ -190,7 +190,8 @@ class SegmentationData(EpochData):
         unlabelled = [frame.name for frame in self.frames(split) if frame.label is None]
         if unlabelled:
             count = f"{len(unlabelled)} frames have none"
-            raise DataError(f"{self.dataset} {split} has no label for {unlabelled[0]} ({count}).", fix=fix)
+            problem = f"{self.dataset} {split} has no label for {unlabelled[0]} ({count})."
+            raise DataError(problem, key="data.root", fix=fix)
 
     def check_splits(self) -> None:
         """Check as for any data set, and that the test split has labels if the training ends with a test."""
