@@ -1,4 +1,4 @@
-"""Train a network, evaluate it and keep the run on record: `python src/train.py` and `fastscnn-train`."""
+"""Train a network, evaluate it and record the run: `python src/train.py` and `fastscnn-train`."""
 
 from omegaconf import DictConfig
 

@@ -18,7 +18,7 @@ RUN_FIELD = 16
 """The field of W&B's `Record` message that holds the run itself; it is in one of the first records."""
 HEADER = b":W&B\xe1\xbe\x00"
 LARGEST = 2**16
-"""Bytes from which on a file counts as holding its run, whatever is in it."""
+"""A file of this many bytes or more counts as holding its run, without being read."""
 SET_ASIDE = "empty-"
 """What the name of such a folder begins with from then on, so that `offline-run-*` does not find it."""
 
@@ -26,7 +26,7 @@ SET_ASIDE = "empty-"
 def set_aside_empty(folder: Path) -> list[Path]:
     """Rename W&B's offline folders in a run's folder that hold no run; returns their new names.
 
-    Only for a run that nobody is writing: its first data may still come.
+    Only for a run that no process is writing: its first data may still come.
     """
     moved = []
     for place in sorted(folder.glob("wandb/offline-run-*")):

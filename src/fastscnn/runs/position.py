@@ -1,4 +1,4 @@
-"""Where a run is within an epoch, as Lightning's loops keep it in a checkpoint."""
+"""The place of a run within an epoch, as Lightning's loops store it in a checkpoint."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -10,13 +10,13 @@ EPOCHS, BATCHES, VALIDATION = "epoch_progress", "epoch_loop.batch_progress", "ep
 
 
 class UnknownLoops(Exception):
-    """The loops of this version of Lightning have other names, so that a place within an epoch cannot be kept."""
+    """Lightning's loops have other names in this version, so that a place within an epoch cannot be stored."""
 
 
 def position(checkpoint: Mapping[str, Any]) -> tuple[int, int]:
     """How many epochs are done in a checkpoint of training, and how many batches of the next.
 
-    Where the loops have other names, the epoch that Lightning says was the last one is done, and no batch of the next.
+    If the loops have other names, the epochs are those that Lightning's own entry counts, and no batch of the next.
 
     Raises:
         KeyError: It is no checkpoint of training.
@@ -34,7 +34,7 @@ def position(checkpoint: Mapping[str, Any]) -> tuple[int, int]:
 def settle(checkpoint: Mapping[str, Any], place: Place) -> None:
     """Make the counters of a checkpoint those of work that is done, from which the run goes on exactly.
 
-    A batch or an epoch that is ready and not begun is taken back, and a validation that is going on begins anew: it is
+    A batch or an epoch that is ready but not begun no longer counts, and an unfinished validation will be repeated: it is
     short, and nothing of it is logged before its end.
 
     Raises:
@@ -58,7 +58,7 @@ def settle(checkpoint: Mapping[str, Any], place: Place) -> None:
 
 
 def rescale(checkpoint: Mapping[str, Any], before: int, now: int) -> None:
-    """Count the batches of the epoch that is going on anew, where a step has another number of them than before."""
+    """Convert the count of batches in the current epoch, if a step now has another number of batches than before."""
     progress = checkpoint["loops"]["fit_loop"].get(BATCHES)
     if progress is not None and before != now:
         progress["current"] |= {name: count * now // before for name, count in progress["current"].items()}

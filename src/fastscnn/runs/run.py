@@ -37,7 +37,7 @@ class Run:
     the loggers, and closes them as finished, interrupted or failed. Its last line names the folder, also after a
     failure (there as a note on the error, with the command that continues the run).
 
-    In a distributed run the first process does this alone: the others have no record and no loggers.
+    In a distributed run only the first process does this: the others have no record and no loggers.
 
     Attributes:
         config: What is run; of a resumed run its own config, with what the command line changes.

@@ -33,7 +33,7 @@ EXECUTION_SETTINGS = (
     "trainer.save_every_epochs",
     "trainer.save_every_minutes",
 )
-"""Settings of how a run is executed and recorded: two configs that differ in these alone ask for the same run.
+"""Settings of how a run is executed and recorded: two configs that differ only in these ask for the same run.
 
 One of them that a multirun sweeps counts there like any other setting.
 """

@@ -1,4 +1,4 @@
-"""What a person sees at the start and at the end of a training run."""
+"""What is printed at the start and at the end of a training run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,7 +57,7 @@ def print_scores(trainer: pl.Trainer, module: Task, data: TrainingData, checkpoi
 
 
 def print_profile(trainer: pl.Trainer, profiler: StepProfiler, plain: Mapping[str, Any], folder: Path) -> None:
-    """Print where the time of a step went, and keep it in `profile.json`."""
+    """Print where the time of a step went, and write it to `profile.json`."""
     if not trainer.is_global_zero:
         return
     profile = Profile.of(profiler.steps(), plain["data"]["batch_size"] // trainer.accumulate_grad_batches)

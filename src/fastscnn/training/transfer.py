@@ -1,4 +1,4 @@
-"""Pre-trained weights: which file, what is taken from it, and what a person is told of it."""
+"""Pre-trained weights: finding the file, copying its tensors, and reporting which were copied."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ def find_weights(pretrain: Mapping[str, Any], output_dir: str | Path) -> Weights
     Args:
         pretrain: `name` (`none` or `imagenet`) and `checkpoint`, a file; None takes the best checkpoint of the newest
             finished pre-training run.
-        output_dir: Where runs are kept.
+        output_dir: The folder of the runs.
 
     Returns:
         None where nothing is asked for.

@@ -113,7 +113,7 @@ class FiniteWeights(pl.Callback):
             if not is_finite:
                 raise NonFiniteLoss(
                     f"{name} is not finite after step {module.global_step}: lower optimizer.lr; the checkpoints of the "
-                    "epochs before are kept"
+                    "earlier epochs are still there"
                 )
 
 
