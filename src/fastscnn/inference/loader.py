@@ -83,5 +83,6 @@ def rebuild(
         network.load_state_dict(own)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise RequestError(f"checkpoint={path} does not fit its own config: {first}") from None
+        problem = f"checkpoint={path} does not fit its own config ({first.rstrip('.')})."
+        raise RequestError(problem, key="checkpoint", fix="Choose another file.") from None
     return Trained(network.eval().requires_grad_(False), classes, config)

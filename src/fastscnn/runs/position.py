@@ -34,7 +34,7 @@ def position(checkpoint: Mapping[str, Any]) -> tuple[int, int]:
 def settle(checkpoint: Mapping[str, Any], place: Place) -> None:
     """Make the counters of a checkpoint those of work that is done, from which the run goes on exactly.
 
-    A batch or an epoch that is ready but not begun no longer counts, and an unfinished validation will be repeated: it is
+    A batch or an epoch that is ready but not begun no longer counts, and an unfinished validation is repeated: it is
     short, and nothing of it is logged before its end.
 
     Raises:
