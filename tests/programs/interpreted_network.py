@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from fastscnn.data.transforms.normalize import normalize
-from fastscnn.inference.backends.triton import GPUFastSCNN, _Pooling
+from fastscnn.inference.backends.triton import TritonNetwork
+from fastscnn.inference.backends.triton_layers import Pooling
 from fastscnn.kernels.cuda import layers
 from fastscnn.kernels.cuda.layers import WAVE, _shared_out, depthwise_pointwise
 from fastscnn.kernels.cuda.pyramid import upsample
@@ -34,7 +35,7 @@ def trained(**settings):
 def check(network, size, dtype=torch.float16, scale=1.0):
     images = torch.randint(0, 256, (*size, 3), dtype=torch.uint8)
     expected = network.coarse_logits(downscale(normalize(images.permute(0, 3, 1, 2)), scale))
-    logits = GPUFastSCNN(network, dtype, scale)(images)
+    logits = TritonNetwork(network, dtype, scale)(images)
     assert logits.shape == expected.shape and logits.dtype == torch.float32
     error = (logits - expected).norm() / expected.norm()
     assert error < (2e-3 if dtype == torch.float16 else 1e-6), f"{size}: {error}"
@@ -77,9 +78,12 @@ def check_pyramid_pooling():
     for size, bins, activation in (((2, 32, 5, 7), (1, 2, 3, 6), "relu"), ((1, 48, 20, 9), (2, 4), "relu6")):
         block = PyramidPooling(size[1], 24, bins=bins, activation=activation).eval()
         features = torch.randn(*size).half()
-        pooling = _Pooling(folded(block), torch.float16, 6.0 if activation == "relu6" else math.inf)
+        ready = folded(block)
+        stages, last = [stage[1][0] for stage in ready.stages], ready.project[0][0]
+        highest = 6.0 if activation == "relu6" else math.inf
+        pooling = Pooling(bins, stages, last, highest, highest, torch.float16)
         for _ in range(2):
-            found = pooling(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).float()
+            found = pooling(features).float()
             expected = block(features.float())
             assert (found - expected).norm() / expected.norm() < 1e-3, size
             assert not pooling.arrivals.any()

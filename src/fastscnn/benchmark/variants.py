@@ -15,9 +15,10 @@ from fastscnn.benchmark.timing import Contender
 from fastscnn.data.datasets.frames import read_image
 from fastscnn.data.transforms.normalize import normalize
 from fastscnn.inference.backends.backends import Backend, OnnxBackend, OpenVinoBackend, TorchBackend
-from fastscnn.inference.export_graph import ExportGraph, exportable, write_onnx
+from fastscnn.inference.export_graph import ExportGraph, exportable
 from fastscnn.inference.external import ExternalRun
 from fastscnn.inference.loader import Trained
+from fastscnn.inference.onnx_file import write_onnx
 from fastscnn.inference.preprocess import normalized
 from fastscnn.inference.segmenter import Segmenter
 from fastscnn.utils.errors import Crash, RequestError

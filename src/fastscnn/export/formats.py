@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from fastscnn.data.transforms.normalize import MEAN, STD
-from fastscnn.inference.export_graph import DIMENSIONS, ExportGraph, write_onnx
+from fastscnn.inference.export_graph import DIMENSIONS, ExportGraph
 from fastscnn.inference.external import call
 from fastscnn.inference.loader import Trained
+from fastscnn.inference.onnx_file import write_onnx
 from fastscnn.inference.runtimes import INPUT, NAMES, TITLE, convert_to_openvino, needed
 from fastscnn.runs.process import version_of
 from fastscnn.utils.errors import RequestError

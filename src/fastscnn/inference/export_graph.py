@@ -1,25 +1,20 @@
-"""A network in the form that exporters get right at every size, and its ONNX file."""
+"""A network in the form that exporters get right at every size."""
 
-import io
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
-from copy import deepcopy
+import operator
+from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from fastscnn.data.transforms.normalize import MEAN, STD
+from fastscnn.inference.deployed import deployed
+from fastscnn.inference.export_layers import BinAverages, Bins, Function, OneAverage, as_bins, scaled_length, shrink
 from fastscnn.inference.loader import Trained
-from fastscnn.inference.runtimes import INPUT
-from fastscnn.models.blocks import FeatureFusion, PyramidPooling
-from fastscnn.models.folding import folded
-from fastscnn.utils.errors import RequestError
+from fastscnn.models.blocks import resize
+from fastscnn.models.graph import CoarseLogits, finish, layer
 
 INPUTS = ("uint8", "normalized")
 OUTPUTS = ("labels", "logits", "probabilities")
@@ -29,7 +24,6 @@ DIMENSIONS = {
     "probabilities": ("batch", "classes", "height", "width"),
 }
 """Names of the dimensions of each output."""
-OPSET = 18
 
 
 class ExportGraph(nn.Module):
@@ -59,7 +53,7 @@ class ExportGraph(nn.Module):
         self.input = input
         self.output = output
         self.scale = Fraction(trained.scale).limit_denominator(1000) if input == "uint8" else Fraction(1)
-        self.network: Any = exportable(folded(trained.network))
+        self.network: Any = exportable(CoarseLogits(trained.network))
         self.register_buffer("mean", 255 * torch.tensor(MEAN).view(3, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(STD).view(3, 1, 1))
 
@@ -69,195 +63,84 @@ class ExportGraph(nn.Module):
         if self.input == "uint8":
             images = (images.float() - self.mean) / self.std
             if self.scale > 1:
-                images = _upsample(images, (scaled_length(size[0], self.scale), scaled_length(size[1], self.scale)))
+                images = resize(images, (scaled_length(size[0], self.scale), scaled_length(size[1], self.scale)))
             elif self.scale != 1:
                 images = shrink(shrink(images, 2, self.scale), 3, self.scale)
-        logits: Tensor = self.network.coarse_logits(images)
+        logits: Tensor = self.network(images)
         if self.output == "logits":
             return logits
-        logits = _upsample(logits, size)
+        logits = resize(logits, size)
         return logits.softmax(1) if self.output == "probabilities" else logits.argmax(1).to(torch.uint8)
 
 
-def exportable(network: nn.Module) -> nn.Module:
-    """A copy of a network in eval mode without the layers that exporters get wrong at some sizes."""
-    network = deepcopy(network).eval().requires_grad_(False)
-    for module in list(network.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, PyramidPooling):
-                setattr(module, name, _PyramidPooling(child))
-            elif isinstance(child, FeatureFusion):
-                setattr(module, name, _FeatureFusion(child))
-            elif isinstance(child, nn.AdaptiveAvgPool2d) and isinstance(child.output_size, int):
-                setattr(module, name, BinAverages((child.output_size,)))
-    return network
+def exportable(module: nn.Module) -> fx.GraphModule:
+    """The graph of a folded copy of a module, without the layers that exporters get wrong at some sizes.
 
-
-class BinAverages(nn.Module):
-    """Adaptive average pooling to squares of bins, as two matrix products.
-
-    The matrices are computed from the map's size inside the graph, so that one file serves all sizes; where the size is
-    fixed they become constants. Exporters take `nn.AdaptiveAvgPool2d` only where the bins divide the map.
+    Adaptive average pooling becomes `BinAverages`, one for all poolings of one map.
 
     Args:
-        bins: Numbers of bins a side; all of them in one pair of products.
+        module: A network, or its `CoarseLogits`; is left as it is.
     """
-
-    number: Tensor
-    count: Tensor
-
-    def __init__(self, bins: tuple[int, ...]) -> None:
-        super().__init__()
-        self.register_buffer("number", torch.tensor([[i] for n in bins for i in range(n)]))
-        self.register_buffer("count", torch.tensor([[n] for n in bins for _ in range(n)]))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """[B, C, h, w] to [B, C, sum(bins), sum(bins)]; pooling to n bins is a square on the diagonal."""
-        batch, channels, height, width = features.shape
-        bins = len(self.number)
-        across = features.reshape(-1, width) @ self.matrix(width).T  # 2-D: torch.export asks about sides of 1 otherwise
-        planes = across.view(-1, height, bins)
-        down = self.matrix(height).expand(batch * channels, bins, height)
-        return torch.bmm(down, planes).view(batch, channels, bins, bins)
-
-    def matrix(self, length: int) -> Tensor:
-        """What averages a line of that many values over each number of bins; float32 [sum(bins), length]."""
-        start, end = _window(self.number, self.count, length)
-        place = torch.arange(length, device=self.number.device)
-        inside = (place >= start) & (place < end)
-        return inside.float() / (end - start).float()
+    graph = deployed(module)
+    pooled: dict[Any, list[fx.Node]] = {}
+    for node in graph.graph.nodes:
+        if bins := _pooling(graph, node):
+            pooled.setdefault(node if None in bins else node.args[0], []).append(node)
+        elif node.op == "call_module":
+            _replace_poolings(graph.get_submodule(str(node.target)))
+    for nodes in pooled.values():
+        _join_poolings(graph, nodes)
+    _name_by_part(graph)
+    return finish(graph)
 
 
-class _PyramidPooling(nn.Module):
-    """`PyramidPooling` by `BinAverages`."""
-
-    def __init__(self, pooling: PyramidPooling) -> None:
-        super().__init__()
-        self.bins = [int(stage[0].output_size) for stage in pooling.stages]  # type: ignore[index]
-        self.averages = BinAverages(tuple(self.bins))
-        self.stages = nn.ModuleList(stage[1:] for stage in pooling.stages)  # type: ignore[index]
-        self.project = pooling.project
-
-    def forward(self, features: Tensor) -> Tensor:
-        """[B, C, H, W] to [B, C', H, W]."""
-        size = (features.shape[2], features.shape[3])
-        averages = self.averages(features)
-        context, start = [], 0
-        for bins, stage in zip(self.bins, self.stages, strict=True):
-            here = slice(start, start + bins)
-            context.append(_upsample(stage(averages[:, :, here, here]), size))
-            start += bins
-        output: Tensor = self.project(torch.cat([features, *context], dim=1))
-        return output
+def _pooling(graph: fx.GraphModule, node: fx.Node) -> Bins | None:
+    """The size that a node pools its first argument to; None where it is no adaptive average pooling."""
+    module = layer(graph, node)
+    if isinstance(module, nn.AdaptiveAvgPool2d):
+        return as_bins(module.output_size)
+    if node.target is not F.adaptive_avg_pool2d or not node.args:
+        return None
+    size = node.args[1] if len(node.args) == 2 else node.kwargs["output_size"]
+    return None if any(isinstance(value, fx.Node) for value in node.all_input_nodes[1:]) else as_bins(size)
 
 
-class _FeatureFusion(nn.Module):
-    """`FeatureFusion` without its question whether the two resolutions are the same."""
-
-    def __init__(self, fusion: FeatureFusion) -> None:
-        super().__init__()
-        self.high = None if fusion.skip == "zero" else fusion.high
-        self.low = fusion.low
-        self.activation = fusion.activation
-
-    def forward(self, high: Tensor, low: Tensor) -> Tensor:
-        """High [B, C, H, W] and low [B, C', h, w] to [B, C'', H, W]."""
-        output: Tensor = self.low(_upsample(low, (high.shape[2], high.shape[3])))
-        if self.high is not None:
-            output = self.high(high) + output
-        output = self.activation(output)
-        return output
+def _replace_poolings(module: nn.Module) -> None:
+    """Replace the poolings inside a module that could not be traced."""
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.AdaptiveAvgPool2d):
+                setattr(parent, name, OneAverage(child.output_size))
 
 
-def shrink(images: Tensor, side: int, scale: Fraction) -> Tensor:
-    """`fastscnn.models.blocks.downscale` along one side (2 or 3), as a sum of picked rows or columns."""
-    length = images.shape[side]
-    count = scaled_length(length, scale)
-    start, end = _window(torch.arange(count, device=images.device), count, length)
-    shape = [-1 if dim == side else 1 for dim in range(4)]
-    most = int(1.5 / scale) + 2  # pixels that one replaces
-    total = images.new_zeros(())
-    for offset in range(most):
-        inside = (start + offset < end).float().view(shape)
-        total = total + images.index_select(side, torch.minimum(start + offset, end - 1)) * inside
-    return total / (end - start).float().view(shape)
+def _join_poolings(graph: fx.GraphModule, nodes: Sequence[fx.Node]) -> None:
+    """Replace all poolings of one map by one pair of matrix products, and each of them by its part of the outcome."""
+    name = f"bin_averages_{nodes[0].name}"
+    graph.add_submodule(name, BinAverages([_pooling(graph, node) or (None, None) for node in nodes]))
+    with graph.graph.inserting_before(nodes[0]):
+        averages = graph.graph.call_module(name, (nodes[0].args[0],))
+        parts = [graph.graph.call_function(operator.getitem, (averages, i)) for i in range(len(nodes))]
+    for node, part in zip(nodes, parts, strict=True):
+        node.replace_all_uses_with(part)
+        graph.graph.erase_node(node)
 
 
-def scaled_length(length: Any, scale: Fraction) -> Any:
-    """`max(1, round(length * scale))` in whole numbers alone and without a branch.
+def _name_by_part(graph: fx.GraphModule) -> None:
+    """Have the nodes of an exported file named after the parts of the network, as `/feature_fusion/high/0/Conv`.
 
-    The length may be a symbol of the graph.
+    A file's nodes are named after the modules that call one another, of which a graph has one level alone: so each
+    module gets its whole path as its name, and each function becomes a module.
     """
-    up, down = scale.numerator, scale.denominator
-    twice = 2 * length * up + down
-    count = twice // (2 * down)
-    count = count - (1 // (twice % (2 * down) + 1)) * (count % 2)  # halves go to the even number, as round() does
-    return count + 1 // (count + 1)  # at least 1
-
-
-def _window(number: Tensor, count: Any, length: Any) -> tuple[Tensor, Tensor]:
-    """Where bin `number` of `count` begins on a line, and where it ends, as adaptive pooling has them."""
-    start = torch.div(number * length, count, rounding_mode="floor")
-    end = torch.div((number + 1) * length + count - 1, count, rounding_mode="floor")
-    return start, end
-
-
-def _upsample(features: Tensor, size: tuple[int, int]) -> Tensor:
-    """`fastscnn.models.blocks.resize` without its question whether that is the size already."""
-    return F.interpolate(features, size, mode="bilinear", align_corners=False)
-
-
-def write_onnx(graph: nn.Module, path: str | Path | io.BytesIO, *, size: tuple[int, int] | None = None) -> None:
-    """Write a graph as one ONNX file, its weights inside, with the input `images`.
-
-    Any size is written by torch's tracing exporter, in half a second; the newer one gives a file of the same speed in
-    10 seconds. A fixed size is written by the newer one, which knows more layers (the unpooling of SegNet and ENet).
-
-    Args:
-        graph: An `ExportGraph`; or, with a size, any network that maps float32 images [B, 3, H, W] to one tensor.
-        path: Where to; or a buffer, where the size is any.
-        size: Height and width, with a batch of one; None for any batch, height and width.
-
-    Raises:
-        RequestError: A package is missing.
-    """
-    dtype = torch.uint8 if getattr(graph, "input", None) == "uint8" else torch.float32
-    images = torch.zeros((1, 3, *size) if size else (2, 3, 72, 104), dtype=dtype)
-    output = graph.output if isinstance(graph, ExportGraph) else "output"
-    target: Any = path if isinstance(path, io.BytesIO) else str(path)
-    options: dict[str, Any]
-    if size:
-        options = {"dynamo": True, "external_data": False, "verbose": False}
-    else:
-        axes = {INPUT: ("batch", "channels", "height", "width"), output: DIMENSIONS[output]}
-        fixed = ("channels", "classes")
-        dynamic = {name: {i: dim for i, dim in enumerate(dims) if dim not in fixed} for name, dims in axes.items()}
-        options = {"dynamo": False, "dynamic_axes": dynamic}
-    try:
-        with _silent(), torch.inference_mode():
-            torch.onnx.export(
-                exportable(graph),
-                (images,),
-                target,
-                input_names=[INPUT],
-                output_names=[output],
-                opset_version=OPSET,
-                **options,
-            )
-    except ImportError as error:
-        raise RequestError(
-            f"An ONNX file needs {error.name}, which is not installed: pip install onnx onnxscript."
-        ) from None
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep the exporters' remarks and their own deprecations off the screen."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
+    for node in list(graph.graph.nodes):
+        if node.op not in ("call_module", "call_function") or node.meta.get("shape") is None:
+            continue
+        with graph.graph.inserting_before(node):
+            if node.op == "call_module":
+                name, module = str(node.target), graph.get_submodule(str(node.target))
+            else:
+                name, module = f"{node.meta['part']}.{node.name}", Function(node.target)
+            name = name.replace(".", "/")
+            graph.add_submodule(name, module)
+            named = graph.graph.call_module(name, node.args, node.kwargs)
+        node.replace_all_uses_with(named)
+        graph.graph.erase_node(node)

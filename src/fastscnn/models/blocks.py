@@ -33,8 +33,11 @@ def check_batch(images: Tensor, training: bool) -> None:
 
 
 def resize(features: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize [B, C, h, w] to [B, C, *size], bilinear with half-pixel centres."""
-    if features.shape[-2:] == size:
+    """Resize [B, C, h, w] to [B, C, *size], bilinear with half-pixel centres.
+
+    A graph that is being exported serves all sizes, so that it always resizes.
+    """
+    if not (torch.compiler.is_exporting() or torch.jit.is_tracing()) and features.shape[-2:] == size:
         return features
     return F.interpolate(features, size, mode="bilinear", align_corners=False)
 
@@ -186,12 +189,16 @@ class FeatureFusion(nn.Module):
         """High [B, C, H, W] and low [B, C', h, w] to [B, C'', H, W].
 
         With `skip="zero"` the contribution of the high-resolution branch is multiplied by zero (section 3.2);
-        its weights stay in the graph, so distributed training sees a gradient for each of them.
+        its weights stay in the graph, so distributed training sees a gradient for each of them. In eval mode the branch
+        is left out.
         """
         height, width = high.shape[-2:]
         fused: Tensor = self.low(resize(low, (height, width)))
-        detail: Tensor = self.high(high)
-        output: Tensor = self.activation(fused + (detail * 0 if self.skip == "zero" else detail))
+        if self.skip == "keep":
+            fused = fused + self.high(high)
+        elif self.training:
+            fused = fused + self.high(high) * 0
+        output: Tensor = self.activation(fused)
         return output
 
 

@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.data.transforms.normalize import normalize
 from fastscnn.export.export import check_request, export
-from fastscnn.inference.export_graph import BinAverages, ExportGraph, shrink, write_onnx
+from fastscnn.inference.export_graph import ExportGraph
+from fastscnn.inference.export_layers import BinAverages, LineAverages, shrink
+from fastscnn.inference.onnx_file import write_onnx
 from fastscnn.inference.runtimes import SUFFIXES, load
 from fastscnn.inference.verify import SIZES, compare
 from fastscnn.models.blocks import downscale
@@ -79,12 +81,12 @@ def test_labels_and_probabilities_are_at_the_images_size(tmp_path):
 @pytest.mark.parametrize("length", [1, 2, 5, 6, 7, 12, 32, 33])
 def test_bin_averages_are_adaptive_pooling(length):
     features = torch.randn(2, 3, length, 17)
-    averages = BinAverages((1, 2, 3, 6))(features)
-    start = 0
-    for bins in (1, 2, 3, 6):
-        here = slice(start, start + bins)
-        torch.testing.assert_close(averages[:, :, here, here], F.adaptive_avg_pool2d(features, bins))
-        start += bins
+    sizes = [(1, 1), (2, 2), (3, 5), (6, 6)]
+    for size, averages in zip(sizes, BinAverages(sizes)(features), strict=True):
+        torch.testing.assert_close(averages, F.adaptive_avg_pool2d(features, size))
+    for size in ((None, 2), (3, None), (None, None)):
+        (averages,) = BinAverages([size])(features)
+        torch.testing.assert_close(averages, F.adaptive_avg_pool2d(features, size))
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.25, 0.3, 0.75])
@@ -120,8 +122,8 @@ def test_file_of_a_network_at_another_resolution_takes_whole_images(tmp_path, sc
 def test_graph_that_disagrees_is_refused_and_leaves_nothing(tmp_path, monkeypatch, ends_with):
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(
-        BinAverages,
-        "matrix",
+        LineAverages,
+        "forward",
         lambda self, length: torch.ones(len(self.number), length) / length,  # one bin, whatever was asked
     )
     with pytest.raises(RequestError, match=r"net\.onnx is not left.*image"):

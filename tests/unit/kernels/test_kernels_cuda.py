@@ -12,7 +12,7 @@ from torch import nn
 
 from fastscnn.data.transforms.normalize import normalize
 from fastscnn.inference.backends.cuda_graph import GraphRunner
-from fastscnn.inference.backends.triton import GPUFastSCNN
+from fastscnn.inference.backends.triton import TritonNetwork
 from fastscnn.kernels import reference, upsample_labels, upsample_probabilities
 from fastscnn.kernels.cpu.labels import source_positions
 from fastscnn.kernels.cuda import labels as cuda
@@ -210,7 +210,7 @@ def test_the_same_frame_gives_the_same_bits_whether_launches_overlap_or_not(monk
 
 @on_gpu
 def test_the_best_engine_is_ours_for_fast_scnn_and_torch_for_others(monkeypatch):
-    assert isinstance(GraphRunner(random_network(), engine="auto")._logits, GPUFastSCNN)
+    assert isinstance(GraphRunner(random_network(), engine="auto")._logits, TritonNetwork)
     check_runner(monkeypatch, Small().eval().requires_grad_(False).cuda(), [(1, 64, 96)], torch.float16, engine="auto")
 
 

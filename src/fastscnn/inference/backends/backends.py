@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from fastscnn.inference.backends.torch_fused import fused
-from fastscnn.inference.export_graph import ExportGraph, write_onnx
+from fastscnn.inference.export_graph import ExportGraph
 from fastscnn.inference.loader import Trained
+from fastscnn.inference.onnx_file import write_onnx
 from fastscnn.inference.runtimes import needed, openvino_core, read_description
 from fastscnn.inference.smallest import known_smallest_side
 from fastscnn.utils.errors import RequestError
@@ -53,7 +54,7 @@ class TorchBackend:
     def __init__(self, network: nn.Module, precision: str = "float32", *, compile: bool = False) -> None:
         self.dtype = getattr(torch, precision)
         ready: Any = fused(network).to(self.dtype)
-        self._run = torch.compile(ready.coarse_logits, dynamic=False) if compile else ready.coarse_logits
+        self._run = torch.compile(ready, dynamic=False) if compile else ready
 
     def __call__(self, images: Tensor) -> Tensor:
         """See `Backend`."""

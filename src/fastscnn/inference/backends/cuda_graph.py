@@ -9,12 +9,12 @@ from torch import Tensor
 
 from fastscnn.data.transforms.normalize import MEAN, STD
 from fastscnn.inference.backends.graph_memory import GraphMemory
-from fastscnn.inference.backends.triton import GPUFastSCNN, can_run
+from fastscnn.inference.backends.triton import TritonNetwork, can_run
+from fastscnn.inference.deployed import deployed
 from fastscnn.kernels import upsample_labels, upsample_probabilities
 from fastscnn.models.base import SegmentationNetwork
 from fastscnn.models.blocks import downscale
-from fastscnn.models.fast_scnn import FastSCNN
-from fastscnn.models.folding import folded
+from fastscnn.models.graph import CoarseLogits
 
 ENGINES = ("auto", "torch", "compile", "triton")
 WARM_UPS = 3
@@ -38,8 +38,8 @@ class GraphRunner:
         dtype: float16, bfloat16 or float32; sums and logits of engine triton are float32 in any case.
         scale: Height and width of what the network sees, as a share of the image's.
         max_graphs: Graphs that are kept; the one that was used longest ago goes first.
-        engine: What computes the layers: `torch` (cuDNN), `compile` (torch.compile), `triton` (our programs; only
-            Fast-SCNN), or `auto`: `triton` where it can run, else `torch`.
+        engine: What computes the layers: `torch` (cuDNN), `compile` (torch.compile), `triton` (our programs;
+            layers that they do not have are torch's), or `auto`: `triton` where it can run, else `torch`.
         device: The GPU. On the CPU the same is computed without a graph, to test it.
 
     Raises:
@@ -132,21 +132,22 @@ def _engine(
     """What maps RGB, uint8 [B, H, W, 3], to coarse logits."""
     if engine not in ENGINES:
         raise ValueError(f"engine={engine} is unknown: it is one of {', '.join(ENGINES)}")
-    if engine == "auto":
-        engine = "triton" if can_run(network, device) else "torch"
-    if engine == "triton":
-        if not isinstance(network, FastSCNN):
+    if engine == "triton" or (engine == "auto" and can_run(device)):
+        lowered = TritonNetwork(network, dtype, scale).to(device)
+        if lowered.programs:
+            return lowered
+        if engine == "triton":
             raise ValueError(
-                f"engine=triton runs Fast-SCNN, not {type(network).__name__}: choose engine=torch or compile"
+                f"engine=triton has programs for no layer of this {type(network).__name__}: choose engine=torch or "
+                "compile"
             )
-        return GPUFastSCNN(network, dtype, scale).to(device)
-    body: Any = folded(network).to(memory_format=torch.channels_last).to(device, dtype)
+    body: Any = deployed(CoarseLogits(network)).to(memory_format=torch.channels_last).to(device, dtype)
     # As `normalize`, which makes its constants at each call: a graph cannot capture that.
     mean, deviation = (torch.tensor(values, device=device).view(3, 1, 1) * 255 for values in (MEAN, STD))
 
     def logits(images: Tensor) -> Tensor:
         pixels = (images.permute(0, 3, 1, 2).float() - mean) / deviation
-        values: Tensor = body.coarse_logits(downscale(pixels, scale).to(dtype))
+        values: Tensor = body(downscale(pixels, scale).to(dtype))
         return values
 
     if engine == "compile":

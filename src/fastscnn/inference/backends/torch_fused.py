@@ -1,17 +1,17 @@
-"""Convolution, bias, activation and addition in one pass over memory, by oneDNN inside torch.
+"""Convolution, bias, addition and activation in one pass over memory, by oneDNN inside torch.
 
 torch's own convolution leaves bias and activation to passes of their own, which take as long as the arithmetic. The
-operators here are those that `torch.compile` emits (`torch.ops.mkldnn`; torch/_inductor/fx_passes/mkldnn_fusion.py).
-Where a build of torch has none (Arm, macOS) the plain layers stay.
+operators here are those that `torch.compile` emits (torch/_inductor/fx_passes/mkldnn_fusion.py); torch has no public
+name for them. Where a build of torch has none (Arm, macOS) the plain layers stay.
 """
 
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from fastscnn.models.blocks import FeatureFusion, resize
-from fastscnn.models.folding import folded
+from fastscnn.inference.deployed import agrees, deployed
+from fastscnn.models.graph import CoarseLogits, addends, finish, layer, only_user, replace_nodes
 
 ATTRIBUTES: dict[type[nn.Module] | None, tuple[str, list[float]]] = {
     None: ("none", []),
@@ -19,6 +19,8 @@ ATTRIBUTES: dict[type[nn.Module] | None, tuple[str, list[float]]] = {
     nn.ReLU6: ("hardtanh", [0.0, 6.0]),
 }
 """oneDNN's name and numbers of each activation."""
+AFTER_ADDITION = (nn.ReLU,)
+"""The activations that an operator takes up after an addition."""
 
 
 def available() -> bool:
@@ -27,36 +29,71 @@ def available() -> bool:
     return has_library and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
 
 
-def fused(network: nn.Module) -> nn.Module:
-    """A copy of a network in eval mode: BatchNorm folded, channels_last, activations inside the convolutions.
+def fused(network: nn.Module) -> fx.GraphModule:
+    """A network from normalised images to coarse logits: folded, channels_last, with fused convolutions.
 
-    It agrees with the network to float32's rounding; training it is no longer possible.
+    It agrees with the network to float32's rounding.
+
+    Args:
+        network: Is left as it is.
     """
-    network = folded(network).to(memory_format=torch.channels_last)
-    if not available():
-        return network
-    for module in list(network.modules()):
-        if isinstance(module, nn.Sequential):
-            _fuse(module)
-    for module in list(network.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, FeatureFusion):
-                setattr(module, name, FusedFusion(child))
-    return network
+    module = CoarseLogits(network)
+    graph = deployed(module)
+    if available():
+        for node in list(graph.graph.nodes):
+            _fuse(graph, node)
+        finish(graph)
+        if not agrees(graph, module):
+            graph = deployed(module)
+    for node in graph.graph.nodes:
+        activation = layer(graph, node)
+        if hasattr(activation, "inplace") and only_user(node.args[0]) is node and _is_fresh(graph, node.args[0]):
+            activation.inplace = True  # type: ignore[union-attr]
+    return graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _fuse(layers: nn.Sequential) -> None:
-    """Replace each convolution of a sequence, with the activation after it where there is one."""
-    names = list(layers._modules)
-    for name, following in zip(names, [*names, None][1:], strict=True):
-        layer = layers._modules[name]
-        if isinstance(layer, nn.Conv2d):
-            activation = layers._modules[following] if following else None
-            takes = type(activation) in ATTRIBUTES and activation is not None
-            layers._modules[name] = FusedConv(layer, activation if takes else None)
-            if takes:
-                assert following
-                layers._modules[following] = nn.Identity()
+def _fuse(graph: fx.GraphModule, node: fx.Node) -> None:
+    """Replace a convolution, with the addition and the activation after it where there are such."""
+    convolution = layer(graph, node)
+    if not _is_convolution(convolution):
+        return
+    assert isinstance(convolution, nn.Conv2d)
+    name = f"{node.target}_fused"
+    following = only_user(node)
+    activation = layer(graph, following)
+    if following is not None and activation is not None and type(activation) in ATTRIBUTES:
+        replace_nodes(graph, [node, following], name, FusedConv(convolution, activation), node.args)
+        return
+    other = _addend(graph, node, following)
+    if following is None or other is None:
+        replace_nodes(graph, [node], name, FusedConv(convolution, None), node.args)
+        return
+    ending = only_user(following)
+    chain = [node, following, ending] if ending and type(layer(graph, ending)) in AFTER_ADDITION else [node, following]
+    module = FusedConvAdd(convolution, activates=len(chain) == 3)
+    replace_nodes(graph, chain, name, module, (*node.args, other))
+
+
+def _addend(graph: fx.GraphModule, node: fx.Node, following: fx.Node | None) -> fx.Node | None:
+    """What is added to a convolution's output, of its shape; None where nothing is.
+
+    Of two convolutions whose outputs are added, the later one takes up the addition.
+    """
+    summands = addends(following)
+    if summands is None or summands[0].meta["shape"] != summands[1].meta["shape"]:
+        return None
+    first, last = summands
+    return first if last is node else None if _is_convolution(layer(graph, last)) else last
+
+
+def _is_convolution(module: nn.Module | None) -> bool:
+    """Whether the operators take that layer's geometry."""
+    return type(module) is nn.Conv2d and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+
+
+def _is_fresh(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a node's output is memory of its own."""
+    return isinstance(layer(graph, node), FusedConv | nn.Conv2d) or addends(node) is not None
 
 
 class FusedConv(nn.Module):
@@ -87,30 +124,21 @@ class FusedConv(nn.Module):
         return output
 
 
-class FusedFusion(nn.Module):
-    """`FeatureFusion` with its addition and its last activation inside the convolution of the detail."""
+class FusedConvAdd(FusedConv):
+    """A convolution with a bias, something added to it, and ReLU or nothing.
 
-    def __init__(self, fusion: FeatureFusion) -> None:
-        super().__init__()
-        self.skip = fusion.skip
-        assert isinstance(fusion.high, nn.Conv2d)
-        self.high = FusedConv(fusion.high, None)
-        self.low = fusion.low
-        self.activation = fusion.activation
-        self.takes_activation = isinstance(
-            fusion.activation, nn.ReLU
-        )  # the only one that is taken in after an addition
+    Args:
+        convolution: As `FusedConv` takes it.
+        activates: Whether ReLU ends it.
+    """
 
-    def forward(self, high: Tensor, low: Tensor) -> Tensor:
-        """See `FeatureFusion.forward`."""
-        height, width = high.shape[-2:]
-        context: Tensor = self.low(resize(low, (height, width)))
-        if self.skip != "zero":
-            detail = (self.high.weight, self.high.bias, *self.high.geometry)
-            context = torch.ops.mkldnn._convolution_pointwise.binary(
-                high, context, *detail, "add", 1.0, "relu" if self.takes_activation else None, [], ""
-            )
-            if self.takes_activation:
-                return context
-        output: Tensor = self.activation(context)
+    def __init__(self, convolution: nn.Conv2d, *, activates: bool) -> None:
+        super().__init__(convolution, None)
+        self.attribute_after = "relu" if activates else None
+
+    def forward(self, features: Tensor, addend: Tensor) -> Tensor:  # type: ignore[override]
+        """[B, C, H, W] and what is added, [B, C', H', W'], to [B, C', H', W']."""
+        output: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
+            features, addend, self.weight, self.bias, *self.geometry, "add", 1.0, self.attribute_after, [], ""
+        )
         return output

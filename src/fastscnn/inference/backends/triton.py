@@ -1,189 +1,278 @@
-"""Fast-SCNN from uint8 pixels to coarse logits in about 35 launches: every layer with what follows it in one pass."""
+"""A network from uint8 pixels to coarse logits by the Triton programs, each layer with what follows it in one pass.
+
+Which layers a program takes is read from the network's graph, so that it serves any network; every other layer stays
+torch's own. Fast-SCNN takes about 30 launches.
+"""
 
 import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
 
-from fastscnn.data.transforms.normalize import MEAN, STD
+from fastscnn.inference.backends.triton_layers import (
+    Normalize,
+    Pointwise,
+    Pooling,
+    Separable,
+    Stem,
+    TritonLayer,
+    Upsample,
+)
+from fastscnn.inference.deployed import deployed
 from fastscnn.kernels.cuda import labels
-from fastscnn.kernels.cuda.layers import WAVE, _padded, depthwise_pointwise, pointwise, stem
-from fastscnn.kernels.cuda.pyramid import pyramid_pooling, upsample
-from fastscnn.models.blocks import PyramidPooling, downscale
-from fastscnn.models.fast_scnn import FastSCNN
-from fastscnn.models.folding import folded
+from fastscnn.kernels.cuda.pyramid import applies
+from fastscnn.models.blocks import downscale, resize
+from fastscnn.models.graph import CoarseLogits, addends, finish, layer, only_user, replace_nodes
 
+ENDS: dict[type[nn.Module], float] = {nn.ReLU: math.inf, nn.ReLU6: 6.0}
+"""The activations that the programs have, and the highest value of each."""
+MOST_OUTPUTS = 256
+"""Channels that the program of `Separable` can give."""
 OLDEST = (8, 0)
 """The first compute capability that has all that the programs use: bfloat16, and enough shared memory."""
+NORMALIZE = "normalize"
+"""Name of the layer that normalises, where the first convolution does not."""
 
 
-def can_run(network: nn.Module, device: torch.device) -> bool:
-    """Whether the programs have this network's layers, and run on this GPU."""
+def can_run(device: torch.device) -> bool:
+    """Whether the programs run on this device: an NVIDIA GPU that is new enough, and Triton."""
     return (
-        isinstance(network, FastSCNN)
-        and device.type == "cuda"
+        device.type == "cuda"
         and torch.version.hip is None
         and labels.usable(device)
         and torch.cuda.get_device_capability(device) >= OLDEST
     )
 
 
-class GPUFastSCNN(nn.Module):
-    """A trained Fast-SCNN, ready to run; its sums are float32, and so are its logits.
+class TritonNetwork(nn.Module):
+    """A trained network, ready to run; the programs' sums are float32, and so are its logits.
 
     Args:
         network: The network; is left as it is.
         dtype: float16, bfloat16 or float32.
         scale: Height and width of what the network sees, as a share of the image's.
+
+    Attributes:
+        programs: The layers that are computed by our programs.
     """
 
-    factor: Tensor
-    offset: Tensor
-    stem_weight: Tensor
-    stem_bias: Tensor
-
-    def __init__(self, network: FastSCNN, dtype: torch.dtype = torch.float16, scale: float = 1.0) -> None:
+    def __init__(self, network: nn.Module, dtype: torch.dtype = torch.float16, scale: float = 1.0) -> None:
         super().__init__()
-        body: Any = folded(network)
         self.scale = scale
-        self.skip = body.feature_fusion.skip
-        first, activation, *separable = body.learning_to_downsample
-        self.highest = 6.0 if isinstance(activation, nn.ReLU6) else math.inf
-        deviation = torch.tensor(STD)
-        self.register_buffer("factor", 1 / (255 * deviation))
-        self.register_buffer("offset", -torch.tensor(MEAN) / deviation)
-        self.register_buffer("stem_weight", first.weight.permute(2, 3, 1, 0).flatten(0, 2).to(dtype).contiguous())
-        self.register_buffer("stem_bias", first.bias.float())
-        self.downsample = nn.ModuleList(_Separable(ds[0], ds[1], dtype) for ds in separable)
-        *bottlenecks, pooling = body.global_feature_extractor
-        self.expand = nn.ModuleList(_Pointwise(block.layers[0], dtype) for block in bottlenecks)
-        self.project = nn.ModuleList(_Separable(block.layers[2], block.layers[4], dtype) for block in bottlenecks)
-        self.residual = [bool(block.residual) for block in bottlenecks]
-        self.pooling = _Pooling(pooling, dtype, self.highest)
-        fusion = body.feature_fusion
-        self.high = _Pointwise(fusion.high, dtype)
-        self.low = _Separable(fusion.low[0], fusion.low[2], dtype)
-        if self.skip != "zero":
-            self.low.pointwise.bias += self.high.bias  # the two are added
-        self.classify = nn.ModuleList(_Separable(ds[0], ds[1], dtype) for ds in list(body.classifier)[:2])
-        self.classes = _Pointwise(body.classifier[3], dtype)
+        self.graph = lowered(deployed(CoarseLogits(network)), dtype)
+        self.programs = [
+            name for name, module in self.graph.named_modules() if isinstance(module, TritonLayer) and name != NORMALIZE
+        ]
         self.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """RGB, uint8 [B, H, W, 3], to coarse logits, float32 [B, num_classes, h, w], channels_last."""
-        highest = self.highest
+        """RGB, uint8 [B, H, W, 3], to coarse logits, float32 [B, num_classes, h, w]."""
+        pixels = images.permute(0, 3, 1, 2)
         if self.scale != 1:
-            images = downscale(images.permute(0, 3, 1, 2).float(), self.scale).permute(0, 2, 3, 1)
-        detail = stem(images, self.factor, self.offset, self.stem_weight, self.stem_bias, highest=highest)
-        for layer in self.downsample:
-            detail = layer(detail, highest=highest)
-        context = detail
-        for expand, project, residual in zip(self.expand, self.project, self.residual, strict=True):
-            hidden = expand(context, highest=highest)
-            context = project(hidden, highest_between=highest, addend=context if residual else None)
-        context = self.pooling(context)
-        height, width = detail.shape[1:3]
-        wide = upsample(context, (height, width))
-        beside = None if self.skip == "zero" else (detail, self.high.weight)
-        fused = self.low(wide, highest_between=highest, highest=highest, beside=beside)
-        head = {"head": (self.classes.weight, self.classes.bias), "head_dtype": torch.float32}
-        fused = self.classify[0](fused, highest=highest)
-        logits: Tensor = self.classify[1](fused, highest=highest, **head)
-        return logits.permute(0, 3, 1, 2)
+            pixels = downscale(pixels.float(), self.scale)
+        logits: Tensor = self.graph(pixels)
+        return logits.float()
 
 
-class _Pointwise(nn.Module):
-    """A 1x1 convolution's weight as [C, N], and its bias."""
+def lowered(graph: fx.GraphModule, dtype: torch.dtype) -> fx.GraphModule:
+    """Put the Triton layers into a graph that `deployed` made; it then takes pixels of 0 to 255.
 
-    weight: Tensor
-    bias: Tensor
-
-    def __init__(self, convolution: nn.Conv2d, dtype: torch.dtype) -> None:
-        super().__init__()
-        assert convolution.bias is not None
-        self.register_buffer("weight", convolution.weight.flatten(1).t().to(dtype).contiguous())
-        self.register_buffer("bias", convolution.bias.float())
-
-    def forward(self, features: Tensor, **options: Any) -> Tensor:
-        return pointwise(features, self.weight, self.bias, **options)
-
-
-class _Separable(nn.Module):
-    """A depthwise 3x3 convolution and the 1x1 after it."""
-
-    taps: Tensor
-    taps_bias: Tensor
-    arrivals: Tensor
-
-    def __init__(self, depthwise: nn.Conv2d, convolution: nn.Conv2d, dtype: torch.dtype) -> None:
-        super().__init__()
-        assert depthwise.bias is not None
-        self.stride, self.dilation = depthwise.stride[0], depthwise.dilation[0]
-        self.register_buffer("taps", depthwise.weight.flatten(1).t().float().contiguous())
-        self.register_buffer("taps_bias", depthwise.bias.float())
-        self.register_buffer("arrivals", torch.zeros(WAVE, dtype=torch.int32))
-        self.pointwise = _Pointwise(convolution, dtype)
-
-    def forward(self, features: Tensor, **options: Any) -> Tensor:
-        point = self.pointwise
-        return depthwise_pointwise(
-            features,
-            self.taps,
-            self.taps_bias,
-            point.weight,
-            point.bias,
-            stride=self.stride,
-            dilation=self.dilation,
-            arrivals=self.arrivals,
-            **options,
-        )
+    Args:
+        graph: The graph; is changed.
+        dtype: Of features and weights.
+    """
+    _take_pixels(graph, dtype)
+    for join in (_pooling, _upsampling, _depthwise, _pointwise):
+        for node in list(graph.graph.nodes):
+            if node in set(graph.graph.nodes):  # it may have been joined to another
+                join(graph, node, dtype)
+    _end_in_float32(graph)
+    finish(graph)
+    _convert_the_rest(graph, dtype)
+    return graph
 
 
-class _Pooling(nn.Module):
-    """Pyramid pooling, over all bins of all stages at once: 50 places instead of a whole map."""
+def _convolution(
+    graph: fx.GraphModule, node: fx.Node | None, size: int, *, stride: int | None, depthwise: bool
+) -> nn.Conv2d | None:
+    """A node's convolution, where it is one of that kernel size, padded to keep its size at stride 1."""
+    module = layer(graph, node)
+    if type(module) is not nn.Conv2d or module.padding_mode != "zeros" or module.kernel_size != (size, size):
+        return None
+    dilation = module.dilation[0]
+    groups = module.in_channels if depthwise else 1
+    square = module.stride[0] == module.stride[1] and module.dilation == (dilation, dilation)
+    padded = module.padding == (dilation * (size // 2),) * 2
+    fits = square and padded and module.groups == groups and (not depthwise or module.out_channels == groups)
+    return module if fits and stride in (None, module.stride[0]) else None
 
-    reduce: Tensor
-    reduce_bias: Tensor
-    spread: Tensor
-    weight: Tensor
-    bias: Tensor
-    arrivals: Tensor
 
-    def __init__(self, pooling: PyramidPooling, dtype: torch.dtype, highest: float) -> None:
-        super().__init__()
-        stages: Any = pooling.stages
-        last: Any = pooling.project[0]
-        self.highest = highest
-        self.bins = tuple(int(stage[0].output_size) for stage in stages)
-        channels, pooled = stages[0][1].in_channels, stages[0][1].out_channels
-        reduced = torch.cat([stage[1].weight.flatten(1) for stage in stages])
-        # A place of one stage has no part in another's channels: their activation is 0.
-        places = _padded(sum(bins * bins for bins in self.bins))
-        bias = torch.full((places, len(reduced)), -torch.inf)
-        first = 0
-        for number, (stage, bins) in enumerate(zip(stages, self.bins, strict=True)):
-            bias[first : first + bins * bins, number * pooled : (number + 1) * pooled] = stage[1].bias.cpu()
-            first += bins * bins
-        weight = last.weight.flatten(1).t()
-        self.register_buffer("reduce", reduced.t().float().contiguous())
-        self.register_buffer("reduce_bias", bias.to(reduced.device))
-        self.register_buffer("spread", weight[channels:].float().contiguous())
-        self.register_buffer("weight", weight[:channels].to(dtype).contiguous())
-        self.register_buffer("bias", last.bias.float())
-        self.register_buffer("arrivals", torch.zeros(WAVE, dtype=torch.int32))
+def _end(graph: fx.GraphModule, node: fx.Node | None) -> float:
+    """The highest value of the activation that a node is; 0 where it is none of those that the programs have."""
+    return ENDS.get(type(layer(graph, node)), 0.0)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """[B, h, w, C] to [B, h, w, C']."""
-        return pyramid_pooling(
-            features,
-            self.bins,
-            self.reduce,
-            self.reduce_bias,
-            self.spread,
-            self.weight,
-            self.bias,
-            highest_between=self.highest,
-            highest=self.highest,
-            arrivals=self.arrivals,
-        )
+
+def _tail(graph: fx.GraphModule, node: fx.Node) -> tuple[list[fx.Node], tuple[fx.Node, ...], float]:
+    """The addition and the activation after a node, what is added, and the activation's highest value.
+
+    Of two convolutions whose outputs are added, the earlier one takes up the addition.
+    """
+    chain: list[fx.Node] = []
+    others: tuple[fx.Node, ...] = ()
+    following = only_user(node)
+    summands = addends(following)
+    if following and summands and summands[0].meta["shape"] == summands[1].meta["shape"]:
+        chain.append(following)
+        others = tuple(each for each in summands if each is not node)
+        following = only_user(following)
+    highest = _end(graph, following)
+    return [*chain, *([following] if following and highest else [])], others, highest
+
+
+def _take_pixels(graph: fx.GraphModule, dtype: torch.dtype) -> None:
+    """Normalise inside the first convolution where it is the only one that takes the images, or else before it."""
+    images = next(node for node in graph.graph.nodes if node.op == "placeholder")
+    takers = [user for user in images.users if user.meta["shape"] is not None]
+    first = _convolution(graph, takers[0], 3, stride=2, depthwise=False) if len(takers) == 1 else None
+    if first is not None and first.in_channels == 3 and first.dilation == (1, 1):
+        following = only_user(takers[0])
+        highest = _end(graph, following)
+        chain = [takers[0], following] if following and highest else takers
+        replace_nodes(graph, chain, "stem", Stem(first, highest, dtype), (images,))
+        return
+    graph.add_submodule(NORMALIZE, Normalize(dtype))
+    with graph.graph.inserting_after(images):
+        normalized = graph.graph.call_module(NORMALIZE, (images,))
+    normalized.meta = dict(images.meta)
+    images.replace_all_uses_with(normalized, lambda user: user is not normalized)
+
+
+def _depthwise(graph: fx.GraphModule, node: fx.Node, dtype: torch.dtype) -> None:
+    """Join a depthwise convolution with the 1x1 convolution after it, and with what follows that."""
+    first = _convolution(graph, node, 3, stride=None, depthwise=True)
+    if first is None:
+        return
+    between = only_user(node)
+    highest_between = _end(graph, between)
+    following = only_user(between) if between and highest_between else between
+    last = _convolution(graph, following, 1, stride=1, depthwise=False)
+    if following is None or last is None or last.out_channels > MOST_OUTPUTS:
+        return
+    tail, others, highest = _tail(graph, following)
+    chain = [node, *([between] if between and highest_between else []), following, *tail]
+    beside = next((_linear(graph, other) for other in others), None)
+    if beside is not None:  # what is added is computed in the same program
+        chain.insert(0, others[0])
+        others = (others[0].args[0],)  # type: ignore[assignment]
+    ending = only_user(chain[-1])
+    head = _linear(graph, ending)
+    if ending is not None and head is not None:
+        chain.append(ending)
+    module = Separable(first, last, highest_between, highest, dtype, beside=beside, head=head)
+    replace_nodes(graph, chain, f"{following.target}_separable", module, (*node.args, *others))
+
+
+def _linear(graph: fx.GraphModule, node: fx.Node | None) -> nn.Conv2d | None:
+    """A node's 1x1 convolution, where neither an addition of its own nor an activation follows it."""
+    convolution = _convolution(graph, node, 1, stride=1, depthwise=False)
+    if node is None or convolution is None or convolution.out_channels > MOST_OUTPUTS:
+        return None
+    following = only_user(node)
+    return None if following is None or _end(graph, following) else convolution
+
+
+def _pointwise(graph: fx.GraphModule, node: fx.Node, dtype: torch.dtype) -> None:
+    """Join a 1x1 convolution with what follows it."""
+    convolution = _convolution(graph, node, 1, stride=1, depthwise=False)
+    if convolution is not None:
+        tail, others, highest = _tail(graph, node)
+        module = Pointwise(convolution, highest, dtype)
+        replace_nodes(graph, [node, *tail], f"{node.target}_pointwise", module, (*node.args, *others))
+
+
+def _pooling(graph: fx.GraphModule, joined: fx.Node, dtype: torch.dtype) -> None:
+    """Join pyramid pooling: a map and its upsampled averages, concatenated and taken by a 1x1 convolution."""
+    if joined.target is not torch.cat:
+        return
+    dimension = joined.kwargs.get("dim", joined.args[1] if len(joined.args) > 1 else 0)
+    features, *upsampled = joined.args[0] if isinstance(joined.args[0], list | tuple) else [None]
+    stages = [_stage(graph, node, features) for node in upsampled]
+    following = only_user(joined)
+    last = _convolution(graph, following, 1, stride=1, depthwise=False)
+    if dimension != 1 or not stages or None in stages or last is None or following is None:
+        return
+    found: list[Any] = stages
+    ends = {highest for *_, highest in found}
+    if len(ends) > 1:
+        return
+    tail, others, highest = _tail(graph, following)
+    if others:  # the program has no place for them
+        tail, highest = [], 0.0
+    before = [node for nodes, *_ in found for node in nodes]
+    bins, convolutions = [bins for _, bins, *_ in found], [convolution for _, _, convolution, _ in found]
+    if not applies(tuple(bins), sum(convolution.out_channels for convolution in convolutions)):
+        return
+    module = Pooling(bins, convolutions, last, *ends, highest, dtype)
+    replace_nodes(graph, [*before, joined, following, *tail], f"{following.target}_pooling", module, (features,))
+
+
+def _stage(graph: fx.GraphModule, node: Any, features: Any) -> tuple[list[fx.Node], int, nn.Conv2d, float] | None:
+    """A stage of pyramid pooling that ends with a node: its nodes, its bins, its convolution, its activation's end."""
+    chain: list[fx.Node] = []
+    for _ in range(4):
+        if not isinstance(node, fx.Node) or only_user(node) is None or not node.args:
+            return None
+        chain.insert(0, node)
+        node = node.args[0]
+    pooled, convolved, activated, upsampled = chain
+    pooling = layer(graph, pooled)
+    convolution = _convolution(graph, convolved, 1, stride=1, depthwise=False)
+    square = isinstance(pooling, nn.AdaptiveAvgPool2d) and isinstance(pooling.output_size, int)
+    if node is not features or not square or convolution is None or not _end(graph, activated):
+        return None
+    if not _is_bilinear(upsampled):
+        return None
+    return chain, int(pooling.output_size), convolution, _end(graph, activated)  # type: ignore[union-attr,arg-type]
+
+
+def _upsampling(graph: fx.GraphModule, node: fx.Node, dtype: torch.dtype) -> None:
+    """Replace a bilinear interpolation."""
+    if _is_bilinear(node):
+        size = node.args[1] if len(node.args) > 1 else node.kwargs["size"]
+        replace_nodes(graph, [node], f"{node.name}_upsample", Upsample(), (node.args[0], size))
+
+
+def _is_bilinear(node: fx.Node) -> bool:
+    """Whether a node resizes a map to a size by bilinear interpolation with half-pixel centres."""
+    if node.target is resize:
+        return True
+    if node.target is not F.interpolate or not node.args:
+        return False
+    options = dict(node.kwargs)
+    size = node.args[1] if len(node.args) > 1 else options.pop("size", None)
+    plain = len(node.args) <= 2 and options == {"mode": "bilinear", "align_corners": False}
+    return plain and size is not None and not isinstance(size, int)
+
+
+def _end_in_float32(graph: fx.GraphModule) -> None:
+    """Have the last layer give float32, where a program of ours is the last."""
+    (output,) = (node for node in graph.graph.nodes if node.op == "output")
+    last = layer(graph, output.args[0])
+    ends = isinstance(last, Pointwise) or (isinstance(last, Separable) and last.head is not None)
+    if ends and only_user(output.args[0]) is output:
+        last.output_dtype = torch.float32  # type: ignore[union-attr,assignment]
+
+
+def _convert_the_rest(graph: fx.GraphModule, dtype: torch.dtype) -> None:
+    """Convert torch's own layers, and the tensors that functions take."""
+    for node in graph.graph.nodes:
+        if node.op == "call_module" and not isinstance(layer(graph, node), TritonLayer):
+            graph.get_submodule(node.target).to(dtype).to(memory_format=torch.channels_last)
+        elif node.op == "get_attr":
+            *path, name = node.target.split(".")
+            owner = graph.get_submodule(".".join(path))
+            value = getattr(owner, name)
+            if isinstance(value, Tensor) and value.is_floating_point():
+                value.data = value.data.to(dtype)

@@ -42,7 +42,7 @@ def stem(images: Tensor, factor: Tensor, offset: Tensor, weight: Tensor, bias: T
         "stem_program",
         (_tiles(rows, 8) * _tiles(columns, 16), count),
         *(images, factor, offset, weight, bias, out, height, width, rows, columns, outputs),
-        OUTPUTS=_padded(outputs),
+        OUTPUTS=padded(outputs),
         TILE_ROWS=8,
         TILE_COLUMNS=16,
         HIGHEST=highest,
@@ -74,7 +74,7 @@ def pointwise(
     inputs, outputs = weight.shape
     pixels = features.numel() // inputs
     out = features.new_empty(*features.shape[:3], outputs, dtype=dtype)
-    across = min(64, _padded(outputs))
+    across = min(64, padded(outputs))
     wide = features.dtype == torch.float32
     block = _block(pixels * _tiles(outputs, across), 64 if wide else 128)
     _launch(
@@ -142,7 +142,7 @@ def depthwise_pointwise(
     out = features.new_empty(shape, dtype=None if head is None else head_dtype)
     partial = out
     if splits > 1:
-        partial = out.new_empty(count, tiles, splits, block, _padded(outputs), dtype=torch.float32)
+        partial = out.new_empty(count, tiles, splits, block, padded(outputs), dtype=torch.float32)
         if arrivals is None:
             arrivals = torch.zeros(WAVE, dtype=torch.int32, device=out.device)
     _launch(
@@ -158,18 +158,18 @@ def depthwise_pointwise(
         DILATION=dilation,
         TILE_ROWS=tile_rows,
         TILE_COLUMNS=block // tile_rows,
-        OUTPUTS=_padded(outputs),
+        OUTPUTS=padded(outputs),
         INPUTS=chunk,
         SHARES=splits > 1,
         BESIDE=0 if beside is None else 32,
-        HEAD=0 if head is None else _padded(shape[3]),
+        HEAD=0 if head is None else padded(shape[3]),
         ADDS=addend is not None,
         HIGHEST_BETWEEN=highest_between,
         HIGHEST=highest,
         PRECISION=precision(out.device),
         num_warps=4,
         num_stages=2,
-        **_registers(out.device, block, _padded(outputs)),
+        **_registers(out.device, block, padded(outputs)),
     )
     return out
 
@@ -205,7 +205,7 @@ def _tiles(size: int, tile: int) -> int:
     return -(-size // tile)
 
 
-def _padded(outputs: int) -> int:
+def padded(outputs: int) -> int:
     """The power of two that holds so many, 16 or more, as the matrix units want it."""
     return max(16, 1 << (outputs - 1).bit_length())
 

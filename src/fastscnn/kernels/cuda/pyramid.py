@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastscnn.kernels.cuda.layers import WAVE, _launch, _padded, _tiles, precision
+from fastscnn.kernels.cuda.layers import WAVE, _launch, _tiles, padded, precision
 
 SPLITS = 8
 """Blocks that share out the pixels of a map, at most."""
@@ -57,7 +57,7 @@ def pyramid_pooling(
     """
     count, height, width, channels = features.shape
     reduced, outputs = spread.shape
-    places = _padded(sum(side * side for side in bins))
+    places = padded(sum(side * side for side in bins))
     bounds, table = _places(bins, height, width, places, features.device)
     blocks = _tiles(channels, 32)
     each = 64 * _tiles(_tiles(height * width, 64), SPLITS)
@@ -83,14 +83,14 @@ def pyramid_pooling(
         (_tiles(outputs, 32), count),
         *(averages, reduce, _filled(reduce_bias, places), spread, context, channels, reduced, outputs),
         INPUTS=32,
-        REDUCED=_padded(reduced),
+        REDUCED=padded(reduced),
         OUTPUTS=32,
         HIGHEST=highest_between,
         programs=_programs(),
         **options,
     )
     out = features.new_empty(count, height, width, outputs)
-    across = min(64, _padded(outputs))
+    across = min(64, padded(outputs))
     block = 64 if count * height * width * _tiles(outputs, across) >= 64 * WAVE else 32
     _launch(
         "project_program",
@@ -110,7 +110,7 @@ def upsample(features: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear upsampling with half-pixel centres, [B, h, w, C] to [B, H, W, C]; sums are float32."""
     count, height, width, channels = features.shape
     out = features.new_empty(count, *size, channels)
-    across = min(128, _padded(channels))
+    across = min(128, padded(channels))
     pixels = 2048 // across
     _launch(
         "upsample_program",
