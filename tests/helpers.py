@@ -291,7 +291,7 @@ def predict_settings(checkpoint, given, output, **others):
         "write": "auto",
         "label_values": "train_ids",
         "opacity": 0.5,
-        "backend": "torch",
+        "backend": "auto",
         "device": "auto",
         "precision": "auto",
         "threads": None,

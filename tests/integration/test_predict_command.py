@@ -50,7 +50,7 @@ def test_broken_file_is_listed_and_the_others_are_done_and_again(run, folder):
         (["checkpoint=best.ckpt", "input=none", "output=new"], "input=none: there is no such file or folder"),
         (
             ["checkpoint=best.ckpt", "input=photos", "output=new", "backend=tvm"],
-            "backend=tvm is unknown",
+            "Set backend to one of auto, torch, compile, triton, onnx, openvino",
         ),
         (["checkpoint=best.ckpt", "input=photos", "output=new", "writes=auto"], "Did you mean write?"),
     ],

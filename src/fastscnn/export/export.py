@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastscnn.export.formats import description, write
+from fastscnn.export.pretrained import save_pretrained
 from fastscnn.export.quantize import Calibration, Quantized, quantize
 from fastscnn.inference.export_graph import INPUTS, OUTPUTS, ExportGraph
 from fastscnn.inference.external import ExternalRun
-from fastscnn.inference.hub import save_pretrained
 from fastscnn.inference.loader import Trained
 from fastscnn.inference.runtimes import SUFFIXES
 from fastscnn.inference.verify import Comparison, Interface, compare
@@ -232,7 +232,7 @@ import torch
 network = torch.export.load("{file}").module()
 {ends_with} = network(images)""",
         "safetensors": f"""\
-from fastscnn.inference.hub import from_pretrained
-trained = from_pretrained("{file.parent}")""",
+from fastscnn.inference.loader import load_trained
+trained = load_trained("{file.parent}")""",
     }[format]
     return call if format == "safetensors" else f"{call}  # images: {what}"

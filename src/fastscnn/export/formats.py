@@ -5,6 +5,7 @@ import io
 import json
 import warnings
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import plain_json, write_bytes
 
 ANY_SIZE = "any batch, height and width"
+SWITCH = "backed_size_oblivious"
+"""Of `torch.export`: a side of 1 is a size like any other."""
 NO_ONNX = "An ONNX file needs a package that is not installed: pip install onnx."
 
 
@@ -103,13 +106,12 @@ def _onnx_bytes(graph: ExportGraph) -> bytes:
 
 def _torch(graph: ExportGraph, file: Path, described: Mapping[str, str]) -> None:
     """Through memory: torch's own writer aborts the process where the disk is full."""
-    symbols: Any = importlib.import_module("torch.fx.experimental._config")
     any_size = torch.export.Dim.DYNAMIC
     images = torch.zeros(2, 3, 72, 104, dtype=torch.uint8 if graph.input == "uint8" else torch.float32)
     with (
         warnings.catch_warnings(),
         torch.no_grad(),
-        symbols.patch(backed_size_oblivious=True),  # a side of 1 is a size like any other
+        sides_of_one(),
     ):
         warnings.simplefilter("ignore")
         shapes = {INPUT: {0: any_size, 2: any_size, 3: any_size}}
@@ -117,3 +119,16 @@ def _torch(graph: ExportGraph, file: Path, described: Mapping[str, str]) -> None
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={f"{TITLE}.json": json.dumps(dict(described))})
     write_bytes(file, buffer.getvalue())
+
+
+def sides_of_one() -> AbstractContextManager[Any]:
+    """Have `torch.export` take a side of 1 as a size like any other; torch has no public name for it.
+
+    Without it a file that does not take such images is refused where it is compared with the network.
+    """
+    with suppress(ImportError):
+        symbols: Any = importlib.import_module("torch.fx.experimental._config")
+        if hasattr(symbols, SWITCH):
+            patch: AbstractContextManager[Any] = symbols.patch({SWITCH: True})
+            return patch
+    return nullcontext()

@@ -22,9 +22,7 @@ class BinAverages(nn.Module):
 
     def __init__(self, sizes: Sequence[Bins]) -> None:
         super().__init__()
-        rows, columns = ([size[side] for size in sizes] for side in (0, 1))
-        self.rows = None if None in rows else LineAverages(rows)
-        self.columns = None if None in columns else LineAverages(columns)
+        self.rows, self.columns = (_lines([size[side] for size in sizes]) for side in (0, 1))
         self.sizes = list(sizes)
 
     def forward(self, features: Tensor) -> list[Tensor]:
@@ -72,6 +70,12 @@ class LineAverages(nn.Module):
         return inside.float() / (end - start).float()
 
 
+def _lines(bins: Sequence[int | None]) -> LineAverages | None:
+    """The averages along one side; None where it is kept as it is."""
+    numbers = [number for number in bins if number is not None]
+    return LineAverages(numbers) if len(numbers) == len(bins) else None
+
+
 class OneAverage(nn.Module):
     """`BinAverages` of one size, for the place of an `nn.AdaptiveAvgPool2d`."""
 
@@ -81,7 +85,7 @@ class OneAverage(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, C, h, w] to [B, C, rows, columns]."""
-        (averages,) = self.averages(features)
+        averages: Tensor = self.averages(features)[0]
         return averages
 
 

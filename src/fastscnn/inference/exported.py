@@ -28,10 +28,9 @@ class ExportedFile:
 
     Args:
         path: A `.onnx` file, or a `.xml` file with its `.bin` beside it; float32 or int8.
-        backend: `torch`, which stands for the file's own runtime, or the name of that.
+        backend: `auto`, or the name of the file's own runtime.
         device: `auto` or `cpu`.
         precision: `auto`: that of the file.
-        compile: False: the file's runtime has done so.
         threads: Threads of a call; None for torch's own number.
 
     Attributes:
@@ -49,34 +48,37 @@ class ExportedFile:
         self,
         path: str | Path,
         *,
-        backend: str = "torch",
+        backend: str = "auto",
         device: str = "auto",
         precision: str = "auto",
-        compile: bool = False,
         threads: int | None = None,
     ) -> None:
         self.path = Path(path).expanduser()
         format = FORMATS[self.path.suffix]
         for name, given, possible in (
-            ("backend", backend, ("torch", format)),
+            ("backend", backend, ("auto", format)),
             ("device", device, ("auto", "cpu")),
             ("precision", precision, ("auto",)),
-            ("compile", compile, (False,)),
         ):
             if given not in possible:
                 raise RequestError(
                     f"{name}={given} is for checkpoints, and checkpoint={path} is an exported file, which runs in "
-                    f"{NAMES[format]} on the CPU as it was written: leave {name} out."
+                    f"{NAMES[format]} on the CPU as it was written.",
+                    key=name,
+                    fix=f"Leave {name} out.",
                 )
         for part in {self.path, self.path.with_suffix(".bin") if format == "openvino" else self.path}:
             if not part.is_file():
-                raise RequestError(f"checkpoint={path}: there is no {part}. Set checkpoint=FILE.")
+                raise RequestError(
+                    f"checkpoint={path}: there is no {part}.", key="checkpoint", fix="Set checkpoint=FILE."
+                )
         described = read_description(self.path)
         table = value(described, "class_table")
         if table is None:
             raise RequestError(
-                f"checkpoint={path} does not say what it predicts, as the files of this version of export.py do: "
-                "export it with that, or name a checkpoint."
+                f"checkpoint={path} does not say what it predicts, as the files of this version of export.py do.",
+                key="checkpoint",
+                fix="Export the network again, or name a checkpoint.",
             )
         self.classes = ClassTable(**{key: tuples(entry) for key, entry in table.items()})
         self.interface = Interface.described(described)
@@ -101,8 +103,9 @@ class ExportedFile:
         """
         if self.interface.output == "labels":
             raise RequestError(
-                f"checkpoint={self.path} gives labels, not probabilities: export it with ends_with=logits or "
-                "ends_with=probabilities."
+                f"checkpoint={self.path} gives labels, not probabilities.",
+                key="checkpoint",
+                fix="Export it with ends_with=logits or ends_with=probabilities.",
             )
         answer = self._answer(images)
         if self.interface.output == "probabilities":

@@ -1,4 +1,4 @@
-"""A trained network as its file holds it: the start of everything in this room."""
+"""The one loader: from a checkpoint, a saved network or a name on the Hub to a trained network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,11 +9,51 @@ from torch import Tensor
 
 from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.data.transforms.normalize import check_normalization
+from fastscnn.inference.hub import on_disk
 from fastscnn.models.base import SegmentationNetwork
 from fastscnn.models.build import build_network
-from fastscnn.runs.checkpoint import META, chosen_state, read_checkpoint
+from fastscnn.runs.checkpoint import LATEST_STATE, META, chosen_state, read_checkpoint
 from fastscnn.runs.safetensors import PREFIX
 from fastscnn.utils.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds.
+
+    Attributes:
+        source: As it was named.
+        config: The plain config of the training, with what was asked for instead of parts of it.
+        classes: What the network predicts, the plain fields of its table.
+        tensors: Of the network and, where they are in it, of the auxiliary heads.
+        weights: `average` or `latest`, which of its two sets of weights they are; None where there is one.
+    """
+
+    source: str | Path
+    config: Mapping[str, Any]
+    classes: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    weights: str | None
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether the network is an image classifier."""
+        return bool(self.config.get("data", {}).get("dataset") == "imagenet")
+
+    def class_table(self) -> ClassTable:
+        """The classes of a segmentation network.
+
+        Raises:
+            RequestError: The network is an image classifier.
+        """
+        if self.is_classifier:
+            raise RequestError(
+                f"checkpoint={self.source} holds an image classifier, no segmentation network.",
+                key="checkpoint",
+                fix="Name a checkpoint of a run that segments, or train one from this with train.py pretrain=imagenet "
+                f"pretrain.checkpoint={self.source}.",
+            )
+        return ClassTable(**self.classes)
 
 
 @dataclass(frozen=True)
@@ -37,52 +77,66 @@ class Trained:
         return float(self.config.get("resolution", {"scale": 1.0})["scale"])
 
 
-def load_trained(path: str | Path, *, skip: str | None = None, weights: str | None = None) -> Trained:
-    """Rebuild the network of a checkpoint that `train.py` wrote, or of what `save_pretrained` wrote.
+def open_checkpoint(
+    source: str | Path,
+    *,
+    skip: str | None = None,
+    resolution: Mapping[str, Any] | None = None,
+    weights: str | None = None,
+    revision: str | None = None,
+) -> Checkpoint:
+    """Read a checkpoint; nothing in it is executed.
 
     Args:
-        path: A checkpoint; a folder with `model.safetensors` and `config.json`, or the first of these files.
+        source: A checkpoint that `train.py` wrote; a folder with `model.safetensors` and `config.json`, or the first of
+            these files; or a repository on the Hub, `OWNER/NAME`.
         skip: `keep` or `zero` instead of what the network was trained with (section 3.2).
+        resolution: `name` and `scale` instead of what it was trained at (section 3.3).
         weights: `average` or `latest`, see `chosen_state`.
+        revision: Branch, tag or commit of the repository.
 
     Raises:
-        RequestError: The file is no checkpoint, holds no segmentation network, or its tensors do not fit its config.
+        RequestError: There is no such file or repository, or it is no checkpoint of ours.
     """
-    content = read_checkpoint(path)
-    return rebuild(content[META], chosen_state(content, path, weights), path, skip=skip)
-
-
-def rebuild(
-    meta: Mapping[str, Any], tensors: Mapping[str, Tensor], path: str | Path, *, skip: str | None = None
-) -> Trained:
-    """Build the network that a file describes and give it its tensors.
-
-    Args:
-        meta: `config`, `classes` and, where it is stated, `normalization`.
-        tensors: By a checkpoint's names.
-        path: Where they come from, for the error's sentence.
-        skip: `keep` or `zero` instead of what the network was trained with.
-
-    Raises:
-        RequestError: It is no segmentation network, or the tensors do not fit the config.
-    """
-    config = dict(meta["config"])
+    content = read_checkpoint(on_disk(source, revision))
+    meta = content[META]
     if "normalization" in meta:
-        check_normalization(meta["normalization"], path)
-    if config.get("data", {}).get("dataset") == "imagenet":
-        raise RequestError(
-            f"checkpoint={path} holds an image classifier, no segmentation network: name a checkpoint of a run that "
-            "segments."
-        )
+        check_normalization(meta["normalization"], source)
+    config = dict(meta["config"])
     if skip is not None:
         config["model"] = config["model"] | {"skip": skip}
-    classes = ClassTable(**meta["classes"])
-    network = build_network(config["model"], classes.num_classes)
-    own = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
+    if resolution is not None:
+        config["resolution"] = dict(resolution)
+    tensors = chosen_state(content, source, weights)
+    return Checkpoint(
+        source, config, meta["classes"], tensors, (weights or "average") if LATEST_STATE in content else None
+    )
+
+
+def load_trained(
+    source: str | Path, *, skip: str | None = None, weights: str | None = None, revision: str | None = None
+) -> Trained:
+    """Rebuild the network of a checkpoint; arguments as `open_checkpoint` takes them.
+
+    Raises:
+        RequestError: As `open_checkpoint`; or it holds no segmentation network, or its tensors do not fit its config.
+    """
+    return rebuild(open_checkpoint(source, skip=skip, weights=weights, revision=revision))
+
+
+def rebuild(checkpoint: Checkpoint) -> Trained:
+    """The segmentation network of a checkpoint that was read.
+
+    Raises:
+        RequestError: It holds none, or its tensors do not fit its config.
+    """
+    classes = checkpoint.class_table()
+    network = build_network(checkpoint.config["model"], classes.num_classes)
+    named = checkpoint.tensors.items()
     try:
-        network.load_state_dict(own)
+        network.load_state_dict({name.removeprefix(PREFIX): value for name, value in named if name.startswith(PREFIX)})
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        problem = f"checkpoint={path} does not fit its own config ({first.rstrip('.')})."
+        problem = f"checkpoint={checkpoint.source} does not fit its own config ({first.rstrip('.')})."
         raise RequestError(problem, key="checkpoint", fix="Choose another file.") from None
-    return Trained(network.eval().requires_grad_(False), classes, config)
+    return Trained(network.eval().requires_grad_(False), classes, checkpoint.config)

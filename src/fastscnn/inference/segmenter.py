@@ -1,6 +1,7 @@
 """Labels and probabilities of images from a trained network, as fast as the machine allows."""
 
 import math
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +14,10 @@ from torch import Tensor
 
 from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.inference.backends.backends import Backend, build_backend, torch_threads
-from fastscnn.inference.backends.cuda_graph import GraphRunner
+from fastscnn.inference.backends.choose import choose
+from fastscnn.inference.backends.cuda_graph import GraphRunner, NoProgramsError
 from fastscnn.inference.exported import ExportedFile, is_exported
-from fastscnn.inference.loader import load_trained
+from fastscnn.inference.loader import Trained, load_trained
 from fastscnn.inference.preprocess import normalized
 from fastscnn.kernels import upsample_labels, upsample_probabilities
 from fastscnn.models.blocks import downscale
@@ -66,25 +68,23 @@ class Segmenter:
     @classmethod
     def from_checkpoint(
         cls,
-        path: str | Path,
+        source: str | Path,
         *,
-        backend: str = "torch",
+        backend: str = "auto",
         device: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
-        compile: bool = False,
         max_pixels: int = MAX_PIXELS,
     ) -> "Segmenter":
         """Load a trained network.
 
         Args:
-            path: A checkpoint that `train.py` wrote; or a file that `export.py` wrote for ONNX Runtime (`.onnx`) or
-                OpenVINO (`.xml`), float32 or int8, which runs on the CPU as it is.
-            backend: `torch`, or `onnx` (ONNX Runtime) or `openvino`, which are faster on a CPU.
-            device: `auto` (a CUDA GPU where there is one and the backend is torch), `cpu` or `cuda`.
-            precision: `auto` is float32 on the CPU and float16 on a GPU; `float32`, `bfloat16`, `float16`.
+            source: What `load_trained` takes; or a file that `export.py` wrote for ONNX Runtime (`.onnx`) or OpenVINO
+                (`.xml`), float32 or int8, which runs on the CPU as it is.
+            backend: See `from_trained`.
+            device: See `from_trained`.
+            precision: See `from_trained`.
             threads: Threads of a call on the CPU; None for torch's own number.
-            compile: Compile the network with `torch.compile`; only for backend torch.
             max_pixels: Pixels of the largest image file that is decoded, so that a small file that unpacks to
                 gigabytes is refused.
 
@@ -93,22 +93,52 @@ class Segmenter:
         """
         check_whole("threads", threads, 1, words=(None,))
         check_whole("max_pixels", max_pixels, 1)
-        if is_exported(path):
+        if is_exported(source):
             keep_freed_memory()
-            file = ExportedFile(
-                path, backend=backend, device=device, precision=precision, compile=compile, threads=threads
-            )
+            file = ExportedFile(source, backend=backend, device=device, precision=precision, threads=threads)
             return cls(file, file.classes, threads=threads, max_pixels=max_pixels)
-        on_gpu = choose_device(device, backend) == "cuda"
-        trained = load_trained(path)
-        if on_gpu:
-            dtype = getattr(torch, "float16" if precision == "auto" else precision)
-            engine = "compile" if compile else "auto"
-            runner = GraphRunner(trained.network, dtype=dtype, scale=trained.scale, engine=engine)
+        choose(backend, device, precision)  # a wrong choice is named before a file is read
+        chosen = {"backend": backend, "device": device, "precision": precision}
+        return cls.from_trained(load_trained(source), **chosen, threads=threads, max_pixels=max_pixels)
+
+    @classmethod
+    def from_trained(
+        cls,
+        trained: Trained,
+        *,
+        backend: str = "auto",
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> "Segmenter":
+        """Make a network ready that is loaded already.
+
+        Args:
+            trained: The network.
+            backend: `auto`: on a GPU the Triton layers where they run, on the CPU torch. Or `torch`; `compile`
+                (`torch.compile`: the first image of each size takes a minute); `triton` (a GPU); `onnx` (ONNX Runtime)
+                or `openvino`, which are faster on a CPU.
+            device: `auto` (a CUDA GPU where there is one and the backend runs on it), `cpu` or `cuda`.
+            precision: `auto` is float32 on the CPU and float16 on a GPU; `float32`, `bfloat16`, `float16`.
+            threads: Threads of a call on the CPU; None for torch's own number.
+            max_pixels: Pixels of the largest image file that is decoded.
+
+        Raises:
+            RequestError: A package is missing, or the choices do not go together.
+        """
+        choice = choose(backend, device, precision)
+        if choice.device == "cuda":
+            dtype = getattr(torch, choice.precision)
+            try:
+                runner = GraphRunner(trained.network, dtype=dtype, scale=trained.scale, engine=choice.backend)
+            except NoProgramsError as error:
+                raise RequestError(f"backend={backend}: {error}.", key="backend", fix="Set backend=auto.") from None
+            if backend == "auto" and runner.fallback:
+                print(f"backend=auto takes torch: {runner.fallback}.", file=sys.stderr)
             return cls(runner, trained.classes, max_pixels=max_pixels)
         keep_freed_memory()
-        precision = "float32" if precision == "auto" else precision
-        ready = build_backend(trained, backend, precision=precision, threads=threads, compile=compile)
+        ready = build_backend(trained, choice.backend, precision=choice.precision, threads=threads)
         return cls(ready, trained.classes, scale=trained.scale, threads=threads, max_pixels=max_pixels)
 
     def __call__(self, images: Images) -> Any:
@@ -209,21 +239,6 @@ def enlarged(batch: Array, side: int) -> Array:
 def _cut(labels: Array, size: tuple[int, int]) -> Array:
     """Labels [B, H, W] of an image that was enlarged, of the image alone."""
     return labels if labels.shape[1:] == size else np.ascontiguousarray(labels[:, : size[0], : size[1]])
-
-
-def choose_device(device: str, backend: str) -> str:
-    """`cpu` or `cuda`; `auto` is a CUDA GPU where there is one and the backend is torch.
-
-    Raises:
-        RequestError: There is no GPU, or the backend runs on the CPU alone.
-    """
-    if device not in ("auto", "cpu", "cuda"):
-        raise RequestError(f"device={device} is unknown: it is auto, cpu or cuda.")
-    if device == "cuda" and backend != "torch":
-        raise RequestError(f"device=cuda is for backend=torch, and this is backend={backend}: leave one of them out.")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise RequestError("device=cuda, but there is no GPU here: leave it out, or set cpu.")
-    return "cuda" if device != "cpu" and backend == "torch" and torch.cuda.is_available() else "cpu"
 
 
 def _size(batch: Array) -> tuple[int, int]:

@@ -1,5 +1,7 @@
 """The building blocks of Fast-SCNN: Tables 2 and 3 of the paper, and the pyramid pooling of PSPNet."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,7 +39,8 @@ def resize(features: Tensor, size: tuple[int, int]) -> Tensor:
 
     A graph that is being exported serves all sizes, so that it always resizes.
     """
-    if not (torch.compiler.is_exporting() or torch.jit.is_tracing()) and features.shape[-2:] == size:
+    is_tracing: Any = torch.jit.is_tracing  # type: ignore[attr-defined]
+    if not (torch.compiler.is_exporting() or is_tracing()) and features.shape[-2:] == size:
         return features
     return F.interpolate(features, size, mode="bilinear", align_corners=False)
 

@@ -4,7 +4,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 
 @dataclass(frozen=True)
@@ -39,19 +40,16 @@ def network_cost(network: nn.Module, size: tuple[int, int] = (1024, 2048), in_ch
     The forward pass runs on shapes alone (meta device): no memory and no arithmetic, at any size.
     """
     shadow = deepcopy(network).to("meta").eval()
-    macs: dict[nn.Module, int] = {}
-
-    def count(conv: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(conv, nn.Conv2d | nn.ConvTranspose2d)
-        places = inputs[0] if isinstance(conv, nn.ConvTranspose2d) else output
-        macs[conv] = places.numel() * conv.weight[0].numel()
-
-    for module in shadow.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            module.register_forward_hook(count)
-    with torch.no_grad():
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
         shadow(torch.empty(1, in_channels, *size, device="meta"))
+    counts = counter.get_flop_counts()
     return [
-        PartCost(name, *count_parameters(part), sum(macs.get(module, 0) for module in part.modules()))
+        # torch counts two operations a multiply-add.
+        PartCost(
+            name,
+            *count_parameters(part),
+            macs=counts.get(f"{type(shadow).__name__}.{name}", {}).get(torch.ops.aten.convolution, 0) // 2,
+        )
         for name, part in shadow.named_children()
     ]

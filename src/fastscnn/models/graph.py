@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from fastscnn.models.blocks import downscale, resize
 
 WHOLE_FUNCTIONS = (resize, downscale)
 """Functions that stay one node, because they ask about sizes."""
+
+
 class CoarseLogits(nn.Module):
     """A network up to its coarse logits, as a module of its own."""
 
@@ -111,10 +112,11 @@ def addends(node: fx.Node | None) -> tuple[fx.Node, fx.Node] | None:
     """The two different nodes of an addition, in the order in which they are computed; None for any other node."""
     if node is None or node.op != "call_function" or node.target not in (operator.add, torch.add) or node.kwargs:
         return None
-    if len(node.args) != 2 or not all(isinstance(value, fx.Node) for value in node.args):
+    summands = [value for value in node.args if isinstance(value, fx.Node)]
+    if len(node.args) != 2 or len(summands) != 2 or summands[0] is summands[1]:
         return None
-    first, second = sorted(node.args)  # type: ignore[type-var]
-    return None if first is second else (first, second)
+    first, second = sorted(summands)
+    return first, second
 
 
 def replace_nodes(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastscnn.inference.hub import on_disk
 from fastscnn.inference.segmenter import Segmenter
 from fastscnn.predict import video
 from fastscnn.predict.draw import drawn
@@ -181,7 +182,7 @@ def load_segmenter(settings: Mapping[str, Any]) -> Segmenter:
 def made_by(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the labels: for the manifest."""
     checkpoint = str(settings["checkpoint"])
-    return {"checkpoint": checkpoint, "digest": digest(Path(checkpoint)), "precision": settings["precision"]}
+    return {"checkpoint": checkpoint, "digest": digest(on_disk(checkpoint)), "precision": settings["precision"]}
 
 
 def _check_folder(note: Note, sources: Sequence[Source], request: Request) -> None:

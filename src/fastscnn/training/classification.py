@@ -10,16 +10,16 @@ from timm.data.mixup import Mixup
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
-from fastscnn.data.datamodules.imagenet import NAME
 from fastscnn.data.datasets.frames import frame_seed
 from fastscnn.data.datasets.images import ImageClasses, seeded
+from fastscnn.inference.loader import Checkpoint, open_checkpoint
 from fastscnn.models.build import build_classifier
 from fastscnn.models.image_classifier import ImageClassifier
-from fastscnn.runs.checkpoint import META, read_checkpoint
+from fastscnn.runs.checkpoint import META
 from fastscnn.training.global_batch import Part
 from fastscnn.training.metrics import percent
 from fastscnn.training.tally import Tally
-from fastscnn.training.task import Task, dataset_of
+from fastscnn.training.task import Task
 from fastscnn.utils.errors import RequestError
 
 
@@ -82,23 +82,25 @@ class Classification(Task):
         )
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path, *, weights: str | None = None) -> "Classification":
+    def from_checkpoint(cls, source: str | Path | Checkpoint, *, weights: str | None = None) -> "Classification":
         """Rebuild a trained module from a checkpoint.
 
         Args:
-            path: A file that `train.py` wrote.
-            weights: `average` or `latest`, see `chosen_state`.
+            source: As `open_checkpoint` takes it, or what that returned.
+            weights: As `open_checkpoint` takes it.
 
         Raises:
-            RequestError: The file is no checkpoint, holds no image classifier, or its tensors do not fit its config.
+            RequestError: As `open_checkpoint`; or it holds no image classifier, or its tensors do not fit.
         """
-        content = read_checkpoint(path)
-        meta = content[META]
-        if dataset_of(meta["config"]) != NAME:
-            problem = f"checkpoint={path} holds a segmentation network, not an image classifier."
-            raise RequestError(problem, key="checkpoint", fix="Name another file.")
-        module = cls(meta["config"], ImageClasses(**meta["classes"]))
-        module.take_weights(content, path, weights)
+        checkpoint = source if isinstance(source, Checkpoint) else open_checkpoint(source, weights=weights)
+        if not checkpoint.is_classifier:
+            raise RequestError(
+                f"checkpoint={checkpoint.source} holds a segmentation network, no image classifier.",
+                key="checkpoint",
+                fix="Name another checkpoint.",
+            )
+        module = cls(checkpoint.config, ImageClasses(**checkpoint.classes))
+        module.take_weights(checkpoint)
         return module
 
     def compile_network(self) -> None:

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from torch import Tensor
 
 from fastscnn.data.datamodules.build import TrainingData, build_data, build_image_data, title
 from fastscnn.data.datamodules.imagenet import NAME as IMAGENET
-from fastscnn.data.transforms.normalize import check_normalization
-from fastscnn.runs.checkpoint import META, read_checkpoint
+from fastscnn.inference.loader import Checkpoint, open_checkpoint, rebuild
+from fastscnn.inference.segmenter import Segmenter
 from fastscnn.runs.folders import new_run_id, refuse_existing, run_folder
 from fastscnn.runs.process import describe_process
 from fastscnn.runs.record import read_record
@@ -25,7 +27,7 @@ from fastscnn.training.metrics import Scores
 from fastscnn.training.pictures import DrawFrames
 from fastscnn.training.progress import ProgressLine
 from fastscnn.training.segmentation import Segmentation
-from fastscnn.training.task import Result, Task, dataset_of
+from fastscnn.training.task import Result, Task
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import WriteError, check_writable, write_json, write_png
 from fastscnn.utils.memory import keep_freed_memory
@@ -46,22 +48,14 @@ def evaluate(config: DictConfig) -> Result:
     keep_freed_memory()
     plain: Any = OmegaConf.to_container(config, resolve=True)
     _check_folders(plain)
-    meta = read_checkpoint(plain["checkpoint"])[META]
-    if "normalization" in meta:
-        check_normalization(meta["normalization"], plain["checkpoint"])
-    if dataset_of(meta["config"]) == IMAGENET:
-        return _evaluate_images(plain)
-    return _evaluate_frames(plain)
+    changes = {"skip": plain.get("model", {}).get("skip"), "resolution": plain.get("resolution")}
+    checkpoint = open_checkpoint(plain["checkpoint"], **changes, weights=plain["weights"])
+    return _evaluate_images(plain, checkpoint) if checkpoint.is_classifier else _evaluate_frames(plain, checkpoint)
 
 
-def _evaluate_frames(plain: Mapping[str, Any]) -> Scores:
+def _evaluate_frames(plain: Mapping[str, Any], checkpoint: Checkpoint) -> Scores:
     split = plain["split"]
-    module = Segmentation.from_checkpoint(
-        plain["checkpoint"],
-        skip=plain.get("model", {}).get("skip"),
-        resolution=plain.get("resolution"),
-        weights=plain["weights"],
-    )
+    module = Segmentation.from_checkpoint(checkpoint, predictor=_predictor(plain, checkpoint))
     data = build_data(data_config(plain["data"], module.config["data"]))
     _check_classes(module, data, plain["checkpoint"])
     data.prepare_data()
@@ -104,13 +98,14 @@ def _evaluate_frames(plain: Mapping[str, Any]) -> Scores:
     return scores
 
 
-def _evaluate_images(plain: Mapping[str, Any]) -> Result:
+def _evaluate_images(plain: Mapping[str, Any], checkpoint: Checkpoint) -> Result:
     from fastscnn.training.classification import Classification  # timm is slow to import
 
     for setting, value in (
         ("skip", plain.get("model", {}).get("skip")),
         ("resolution", plain.get("resolution")),
         ("save_predictions", plain["save_predictions"]),
+        ("backend", None if plain["backend"] == "torch" else plain["backend"]),
     ):
         if value is not None:
             raise RequestError(
@@ -119,7 +114,7 @@ def _evaluate_images(plain: Mapping[str, Any]) -> Result:
                 fix=f"Leave {setting} out.",
             )
     split = plain["split"]
-    module = Classification.from_checkpoint(plain["checkpoint"], weights=plain["weights"])
+    module = Classification.from_checkpoint(checkpoint)
     settings = data_config(plain["data"], module.config["data"])
     if settings["dataset"] != IMAGENET:
         raise RequestError(
@@ -142,6 +137,20 @@ def _evaluate_images(plain: Mapping[str, Any]) -> Result:
     _write(folder, plain, module, data, scores, {"crop_size": list(data.crop_size)})
     print(f"The evaluation's folder: {folder}")
     return scores
+
+
+def _predictor(plain: Mapping[str, Any], checkpoint: Checkpoint) -> Callable[[Tensor], Tensor] | None:
+    """What makes the labels where another backend than training's own is asked for."""
+    if plain["backend"] == "torch":
+        return None
+    device = "cpu" if plain["trainer"]["accelerator"] == "cpu" else "auto"
+    segmenter = Segmenter.from_trained(rebuild(checkpoint), backend=plain["backend"], device=device)
+
+    def labels(images: Tensor) -> Tensor:
+        found: Tensor = torch.from_numpy(segmenter(images.permute(0, 2, 3, 1).numpy(force=True)))
+        return found.to(images.device)
+
+    return labels
 
 
 def _trainer(settings: Mapping[str, Any], module: Task, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -274,6 +283,7 @@ def _write(
         "model": module.config["model"],
         "metrics": scores.named(split),
         **({"weights": module.weights} if module.weights else {}),
+        **({} if plain["backend"] == "torch" else {"backend": plain["backend"]}),
         **details,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         **describe_process(),

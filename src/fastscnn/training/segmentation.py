@@ -1,23 +1,22 @@
 """The LightningModule that trains and evaluates a segmentation network."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fastscnn.data.datamodules.imagenet import NAME
 from fastscnn.data.datasets.classes import ClassTable
+from fastscnn.inference.loader import Checkpoint, open_checkpoint
 from fastscnn.kernels import upsample_labels
 from fastscnn.models.base import SegmentationNetwork
 from fastscnn.models.blocks import AuxiliaryHead, downscale, resize
 from fastscnn.models.build import build_network
 from fastscnn.models.folding import folded
-from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.training.losses import SegmentationLoss
 from fastscnn.training.metrics import ConfusionMatrix, Scores, score
-from fastscnn.training.task import Task, dataset_of
+from fastscnn.training.task import Task
 from fastscnn.utils.errors import RequestError
 
 
@@ -33,6 +32,8 @@ class Segmentation(Task):
     Args:
         config: Plain containers with `model`, `loss`, `optimizer` and `resolution`.
         classes: What to predict.
+        predictor: Makes the labels of an evaluation in the network's place, train ids uint8 [B, H, W] of images uint8
+            [B, 3, H, W]; None for the network itself.
     """
 
     monitor = "val/miou"
@@ -42,7 +43,13 @@ class Segmentation(Task):
     scores: dict[str, Scores]  # type: ignore[assignment]
     best_scores: Scores | None
 
-    def __init__(self, config: Mapping[str, Any], classes: ClassTable) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        classes: ClassTable,
+        *,
+        predictor: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         super().__init__(config, classes)
         model = self.config["model"]
         self.network = build_network(model, classes.num_classes)
@@ -56,44 +63,39 @@ class Segmentation(Task):
         )
         self._lay_out()
         self._folded: list[nn.Module] = []  # a list, that it is no part of this module
+        self._predictor = predictor
         self.confusion = ConfusionMatrix(classes)
         self.scale = self.config.get("resolution", {"scale": 1.0})["scale"]
 
     @classmethod
     def from_checkpoint(
         cls,
-        path: str | Path,
+        source: str | Path | Checkpoint,
         *,
         skip: str | None = None,
         resolution: Mapping[str, Any] | None = None,
         weights: str | None = None,
+        predictor: Callable[[Tensor], Tensor] | None = None,
     ) -> "Segmentation":
         """Rebuild a trained module from a checkpoint, with or without the auxiliary heads in it.
 
         Args:
-            path: A file that `train.py` wrote.
-            skip: `keep` or `zero` instead of what the network was trained with (section 3.2).
-            resolution: `name` and `scale` instead of what it was trained at (section 3.3).
-            weights: `average` or `latest`, see `chosen_state`.
+            source: As `open_checkpoint` takes it, or what that returned.
+            skip: As `open_checkpoint` takes it.
+            resolution: As `open_checkpoint` takes it.
+            weights: As `open_checkpoint` takes it.
+            predictor: As the class takes it.
 
         Raises:
-            RequestError: The file is no checkpoint, or its tensors do not fit its config.
+            RequestError: As `open_checkpoint`; or it holds no segmentation network, or its tensors do not fit.
         """
-        content = read_checkpoint(path)
-        meta = content[META]
-        if dataset_of(meta["config"]) == NAME:
-            raise RequestError(
-                f"checkpoint={path} holds an image classifier, not a segmentation network.",
-                key="checkpoint",
-                fix=f"Train one from it with train.py pretrain=imagenet pretrain.checkpoint={path}.",
-            )
-        config = dict(meta["config"])
-        if skip is not None:
-            config["model"] = config["model"] | {"skip": skip}
-        if resolution is not None:
-            config["resolution"] = dict(resolution)
-        module = cls(config, ClassTable(**meta["classes"]))
-        module.take_weights(content, path, weights)
+        checkpoint = (
+            source
+            if isinstance(source, Checkpoint)
+            else open_checkpoint(source, skip=skip, resolution=resolution, weights=weights)
+        )
+        module = cls(checkpoint.config, checkpoint.class_table(), predictor=predictor)
+        module.take_weights(checkpoint)
         return module
 
     def compile_network(self) -> None:
@@ -109,6 +111,8 @@ class Segmentation(Task):
 
     def predict_labels(self, images: Tensor) -> Tensor:
         """Images uint8 [B, 3, H, W] to train ids, uint8 [B, H, W]; upsampled in float32 at any precision."""
+        if self._predictor is not None:
+            return self._predictor(images)
         height, width = images.shape[-2:]
         network: Any = self._folded[0] if self._folded else self.network
         return upsample_labels(network.coarse_logits(self._input(images)), (height, width))

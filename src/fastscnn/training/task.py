@@ -17,7 +17,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.data.datasets.images import ImageClasses
 from fastscnn.data.transforms.normalize import normalize
-from fastscnn.runs.checkpoint import LATEST_STATE, META, chosen_state
+from fastscnn.inference.loader import Checkpoint
+from fastscnn.runs.checkpoint import META
 from fastscnn.runs.metrics_csv import MetricsCSV
 from fastscnn.training.global_batch import GlobalBatch, Part
 from fastscnn.training.loss_monitor import SeenLosses
@@ -91,10 +92,10 @@ class Task(pl.LightningModule):
     def compile_network(self) -> None:
         """Compile the part that training and evaluation share; the names of the weights stay as they are."""
 
-    def take_weights(self, content: Mapping[str, Any], path: str | Path, weights: str | None) -> None:
-        """Take the tensors of a checkpoint that was read; see `chosen_state` and `load_trained`."""
-        self.load_trained(chosen_state(content, path, weights), path)
-        self.weights = (weights or "average") if LATEST_STATE in content else None
+    def take_weights(self, checkpoint: Checkpoint) -> None:
+        """Take the tensors of a checkpoint; see `load_trained`."""
+        self.load_trained(checkpoint.tensors, checkpoint.source)
+        self.weights = checkpoint.weights
 
     def load_trained(self, state_dict: Mapping[str, Tensor], path: str | Path) -> None:
         """Take the tensors of a checkpoint, which must hold all of the network's and none that is unknown.
@@ -274,9 +275,3 @@ class Task(pl.LightningModule):
             self.best_scores = scores
         values = {name: value for name, value in named.items() if value == value}
         self.log_dict(values | {"epoch": float(self.current_epoch), "step": float(self.global_step)})
-
-
-def dataset_of(config: Mapping[str, Any]) -> str | None:
-    """The data set that a checkpoint was trained on, by its config."""
-    dataset: str | None = config.get("data", {}).get("dataset")
-    return dataset

@@ -1,6 +1,7 @@
 """Weights that travel without pickles: what is saved comes back, damage is named."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,10 +9,10 @@ from safetensors.torch import load_file
 
 from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.export.export import export
-from fastscnn.inference import hub
-from fastscnn.inference.hub import from_pretrained, push_to_hub, save_pretrained
+from fastscnn.export.pretrained import push_to_hub, save_pretrained
+from fastscnn.inference.hub import on_disk
 from fastscnn.inference.loader import load_trained
-from fastscnn.utils.errors import RequestError
+from fastscnn.runs.safetensors import CONFIG, WEIGHTS
 from helpers import refused, trained_network
 
 
@@ -26,13 +27,13 @@ def folder(tmp_path, network):
 
 
 def test_round_trip_is_the_same_network(folder, network):
-    for again in (from_pretrained(folder), load_trained(folder), load_trained(folder / "model.safetensors")):
+    for again in (load_trained(folder), load_trained(str(folder)), load_trained(folder / "model.safetensors")):
         images = torch.randn(1, 3, 40, 56)
         assert torch.equal(network.network(images), again.network(images))
         assert again.classes == CAMVID
         assert again.scale == 0.5
         assert not again.network.training
-    assert from_pretrained(folder, skip="zero").network.feature_fusion.skip == "zero"
+    assert load_trained(folder, skip="zero").network.feature_fusion.skip == "zero"
 
 
 def test_folder_has_the_networks_tensors_and_a_plain_config_without_paths(tmp_path, network):
@@ -56,7 +57,7 @@ def test_cut_weights_are_named(folder, keep):
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:keep])
     with refused("checkpoint", "model.safetensors", fix="save_pretrained"):
-        from_pretrained(folder)
+        load_trained(folder)
 
 
 @pytest.mark.parametrize(
@@ -78,15 +79,23 @@ def test_config_that_is_wrong_is_refused(folder, change, key, fact):
     file = folder / "config.json"
     file.write_text(change(json.loads(file.read_text())))
     with refused(key, fact):
-        from_pretrained(folder)
+        load_trained(folder)
 
 
 def test_missing_half_is_named(folder, tmp_path):
     (folder / "config.json").unlink()
     with refused("checkpoint", "config.json"):
         load_trained(folder)
-    with pytest.raises(RequestError, match="OWNER/NAME"):
-        from_pretrained(tmp_path / "no such folder" / "at all")
+    with refused("checkpoint", "no such folder"):
+        load_trained(tmp_path / "no such folder" / "at all")
+
+
+@pytest.mark.parametrize("name", ["checkpoints/best.ckpt", "here/net", "/somewhere/net", "a/b/c"])
+def test_a_path_is_looked_for_on_no_hub(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *args, **options: pytest.fail("asked the Hub"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert on_disk(name) == Path(name)
 
 
 def test_hub_gives_the_two_files_at_the_revision(folder, network, monkeypatch):
@@ -97,15 +106,15 @@ def test_hub_gives_the_two_files_at_the_revision(folder, network, monkeypatch):
         return str(folder / file)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    again = from_pretrained("someone/fast-scnn", revision="v1")
+    again = load_trained("someone/fast-scnn", revision="v1")
     assert asked == [("someone/fast-scnn", file, "v1") for file in ("model.safetensors", "config.json")]
     assert again.classes == CAMVID
 
 
 def test_hub_that_cannot_be_reached_is_one_sentence(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(RequestError, match="someone/no-such-network-here is no folder here") as error:
-        from_pretrained("someone/no-such-network-here")
+    with refused("checkpoint", "someone/no-such-network-here") as error:
+        load_trained("someone/no-such-network-here")
     assert "\n" not in str(error.value)
 
 
@@ -117,7 +126,7 @@ def test_pushing_uploads_what_saving_writes(network, monkeypatch):
             uploaded["repository"] = (name, settings["private"])
 
         def upload_folder(self, repo_id, folder_path):
-            uploaded["network"] = from_pretrained(folder_path)
+            uploaded["network"] = load_trained(folder_path)
             return f"https://hub/{repo_id}"
 
     monkeypatch.setattr("huggingface_hub.HfApi", Api)
@@ -128,6 +137,6 @@ def test_pushing_uploads_what_saving_writes(network, monkeypatch):
 
 def test_export_writes_the_same_folder(tmp_path, network):
     done = export(network, tmp_path / "net", format="safetensors", metrics={"val/miou": 0.25})
-    assert {file.name for file in done.files} == {hub.WEIGHTS, hub.CONFIG}
+    assert {file.name for file in done.files} == {WEIGHTS, CONFIG}
     assert json.loads((tmp_path / "net" / "config.json").read_text())["metrics"] == {"val/miou": 0.25}
     assert [path.name for path in tmp_path.iterdir()] == ["net"]

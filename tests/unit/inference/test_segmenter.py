@@ -1,6 +1,7 @@
 """The segmenter against plain torch, in every backend."""
 
 import threading
+from functools import partial
 
 import cv2
 import numpy as np
@@ -9,11 +10,14 @@ import torch
 
 from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.data.transforms.normalize import normalize
+from fastscnn.inference import segmenter as segmenter_module
+from fastscnn.inference.backends import cuda_graph
 from fastscnn.inference.backends.backends import TorchBackend, build_backend
+from fastscnn.inference.backends.choose import choose
 from fastscnn.inference.backends.cuda_graph import GraphRunner
 from fastscnn.inference.loader import Trained
 from fastscnn.inference.preprocess import normalized
-from fastscnn.inference.segmenter import Segmenter, choose_device
+from fastscnn.inference.segmenter import Segmenter
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.utils.errors import RequestError
 from helpers import randomize_norms
@@ -127,15 +131,57 @@ def test_what_is_no_image_is_refused_with_what_it_is(segmenter, shape, dtype):
 def test_missing_file_and_wrong_choices_are_one_sentence(trained, segmenter, tmp_path):
     with pytest.raises(RequestError, match="cannot be read"):
         segmenter(tmp_path / "none.png")
-    with pytest.raises(RequestError, match="backend=tensorrt is unknown"):
-        build_backend(trained, "tensorrt")
-    with pytest.raises(RequestError, match="device=cuda is for backend=torch"):
-        choose_device("cuda", "onnx")
-    if not torch.cuda.is_available():
-        with pytest.raises(RequestError, match="there is no GPU here"):
-            choose_device("cuda", "torch")
-    with pytest.raises(RequestError, match="precision=float16 is not for backend=torch"):
-        build_backend(trained, "torch", precision="float16")
+
+
+@pytest.mark.parametrize(
+    ("choices", "key"),
+    [
+        ({"backend": "tensorrt"}, "backend"),
+        ({"backend": "triton", "device": "cpu"}, "backend"),
+        ({"backend": "onnx", "device": "cuda"}, "device"),
+        ({"device": "tpu"}, "device"),
+        ({"precision": "int4"}, "precision"),
+        ({"backend": "torch", "device": "cpu", "precision": "float16"}, "precision"),
+        ({"backend": "onnx", "precision": "bfloat16"}, "precision"),
+    ],
+)
+def test_choices_that_do_not_go_together_are_refused_before_the_checkpoint_is_read(tmp_path, choices, key):
+    with pytest.raises(RequestError) as error:
+        Segmenter.from_checkpoint(tmp_path / "none.ckpt", **choices)
+    assert error.value.key == key
+    assert error.value.fix
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+@pytest.mark.parametrize(("choices", "key"), [({"device": "cuda"}, "device"), ({"backend": "triton"}, "backend")])
+def test_a_gpu_that_is_not_there_is_refused(tmp_path, choices, key):
+    with pytest.raises(RequestError) as error:
+        Segmenter.from_checkpoint(tmp_path / "none.ckpt", **choices)
+    assert error.value.key == key
+
+
+def test_without_a_gpu_auto_is_torch_in_float32():
+    assert choose(device="cpu") == ("torch", "cpu", "float32")
+    assert choose("compile", "cpu", "bfloat16") == ("compile", "cpu", "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("capability", "programs", "taken", "words"),
+    [((9, 0), True, "triton", None), ((7, 5), True, "torch", "8.0"), ((9, 0), False, "torch", "no layer")],
+)
+def test_auto_takes_triton_on_a_gpu_or_says_why_not(trained, monkeypatch, capsys, capability, programs, taken, words):
+    """A GPU is played by the CPU, on which a runner computes without a graph."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    reason = None if capability >= (8, 0) else "it needs a GPU of compute capability 8.0 or newer"
+    monkeypatch.setattr(cuda_graph, "obstacle", lambda device: reason)
+    monkeypatch.setattr(segmenter_module, "GraphRunner", partial(GraphRunner, device="cpu"))
+    if not programs:
+        none = property(lambda self: [], lambda self, value: None)
+        monkeypatch.setattr(cuda_graph.TritonNetwork, "programs", none, raising=False)
+    found = Segmenter.from_trained(trained, precision="float32")
+    assert isinstance(found._backend._logits, cuda_graph.TritonNetwork) == (taken == "triton")
+    said = capsys.readouterr().err
+    assert words in said if words else said == ""
 
 
 def test_a_missing_package_is_named_with_its_command(trained, monkeypatch):

@@ -115,8 +115,10 @@ def test_runner_refuses_what_it_cannot_run():
     network = random_network()
     with pytest.raises(ValueError, match="auto, torch, compile, triton"):
         GraphRunner(network, engine="onnx", device="cpu")
-    with pytest.raises(ValueError, match="Small: choose"):
-        GraphRunner(Small(), engine="triton", device="cpu")
+    without_programs = Small()
+    without_programs.layers[2] = nn.Conv2d(16, 7, 3, padding=1)
+    with pytest.raises(ValueError, match="programs for no layer of this Small"):
+        GraphRunner(without_programs, engine="triton", device="cpu")
     with pytest.raises(ValueError, match="uint8"):
         GraphRunner(network, dtype=torch.float32, device="cpu")(torch.zeros(1, 3, 8, 8))
 

@@ -12,11 +12,14 @@ import pytorch_lightning as pl
 import torch
 import wandb
 from torch import nn
+from torch.fx.experimental import _config as symbols
 from torch.utils.data import DataLoader
 from wandb.sdk import wandb_setup
 
 from fastscnn.data.datamodules.worker_errors import WatchedIterator
 from fastscnn.data.datasets import frames
+from fastscnn.export import formats
+from fastscnn.inference.backends import graph_memory
 from fastscnn.reports.wandb.wandb_objects import keep_identity
 from fastscnn.runs import position
 from fastscnn.runs.position import UnknownLoops, settle
@@ -150,3 +153,17 @@ def test_wandb_service_is_found_among_the_child_processes_too(tmp_path, monkeypa
 def test_dashboard_without_an_identity_says_that_it_is_another_one(capsys):
     keep_identity(SimpleNamespace(), "entity", "project")
     assert "a new workspace at each call" in capsys.readouterr().out
+
+
+def test_program_of_torch_is_exported_without_the_switch_for_sides_of_one(monkeypatch):
+    with formats.sides_of_one():
+        assert symbols.backed_size_oblivious
+    monkeypatch.setattr(formats, "SWITCH", "no_such_switch")
+    with formats.sides_of_one():
+        assert not symbols.backed_size_oblivious
+
+
+def test_graphs_are_captured_with_torchs_own_workspaces_where_they_cannot_be_cleared(monkeypatch):
+    monkeypatch.delattr(torch._C, "_cuda_clearCublasWorkspaces", raising=False)
+    with graph_memory.own_workspaces():
+        pass

@@ -44,6 +44,7 @@ def settings(tmp_path_factory):
         "checkpoint": str(folder / "best.ckpt"),
         "split": "val",
         "weights": None,
+        "backend": "torch",
         "save_predictions": None,
         "pictures": 4,
         "data": {"root": None, "num_workers": "auto", "store": None},
@@ -145,3 +146,25 @@ def test_predictions_have_the_names_of_their_data_set_whatever_its_classes_say(
     assert {path.name for path in predictions.iterdir()} == {
         f"{name}_pred_labelIds.png" if official else f"{name}.png" for name in names
     }
+
+
+@pytest.mark.parametrize("backend", ["auto", "openvino"])
+def test_another_backend_gives_the_same_scores_and_stands_in_the_record(settings, tmp_path, backend):
+    if backend != "auto":
+        pytest.importorskip(backend)
+    found = {}
+    for name in ("torch", backend):
+        folder = tmp_path / name
+        evaluated(settings, backend=name, paths={"run_dir": str(folder), "output_dir": "outputs"})
+        found[name] = json.loads((folder / "eval.json").read_text())
+    assert "backend" not in found["torch"]
+    assert found[backend]["backend"] == backend
+    for name, value in found["torch"]["metrics"].items():
+        assert found[backend]["metrics"][name] == pytest.approx(value, abs=1e-3, nan_ok=True), name
+
+
+@pytest.mark.parametrize("backend", ["tvm", "triton"])
+def test_a_backend_that_does_not_run_is_refused(settings, backend):
+    with pytest.raises(RequestError) as error:
+        evaluated(settings, backend=backend)
+    assert error.value.key == "backend"

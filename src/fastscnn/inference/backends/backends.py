@@ -19,7 +19,6 @@ from fastscnn.inference.runtimes import needed, openvino_core, read_description
 from fastscnn.inference.smallest import known_smallest_side
 from fastscnn.utils.errors import RequestError
 
-BACKENDS = ("torch", "onnx", "openvino")
 KEPT_SIZES = 4
 """Image sizes for which a program of their own is kept."""
 
@@ -153,7 +152,11 @@ class OpenVinoBackend:
     def __init__(self, file: str | Path, precision: str = "float32", threads: int | None = None) -> None:
         self._core = openvino_core()
         if precision == "bfloat16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise RequestError("precision=bfloat16, but this processor has none that OpenVINO uses: set float32.")
+            raise RequestError(
+                "precision=bfloat16, but OpenVINO does not compute in it on this processor.",
+                key="precision",
+                fix="Set precision=float32.",
+            )
         self._file = Path(file).read_bytes() if Path(file).suffix == ".onnx" else str(file)
         self._settings = {
             "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
@@ -181,29 +184,21 @@ class OpenVinoBackend:
 
 
 def build_backend(
-    trained: Trained, backend: str, *, precision: str = "float32", threads: int | None = None, compile: bool = False
+    trained: Trained, backend: str = "torch", *, precision: str = "float32", threads: int | None = None
 ) -> Backend:
     """Make a network ready on the CPU.
 
     Args:
         trained: The network.
-        backend: `torch`, `onnx` or `openvino`.
-        precision: `float32` or `bfloat16`.
+        backend: `torch`, `compile`, `onnx` or `openvino`.
+        precision: `float32` or `bfloat16`; for `onnx` float32.
         threads: Threads of a call; None for torch's own number.
-        compile: As `TorchBackend` takes it.
 
     Raises:
-        RequestError: A package is missing, or the choices do not go together.
+        RequestError: A package is missing, or the processor has no bfloat16.
     """
-    if backend not in BACKENDS:
-        raise RequestError(f"backend={backend} is unknown: it is one of {', '.join(BACKENDS)}.")
-    if precision not in ("float32", "bfloat16") or (backend == "onnx" and precision != "float32"):
-        known = "float32" if backend == "onnx" else "float32 or bfloat16"
-        raise RequestError(f"precision={precision} is not for backend={backend} on the CPU: set {known}.")
-    if backend == "torch":
-        return TorchBackend(trained.network, precision, compile=compile)
-    if compile:
-        raise RequestError(f"compile is for backend=torch, and this is backend={backend}: leave one of them out.")
+    if backend in ("torch", "compile"):
+        return TorchBackend(trained.network, precision, compile=backend == "compile")
     needed(backend)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "network.onnx")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fastscnn.data.transforms.normalize import MEAN, STD
 from fastscnn.inference.backends.graph_memory import GraphMemory
-from fastscnn.inference.backends.triton import TritonNetwork, can_run
+from fastscnn.inference.backends.triton import TritonNetwork, obstacle
 from fastscnn.inference.deployed import deployed
 from fastscnn.kernels import upsample_labels, upsample_probabilities
 from fastscnn.models.base import SegmentationNetwork
@@ -24,6 +24,10 @@ class _Captured(NamedTuple):
     graph: torch.cuda.CUDAGraph
     images: Tensor
     output: Tensor
+
+
+class NoProgramsError(ValueError):
+    """The Triton programs have none of a network's layers."""
 
 
 class GraphRunner:
@@ -42,8 +46,12 @@ class GraphRunner:
             layers that they do not have are torch's), or `auto`: `triton` where it can run, else `torch`.
         device: The GPU. On the CPU the same is computed without a graph, to test it.
 
+    Attributes:
+        fallback: Why `auto` takes `torch`, as a part of a sentence; None where it does not.
+
     Raises:
-        ValueError: The engine is unknown, or cannot run this network in this type.
+        ValueError: The engine is unknown.
+        NoProgramsError: The engine is `triton`, which has programs for no layer of this network.
     """
 
     def __init__(
@@ -58,7 +66,8 @@ class GraphRunner:
     ) -> None:
         self.device = torch.device(device)
         self.max_graphs = max_graphs
-        self._logits = _engine(network, engine, dtype, scale, self.device)
+        self.fallback: str | None = None
+        self._logits = self._engine(network, engine, dtype, scale)
         self._graphs: OrderedDict[tuple[str, tuple[int, ...]], _Captured] = OrderedDict()
         self._memory = GraphMemory(self.device) if self.device.type == "cuda" else None
 
@@ -79,6 +88,23 @@ class GraphRunner:
     def probabilities(self, images: Tensor) -> Tensor:
         """Probability of each class at each pixel, float32 [B, C, H, W]; otherwise as `__call__`."""
         return self._run("probabilities", self._probabilities, images)
+
+    def _engine(
+        self, network: SegmentationNetwork, engine: str, dtype: torch.dtype, scale: float
+    ) -> Callable[[Tensor], Tensor]:
+        """What maps RGB, uint8 [B, H, W, 3], to coarse logits."""
+        if engine not in ENGINES:
+            raise ValueError(f"engine={engine} is unknown: it is one of {', '.join(ENGINES)}")
+        if engine == "auto":
+            self.fallback = obstacle(self.device)
+        if engine == "triton" or (engine == "auto" and self.fallback is None):
+            lowered = TritonNetwork(network, dtype, scale).to(self.device)
+            if lowered.programs:
+                return lowered
+            self.fallback = f"there are Triton programs for no layer of this {type(network).__name__}"
+            if engine == "triton":
+                raise NoProgramsError(self.fallback)
+        return _torch_layers(network, engine == "compile", dtype, scale, self.device)
 
     def _labels(self, images: Tensor) -> Tensor:
         return upsample_labels(self._logits(images), (images.shape[1], images.shape[2]))
@@ -126,21 +152,10 @@ class GraphRunner:
         return _Captured(graph, static, output)
 
 
-def _engine(
-    network: SegmentationNetwork, engine: str, dtype: torch.dtype, scale: float, device: torch.device
+def _torch_layers(
+    network: SegmentationNetwork, compiles: bool, dtype: torch.dtype, scale: float, device: torch.device
 ) -> Callable[[Tensor], Tensor]:
-    """What maps RGB, uint8 [B, H, W, 3], to coarse logits."""
-    if engine not in ENGINES:
-        raise ValueError(f"engine={engine} is unknown: it is one of {', '.join(ENGINES)}")
-    if engine == "triton" or (engine == "auto" and can_run(device)):
-        lowered = TritonNetwork(network, dtype, scale).to(device)
-        if lowered.programs:
-            return lowered
-        if engine == "triton":
-            raise ValueError(
-                f"engine=triton has programs for no layer of this {type(network).__name__}: choose engine=torch or "
-                "compile"
-            )
+    """The folded network by torch's own layers, compiled or not."""
     body: Any = deployed(CoarseLogits(network)).to(memory_format=torch.channels_last).to(device, dtype)
     # As `normalize`, which makes its constants at each call: a graph cannot capture that.
     mean, deviation = (torch.tensor(values, device=device).view(3, 1, 1) * 255 for values in (MEAN, STD))
@@ -150,7 +165,7 @@ def _engine(
         values: Tensor = body(downscale(pixels, scale).to(dtype))
         return values
 
-    if engine == "compile":
+    if compiles:
         compiled: Callable[[Tensor], Tensor] = torch.compile(logits, mode="max-autotune-no-cudagraphs", dynamic=False)
         return compiled
     return logits

@@ -39,7 +39,7 @@ class GraphMemory:
         graph = torch.cuda.CUDAGraph()
         # Other threads (that read frames into pinned memory, say) may go on while this one captures.
         captured = torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local")
-        with CAPTURING, _own_workspaces(), captured:
+        with CAPTURING, own_workspaces(), captured:
             result = compute()
         return graph, result
 
@@ -53,10 +53,14 @@ class GraphMemory:
 
 
 @contextmanager
-def _own_workspaces() -> Iterator[None]:
-    """As torch's own graphs do it (torch/_inductor/cudagraph_trees.py, `clear_cublas_manager`)."""
-    torch._C._cuda_clearCublasWorkspaces()
+def own_workspaces() -> Iterator[None]:
+    """As torch's own graphs do it (torch/_inductor/cudagraph_trees.py, `clear_cublas_manager`).
+
+    torch has no public name for it; without the private one the workspaces stay where they are.
+    """
+    clear: Callable[[], None] = getattr(torch._C, "_cuda_clearCublasWorkspaces", lambda: None)
+    clear()
     try:
         yield
     finally:
-        torch._C._cuda_clearCublasWorkspaces()
+        clear()

@@ -43,13 +43,22 @@ def fused(network: nn.Module) -> fx.GraphModule:
         for node in list(graph.graph.nodes):
             _fuse(graph, node)
         finish(graph)
-        if not agrees(graph, module):
+        if not _works(graph, module):
             graph = deployed(module)
     for node in graph.graph.nodes:
-        activation = layer(graph, node)
-        if hasattr(activation, "inplace") and only_user(node.args[0]) is node and _is_fresh(graph, node.args[0]):
+        following = only_user(node)
+        activation = layer(graph, following)
+        if hasattr(activation, "inplace") and _is_fresh(graph, node):
             activation.inplace = True  # type: ignore[union-attr]
-    return graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return graph.to(memory_format=torch.channels_last)
+
+
+def _works(graph: fx.GraphModule, module: nn.Module) -> bool:
+    """Whether the operators take what they are given, which another version of torch may change, and agree."""
+    try:
+        return agrees(graph, module)
+    except (RuntimeError, TypeError):
+        return False
 
 
 def _fuse(graph: fx.GraphModule, node: fx.Node) -> None:

@@ -36,14 +36,13 @@ NORMALIZE = "normalize"
 """Name of the layer that normalises, where the first convolution does not."""
 
 
-def can_run(device: torch.device) -> bool:
-    """Whether the programs run on this device: an NVIDIA GPU that is new enough, and Triton."""
-    return (
-        device.type == "cuda"
-        and torch.version.hip is None
-        and labels.usable(device)
-        and torch.cuda.get_device_capability(device) >= OLDEST
-    )
+def obstacle(device: torch.device) -> str | None:
+    """Why the programs do not run on a device, as a part of a sentence; None where they do."""
+    if device.type != "cuda" or torch.version.hip is not None:
+        return "it needs an NVIDIA GPU"
+    if torch.cuda.get_device_capability(device) < OLDEST:
+        return f"it needs a GPU of compute capability {OLDEST[0]}.{OLDEST[1]} or newer"
+    return None if labels.usable(device) else "Triton is not installed, or does not run on this GPU"
 
 
 class TritonNetwork(nn.Module):
@@ -111,7 +110,8 @@ def _convolution(
 
 def _end(graph: fx.GraphModule, node: fx.Node | None) -> float:
     """The highest value of the activation that a node is; 0 where it is none of those that the programs have."""
-    return ENDS.get(type(layer(graph, node)), 0.0)
+    module = layer(graph, node)
+    return 0.0 if module is None else ENDS.get(type(module), 0.0)
 
 
 def _tail(graph: fx.GraphModule, node: fx.Node) -> tuple[list[fx.Node], tuple[fx.Node, ...], float]:
@@ -214,7 +214,7 @@ def _pooling(graph: fx.GraphModule, joined: fx.Node, dtype: torch.dtype) -> None
     bins, convolutions = [bins for _, bins, *_ in found], [convolution for _, _, convolution, _ in found]
     if not applies(tuple(bins), sum(convolution.out_channels for convolution in convolutions)):
         return
-    module = Pooling(bins, convolutions, last, *ends, highest, dtype)
+    module = Pooling(bins, convolutions, last, ends.pop(), highest, dtype)
     replace_nodes(graph, [*before, joined, following, *tail], f"{following.target}_pooling", module, (features,))
 
 
@@ -262,7 +262,7 @@ def _end_in_float32(graph: fx.GraphModule) -> None:
     last = layer(graph, output.args[0])
     ends = isinstance(last, Pointwise) or (isinstance(last, Separable) and last.head is not None)
     if ends and only_user(output.args[0]) is output:
-        last.output_dtype = torch.float32  # type: ignore[union-attr,assignment]
+        last.output_dtype = torch.float32  # type: ignore[union-attr]
 
 
 def _convert_the_rest(graph: fx.GraphModule, dtype: torch.dtype) -> None:

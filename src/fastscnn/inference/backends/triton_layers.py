@@ -219,7 +219,8 @@ class Pooling(TritonLayer):
     def forward(self, features: Tensor) -> Tensor:
         """[B, C, h, w] to [B, C', h, w]."""
         weights = (self.reduce, self.reduce_bias, self.spread, self.weight, self.bias)
-        return _planes(pyramid_pooling(_rows(features), self.bins, *weights, **self.ends, arrivals=self.arrivals))
+        options: dict[str, Any] = {**self.ends, "arrivals": self.arrivals}
+        return _planes(pyramid_pooling(_rows(features), self.bins, *weights, **options))
 
 
 class Upsample(TritonLayer):
