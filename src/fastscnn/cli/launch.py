@@ -21,6 +21,7 @@ from fastscnn.runs.process import RUN_DIR_VARIABLE
 from fastscnn.runs.renamed import present_overrides
 from fastscnn.utils.errors import Crash, RequestError
 from fastscnn.utils.files import not_written, why_not_written
+from fastscnn.utils.output import outlive_reader
 from fastscnn.utils.progress import Progress
 from fastscnn.utils.signals import Interrupted, watched
 from fastscnn.utils.threads import wait_briefly
@@ -56,6 +57,7 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
     """
     use_utf8(_is_command)
     print_anything()
+    outlive_reader()
     logging.raiseExceptions = False  # W&B or Lightning logging to a full disk would print tracebacks
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them and exiting
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing albumentations would use the network
@@ -86,8 +88,6 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         print(explain(error, CONF, config_name), file=sys.stderr)
         code = WRONG_REQUEST
-    except BrokenPipeError:  # the reader of our output, such as head, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # of a file that Hydra itself writes: those of a command have been reported
         print(f"{why_not_written(error)}: set hydra.sweep.dir to a folder that can be written.", file=sys.stderr)
         code = WRONG_REQUEST

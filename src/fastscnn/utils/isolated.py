@@ -17,6 +17,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple
 
 from fastscnn.utils.errors import Crash
+from fastscnn.utils.output import outlive_reader
 
 SPAWN = multiprocessing.get_context("spawn")
 PATIENCE = 30.0
@@ -165,6 +166,7 @@ class _Requested(Sequence[Any]):
 def _serve(pipe: "Connection[Any, Any]") -> None:
     """The main function of the child: create the function, then answer calls until the parent closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the parent ends this one
+    outlive_reader()
     _no_core_file()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     made: Any = None
