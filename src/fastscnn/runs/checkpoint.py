@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from fastscnn.runs.safetensors import is_saved, read_saved, saved_files
+from fastscnn.runs.torch_file import DamagedFile, read_torch_file
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_file
 
@@ -41,7 +40,10 @@ def read_checkpoint(path: str | Path, *, map_location: str = "cpu") -> dict[str,
     inside = ", such as checkpoints/best.ckpt in it" if path.is_dir() else ""
     check_file(path, "checkpoint", f"Set checkpoint=FILE{inside}.")
     try:
-        content = torch.load(path, map_location=map_location, weights_only=True)
+        content = read_torch_file(path, map_location)
+    except DamagedFile as error:
+        problem = f"checkpoint={path} {error}"
+        raise RequestError(problem, key="checkpoint", fix="Copy it again, or name another checkpoint.") from None
     except Exception:  # the unpickler can raise anything
         raise RequestError(
             f"checkpoint={path} is not a checkpoint that can be read safely (tensors and plain containers).",

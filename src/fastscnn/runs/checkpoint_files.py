@@ -8,6 +8,7 @@ import torch
 from lightning_fabric.plugins.io import TorchCheckpointIO
 
 from fastscnn.runs.checkpoint import without_best
+from fastscnn.runs.torch_file import read_torch_file
 from fastscnn.utils.files import replaced
 
 
@@ -41,5 +42,5 @@ class CheckpointFiles(TorchCheckpointIO):
         self, path: str | Path, map_location: Any = lambda storage, _: storage, weights_only: bool | None = True
     ) -> dict[str, Any]:
         """Read a checkpoint of tensors and plain containers; nothing in it is ever executed."""
-        content: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+        content: dict[str, Any] = read_torch_file(path, map_location)
         return without_best(content) if self.best_lost else content
