@@ -1,8 +1,10 @@
 """Skipping what is finished: which jobs of a repeated multirun are finished, are running, or can be continued."""
 
+import functools
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +17,9 @@ from fastscnn.runs.identity import chosen_identity
 from fastscnn.runs.jobs import DONE, RUNNING, Job, current_multirun
 from fastscnn.runs.record import RECORD, observed_record, read_record, running_as
 from fastscnn.runs.resume_point import can_go_on
-from fastscnn.runs.run_settings import EXECUTION_SETTINGS, in_settings, read_run_config, run_settings
+from fastscnn.runs.run_settings import CONFIG, EXECUTION_SETTINGS, in_settings, read_run_config, run_settings
 from fastscnn.utils.errors import RequestError
+from fastscnn.utils.plain_files import DamagedFile
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Earlier:
     def rank(self) -> tuple[int, str, str]:
         """The run with the highest rank counts: finished, then running, then resumable, and the latest of these."""
         place = {"finished": 3, "running": 2}.get(self.record["status"], 1 if can_go_on(self.folder) else 0)
-        return place, self.record["started"], self.folder.name  # which has the time to the microsecond
+        return place, self.record.get("started") or "", self.folder.name  # which has the time to the microsecond
 
 
 def left_to_do(config: DictConfig, job: Job) -> bool:
@@ -146,15 +149,29 @@ def _runs(config: DictConfig) -> Iterator[Earlier]:
     for folder in folders:
         try:
             yield Earlier(folder, read_record(folder))
-        except (OSError, ValueError, KeyError):
+        except FileNotFoundError:
             continue
+        except (OSError, DamagedFile) as error:
+            _print_ignored(folder, error)
 
 
 def _asks_for(folder: Path, wanted: dict[str, Any], ignored: list[str]) -> bool:
     try:
         return _comparable(read_run_config(folder), ignored) == wanted
-    except RequestError:
+    except RequestError as error:
+        if (folder / CONFIG).exists():  # a run that stopped at its start has none
+            _print_ignored(folder, error)
         return False
+
+
+@functools.cache
+def _print_once(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def _print_ignored(folder: Path, error: Exception) -> None:
+    problem = str(error.args[0] if isinstance(error, RequestError) else error).rstrip(".")
+    _print_once(f"{problem}: the run in {folder} is not asked whether it is the one of this job.")
 
 
 def _comparable(config: DictConfig, ignored: list[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from fastscnn.runs.record import STEP
 from fastscnn.utils.files import append_text, replaced
+from fastscnn.utils.plain_files import DamagedFile
 
 
 class MetricsCSV(Logger):
@@ -82,26 +84,59 @@ def cut_back(path: Path, *, rows: int | None, epochs: int, finished: bool) -> No
         epochs: The epochs completed at the checkpoint, which decide in that case.
         finished: Whether the run was finished.
     """
-    columns, found = read_rows(path)
+    try:
+        columns, found = read_rows(path)
+    except DamagedFile as error:
+        _set_aside(path, error)
+        return
     if not columns:
         return
     tests = [name for name in columns if finished and name.startswith("test/")]
     stays = [
         row
         for number, row in enumerate(found)
-        if (number < rows if rows is not None else float(row.get("epoch") or 0) < epochs)
+        if (number < rows if rows is not None else _number(row.get("epoch")) < epochs)
         or any(row[name] for name in tests)
     ]
     _write(path, columns, stays)
 
 
 def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Columns and complete rows of a `metrics.csv`, empty if there is no file. A row cut short by a kill is skipped."""
+    """Columns and complete rows of a `metrics.csv`, empty if there is no file. A row cut short by a kill is skipped.
+
+    Raises:
+        DamagedFile: It is no text, holds zeros, or its columns are not those of a `metrics.csv`.
+    """
     if not path.exists():
         return [], []
-    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
-    reader = csv.DictReader(io.StringIO(whole))
-    return list(reader.fieldnames or []), [row for row in reader if None not in row.values()]
+    try:
+        whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+        reader = csv.DictReader(io.StringIO(whole))
+        columns = list(reader.fieldnames or [])
+        rows = [row for row in reader if None not in row and None not in row.values()]
+    except (UnicodeDecodeError, csv.Error):
+        raise _damaged(path) from None
+    if "\0" in whole or (whole and STEP not in columns):
+        raise _damaged(path)
+    return columns, rows
+
+
+def _number(cell: str | None) -> float:
+    try:
+        return float(cell or 0)
+    except ValueError:
+        return math.inf
+
+
+def _damaged(path: Path) -> DamagedFile:
+    return DamagedFile(f"{path} is damaged.", fix="Move it away.")
+
+
+def _set_aside(path: Path, error: DamagedFile) -> None:
+    names = (path.with_suffix(f".damaged{number or ''}.csv") for number in range(10**6))
+    aside = next(name for name in names if not name.exists())
+    path.rename(aside)
+    print(f"resume: {error.args[0]} It is renamed to {aside.name}, and the run begins a new one.")
 
 
 def _write(path: Path, columns: list[str], rows: list[dict[str, str]]) -> None:

@@ -15,6 +15,7 @@ from fastscnn.runs import slurm
 from fastscnn.runs.alive import DEAD_AFTER_SECONDS, LOCK, is_alive
 from fastscnn.runs.folders import make_folder, unwritable
 from fastscnn.runs.process import describe_process, process_place
+from fastscnn.runs.record_file import read_record_file
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import not_written, plain_json, remove, remove_leftovers, why_not_written
 from fastscnn.utils.locks import Lock, NoLocks, is_held, take
@@ -114,7 +115,7 @@ class RunRecord:
         lock = None
         try:
             lock = _locked(folder)
-            data = read_record(folder) if lock is None else _read(folder)
+            data = read_record(folder) if lock is None else read_record_file(folder / RECORD)
             entry = {"time": _now(), **resumed, **describe_process(), "host": process_place()["host"]}
             record = cls(
                 folder,
@@ -197,10 +198,11 @@ def read_record(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: The folder holds no record.
+        DamagedFile: The record is damaged.
     """
-    data = _read(folder)
+    data = read_record_file(folder / RECORD)
     if data["status"] == "running" and not is_alive(folder, data, (folder / RECORD).stat().st_mtime):
-        data = _read(folder)  # its process may have ended properly since the first reading
+        data = read_record_file(folder / RECORD)  # its process may have ended properly since the first reading
         if data["status"] == "running" and not is_alive(folder, data, (folder / RECORD).stat().st_mtime):
             data |= {"status": "failed", "error": "the process was killed"}
     return data
@@ -213,6 +215,7 @@ def observed_record(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: The folder holds no record.
+        DamagedFile: The record is damaged.
     """
     data, touched = read_record(folder), (folder / RECORD).stat().st_mtime
     while data["status"] == "running" and not is_held(folder / LOCK) and (folder / RECORD).stat().st_mtime == touched:
@@ -225,7 +228,7 @@ def refuse_running(folder: Path) -> dict[str, Any]:
     """Read a run's record.
 
     Raises:
-        RequestError: The run is running.
+        RequestError: The run is running, or the record is damaged.
     """
     data = read_record(folder)
     if data["status"] == "running":
@@ -236,7 +239,7 @@ def refuse_running(folder: Path) -> dict[str, Any]:
 def running_as(data: Mapping[str, Any]) -> str:
     """The process of a running run: `process 12 on node7 since 2026-01-31T12:00:00+00:00`."""
     since = (data.get("resumed") or [{"time": data.get("started")}])[-1]["time"]
-    return f"process {data['pid']} on {data['host']} since {since}"
+    return f"process {data.get('pid')} on {data.get('host')} since {since}"
 
 
 def _reason(error: BaseException) -> str:
@@ -262,13 +265,8 @@ def _locked(folder: Path) -> Lock | None:
         )
         return None
     if lock is None:
-        raise _running(folder, _read(folder))
+        raise _running(folder, read_record_file(folder / RECORD))
     return lock
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    return data
 
 
 def _running(folder: Path, data: Mapping[str, Any]) -> RequestError:

@@ -13,7 +13,15 @@ from fastscnn.runs.effect import check_effect
 from fastscnn.runs.record import LAST, RECORD, read_record, refuse_running
 from fastscnn.runs.renamed import YOUNGER
 from fastscnn.runs.resume_point import ResumePoint, resume_point
-from fastscnn.runs.run_settings import CONFIG, may_change, read_run_config, run_settings, to_plain
+from fastscnn.runs.run_settings import (
+    CONFIG,
+    OVERRIDES,
+    may_change,
+    read_run_config,
+    read_run_overrides,
+    run_settings,
+    to_plain,
+)
 from fastscnn.runs.trust import check_trusted, named_targets
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import replaced, write_bytes
@@ -120,15 +128,17 @@ def write_config(resumption: Resumption) -> None:
     """Write the changed config and overrides to `.hydra/`; the earlier files are renamed, `config.1.yaml`."""
     if not resumption.changes:
         return
-    folder = resumption.folder / CONFIG.parent
-    had: Any = OmegaConf.load(folder / "overrides.yaml") if (folder / "overrides.yaml").exists() else []
+    folder = resumption.folder
+    had = read_run_overrides(folder)
+    if had is None and (folder / OVERRIDES).exists():
+        print(f"resume: {folder / OVERRIDES} cannot be read: it is written anew, with the changed settings alone")
     added = [f"{key}={'null' if now is None else now}" for key, (_, now) in resumption.changes.items()]
-    number = next(number for number in range(1, 10**6) if not (folder / f"config.{number}.yaml").exists())
-    for name, content in (("config", resumption.config), ("overrides", OmegaConf.create([*had, *added]))):
-        path = folder / f"{name}.yaml"
+    number = next(number for number in range(1, 10**6) if not (folder / f".hydra/config.{number}.yaml").exists())
+    for file, content in ((CONFIG, resumption.config), (OVERRIDES, OmegaConf.create([*(had or []), *added]))):
+        path = folder / file
         if path.exists():
-            write_bytes(folder / f"{name}.{number}.yaml", path.read_bytes())
-        with replaced(path) as target:
+            write_bytes(path.with_suffix(f".{number}.yaml"), path.read_bytes(), durable=True)
+        with replaced(path, durable=True) as target:
             OmegaConf.save(content, target)
 
 

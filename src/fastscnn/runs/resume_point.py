@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.runs.command_line import override, train_command
 from fastscnn.runs.position import position
 from fastscnn.runs.record import BEST, LAST, read_record
+from fastscnn.runs.run_settings import read_run_overrides
 from fastscnn.utils.errors import RequestError
 
 NOT_REPEATED = ("resume", "rerun", "paths.run_dir")
@@ -79,11 +78,10 @@ def resume_command(folder: Path) -> str | None:
 
 def restart_command(folder: Path) -> str:
     """The command that starts the same run from the beginning, in a new folder."""
-    file = folder / ".hydra" / "overrides.yaml"
-    if not file.is_file():  # the run stopped before this file was written
-        command: str = read_record(folder)["command"]
-        return command
-    overrides: Any = OmegaConf.to_container(OmegaConf.load(file))
+    overrides = read_run_overrides(folder)
+    if overrides is None:  # the run stopped before this file was written, or the file is damaged
+        command = read_record(folder).get("command")
+        return str(command or train_command([]))
     return new_run_command(overrides)
 
 

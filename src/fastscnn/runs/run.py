@@ -257,5 +257,5 @@ def _write_hydra_files(config: DictConfig, folder: Path) -> None:
     hydra = HydraConfig.get()
     contents = {"config": config, "hydra": OmegaConf.create({"hydra": hydra}), "overrides": hydra.overrides.task}
     for name, content in contents.items():
-        with replaced(folder / ".hydra" / f"{name}.yaml") as target:
+        with replaced(folder / ".hydra" / f"{name}.yaml", durable=True) as target:
             OmegaConf.save(content, target)

@@ -4,13 +4,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fastscnn.runs.renamed import upgraded
 from fastscnn.utils.errors import RequestError
+from fastscnn.utils.plain_files import read_yaml
 
 CONFIG = Path(".hydra/config.yaml")
+OVERRIDES = Path(".hydra/overrides.yaml")
+GROUPS = ("data", "model", "optimizer", "trainer", "logger", "paths")
+"""What the config of every run holds."""
 CALL_SETTINGS = ("resume", "rerun", "paths")
 """Settings of one call of the command, not of the run."""
 EXECUTION_SETTINGS = (
@@ -81,15 +85,31 @@ def read_run_config(folder: Path) -> DictConfig:
     Raises:
         RequestError: It is not there, or cannot be read.
     """
+    file = folder / CONFIG
     try:
-        config = OmegaConf.load(folder / CONFIG)
+        config = read_yaml(file)
+        if not isinstance(config, DictConfig):
+            raise ValueError("it is not a config")
+        if missing := [key for key in GROUPS if not isinstance(OmegaConf.select(config, key), DictConfig)]:
+            raise ValueError(f"it has no {', '.join(missing)}")
         OmegaConf.resolve(config.copy())
     except (OSError, ValueError, OmegaConfBaseException) as error:
-        cause = str(error).splitlines()[0]
-        problem = f"resume={folder}: {folder / CONFIG} cannot be read ({cause})."
-        raise RequestError(problem, key="resume", fix="Start a new run.") from None
-    assert isinstance(config, DictConfig)
+        cause = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        problem = f"{file} cannot be read ({cause})."
+        raise RequestError(problem, key="resume", fix="Restore it from a copy, or start a new run.") from None
     return upgraded(config)
+
+
+def read_run_overrides(folder: Path) -> list[str] | None:
+    """The overrides that a run was started with; None if they are not there or cannot be read."""
+    try:
+        found = read_yaml(folder / OVERRIDES)
+    except (OSError, ValueError):
+        return None
+    overrides = OmegaConf.to_container(found) if isinstance(found, ListConfig) else None
+    if not isinstance(overrides, list) or not all(isinstance(override, str) for override in overrides):
+        return None
+    return [str(override) for override in overrides]
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -218,13 +218,14 @@ def test_offline_folder_without_a_run_is_set_aside_before_the_next_run_and_one_w
         pass
     wandb.teardown()
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")
-    (folder / "run.json").write_text(json.dumps({"status": "failed"}))
+    record = {"choices": {}, "metrics": {}}
+    (folder / "run.json").write_text(json.dumps(record | {"status": "failed"}))
     assert holds_run(path)
     assert set_aside_dead(tmp_path) == [] and path.exists()
     os.truncate(path, size)
     assert not holds_run(path)
     lock = take(folder / "run.lock")
-    (folder / "run.json").write_text(json.dumps({"status": "running"}))
+    (folder / "run.json").write_text(json.dumps(record | {"status": "running"}))
     assert set_aside_dead(tmp_path) == [], "its first data may still come"
     lock.release()
     with job(f"paths.output_dir={tmp_path}") as config, Run.create(config):

@@ -1,7 +1,6 @@
 """Runs and evaluations on disk: their records, and the metrics of each validation."""
 
 import csv
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 from fastscnn.reports.comparison.content import Curve
 from fastscnn.runs.record import METRICS, RECORD, STEP, read_record
+from fastscnn.utils.plain_files import DamagedFile, read_json
 
 EVALUATION = "eval.json"
 REQUIRED = ("id", "name", "status", "choices", "seed", "metrics")
@@ -147,6 +147,8 @@ def read_all(folders: Iterable[Path]) -> tuple[list[Run], list[Evaluation], list
                 runs[record["id"]] = run
             else:
                 evaluations.append(_evaluation(path))
+        except DamagedFile as error:
+            warnings.append(f"{error.args[0]} It is ignored.")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             warnings.append(f"{path} cannot be read and is ignored ({type(error).__name__}: {error}).")
     by_folder = {run.folder: run.record["id"] for run in runs.values()}
@@ -162,7 +164,7 @@ def read_all(folders: Iterable[Path]) -> tuple[list[Run], list[Evaluation], list
 
 
 def _evaluation(path: Path) -> Evaluation:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     _check_metrics({"metrics": content["metrics"]})
     Path(content["checkpoint"])
     evaluation = Evaluation(path.parent, content, content.get("run"))
