@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastscnn.utils.errors import RequestError
+from fastscnn.utils.plain_files import DamagedFile
 from fastscnn.utils.signal_stack import signal_stack_stays
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
@@ -103,7 +104,7 @@ def _openvino(file: Path, threads: int | None) -> Run:
     settings |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
 
     def compiled(shape: tuple[int, ...] = ()) -> Any:
-        model = core.read_model(str(file))
+        model = read_openvino(core, file)
         if shape:
             model.reshape(list(shape))
         return core.compile_model(model, "CPU", settings)
@@ -159,7 +160,7 @@ def describe(file: Path, format: str, described: Mapping[str, str]) -> None:
         onnx.save(model, beside)
     else:
         openvino = needed("openvino")
-        _save(openvino, openvino.Core().read_model(str(file)), beside, described)
+        _save(openvino, read_openvino(openvino.Core(), file), beside, described)
         beside.with_suffix(".bin").replace(file.with_suffix(".bin"))
     beside.replace(file)
 
@@ -170,18 +171,49 @@ def _save(openvino: Any, model: Any, file: Path, described: Mapping[str, str]) -
     openvino.save_model(model, file, compress_to_fp16=False)
 
 
-def read_description(file: Path) -> dict[str, str]:
-    """What an ONNX or OpenVINO file says about itself; empty where it was not written here, or cannot be read.
+def read_openvino(core: Any, file: str | Path) -> Any:
+    """Read an OpenVINO file, or an ONNX file for OpenVINO.
 
     Raises:
-        RequestError: ONNX Runtime, which reads the one, is not installed.
+        DamagedFile: It cannot be read, or its `.bin` does not fit it.
+    """
+    try:
+        return core.read_model(str(file))
+    except RuntimeError as error:
+        path = Path(file)
+        weights = path.with_suffix(".bin").name
+        if path.suffix != ".xml" or not path.with_suffix(".bin").is_file():
+            raise _damaged(path, error) from None
+        problem = f"{path.with_suffix('.bin')} is damaged or does not belong to {path.name} ({_reason(error)})."
+        fix = f"Copy {path.name} and {weights} again, or export the network again."
+        raise DamagedFile(problem, key="checkpoint", fix=fix) from None
+
+
+def read_description(file: Path) -> dict[str, str]:
+    """What an ONNX or OpenVINO file says about itself; empty if `export.py` did not write it.
+
+    Raises:
+        DamagedFile: Its runtime cannot read it.
+        RequestError: ONNX Runtime, which reads ONNX files, is not installed.
     """
     try:
         return _read_onnx(file) if file.suffix == ".onnx" else _read_xml(file)
     except RequestError:
         raise
-    except Exception:  # each runtime has errors of its own
-        return {}
+    except Exception as error:  # each runtime has errors of its own
+        raise _damaged(file, error) from None
+
+
+def _damaged(file: Path, error: Exception) -> DamagedFile:
+    name = NAMES["onnx" if file.suffix == ".onnx" else "openvino"]
+    problem = f"{file} is damaged or no file for {name} ({_reason(error)})."
+    return DamagedFile(problem, key="checkpoint", fix="Copy it again, or export the network again.")
+
+
+def _reason(error: Exception) -> str:
+    """The last line of an error's message, which in OpenVINO follows the place in its source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].rstrip(".")[:200] if lines else type(error).__name__
 
 
 def _read_onnx(file: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ from fastscnn.inference.segmenter import Segmenter
 from fastscnn.predict.manifest import digest
 from fastscnn.predict.predict import predict
 from fastscnn.utils.errors import Crash, RequestError
-from helpers import BENCHMARK_SETTINGS, predict_settings, trained_network
+from helpers import BENCHMARK_SETTINGS, predict_settings, refused, trained_network
 
 SMALL = (2, 16, 8)
 
@@ -148,5 +148,15 @@ def test_what_is_not_for_an_exported_file_is_one_sentence(from_32, tmp_path):
             Segmenter.from_checkpoint(file)
         file.with_suffix(".bin").touch()
     file.write_bytes(b"no such file")
-    with pytest.raises(RequestError, match="does not say what it predicts"):
+    with pytest.raises(RequestError, match="is damaged or no file for"):
         Segmenter.from_checkpoint(file)
+
+
+def test_damaged_file_is_named_with_a_fix(from_32, tmp_path):
+    parts = [from_32] if from_32.suffix == ".onnx" else [from_32.with_suffix(".bin"), from_32]
+    for damaged in parts:
+        for part in parts:
+            data = part.read_bytes()
+            (tmp_path / part.name).write_bytes(data[: len(data) // 2] if part == damaged else data)
+        with refused("checkpoint", tmp_path / damaged.name, "is damaged or", fix="again"):
+            Segmenter.from_checkpoint(tmp_path / from_32.name)

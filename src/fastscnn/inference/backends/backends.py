@@ -15,7 +15,7 @@ from fastscnn.inference.backends.torch_fused import fused
 from fastscnn.inference.export_graph import ExportGraph
 from fastscnn.inference.loader import Trained
 from fastscnn.inference.onnx_file import write_onnx
-from fastscnn.inference.runtimes import needed, openvino_core, read_description
+from fastscnn.inference.runtimes import needed, openvino_core, read_description, read_openvino
 from fastscnn.inference.smallest import known_smallest_side
 from fastscnn.utils.errors import RequestError
 
@@ -165,14 +165,19 @@ class OpenVinoBackend:
         }
         described = read_description(Path(file)) if Path(file).suffix == ".xml" else {}
         self.smallest_side = known_smallest_side(Path(file), "openvino", described)
-        self._run = _BySize(self._program, lambda: not self._core.read_model(self._file).is_dynamic())
+        self._run = _BySize(self._program, lambda: not self._model().is_dynamic())
 
     def __call__(self, images: Tensor) -> Tensor:
         """See `Backend`."""
         return self._run(images)
 
+    def _model(self) -> Any:
+        if isinstance(self._file, bytes):
+            return self._core.read_model(self._file)
+        return read_openvino(self._core, self._file)
+
     def _program(self, shape: Shape | None) -> Program:
-        model = self._core.read_model(self._file)
+        model = self._model()
         if shape:
             model.reshape(list(shape))
         request = self._core.compile_model(model, "CPU", self._settings).create_infer_request()
