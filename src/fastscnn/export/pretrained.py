@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from zlib import crc32
 
 from fastscnn.data.transforms.normalize import NORMALIZATION
 from fastscnn.inference.loader import Trained
 from fastscnn.runs.process import version_of
-from fastscnn.runs.safetensors import CONFIG, WEIGHTS, first_line
+from fastscnn.runs.safetensors import CHECKSUM, CONFIG, WEIGHTS, first_line
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import write_bytes, write_json
 
@@ -40,16 +41,18 @@ def save_pretrained(folder: str | Path, trained: Trained, *, metrics: Mapping[st
     config = {key: trained.config[key] for key in SAVED if key in trained.config}
     if "data" in config:
         config["data"] = {**config["data"], "root": None}
+    tensors = {name: tensor.contiguous() for name, tensor in trained.network.state_dict().items()}
+    data = save(tensors, {"format": "pt"})
     content = {
         "library": "fastscnn",
         "config": config,
         "classes": asdict(trained.classes),
         "normalization": NORMALIZATION,
         "metrics": dict(metrics or {}),
+        CHECKSUM: crc32(data),
         "versions": {name: version_of(name) for name in ("fastscnn", "torch", "safetensors")},
     }
-    tensors = {name: tensor.contiguous() for name, tensor in trained.network.state_dict().items()}
-    write_bytes(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
+    write_bytes(folder / WEIGHTS, data)
     write_json(folder / CONFIG, content)
     return folder
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.inference.backends.backends import OnnxBackend, OpenVinoBackend
+from fastscnn.inference.contents import class_table
 from fastscnn.inference.runtimes import NAMES, read_description, value
 from fastscnn.inference.verify import Interface, network_input
 from fastscnn.kernels import upsample_labels, upsample_probabilities
-from fastscnn.runs.safetensors import tuples
 from fastscnn.utils.errors import RequestError
+from fastscnn.utils.plain_files import DamagedFile
 
 FORMATS = {".onnx": "onnx", ".xml": "openvino"}
 """The format of a file, by what its name ends with."""
@@ -73,15 +73,19 @@ class ExportedFile:
                     f"checkpoint={path}: there is no {part}.", key="checkpoint", fix="Set checkpoint=FILE."
                 )
         described = read_description(self.path)
-        table = value(described, "class_table")
-        if table is None:
+        if "class_table" not in described:
             raise RequestError(
                 f"checkpoint={path} does not say what it predicts, as the files of this version of export.py do.",
                 key="checkpoint",
                 fix="Export the network again, or name a checkpoint.",
             )
-        self.classes = ClassTable(**{key: tuples(entry) for key, entry in table.items()})
-        self.interface = Interface.described(described)
+        try:
+            table = value(described, "class_table")
+            self.interface = Interface.described(described)
+        except (KeyError, ValueError, TypeError, RecursionError) as error:
+            problem = f"{path}: what it says about itself is damaged ({type(error).__name__}: {error})."
+            raise DamagedFile(problem, key="checkpoint", fix="Copy it again, or export the network again.") from None
+        self.classes = class_table(table, path)
         self._run = (OnnxBackend if format == "onnx" else OpenVinoBackend)(self.path, threads=threads)
         scale = 1.0 if self.interface.input == "uint8" else self.interface.scale
         self.smallest_side = math.ceil(self._run.smallest_side / scale)

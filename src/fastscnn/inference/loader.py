@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.data.transforms.normalize import check_normalization
+from fastscnn.inference.contents import check_config, check_tensors, class_table
 from fastscnn.inference.hub import on_disk
 from fastscnn.models.base import SegmentationNetwork
 from fastscnn.models.build import build_network
@@ -53,7 +54,7 @@ class Checkpoint:
                 fix="Name a checkpoint of a run that segments, or train one from this with train.py pretrain=imagenet "
                 f"pretrain.checkpoint={self.source}.",
             )
-        return ClassTable(**self.classes)
+        return class_table(self.classes, self.source)
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ def open_checkpoint(
     """
     content = read_checkpoint(on_disk(source, revision))
     meta = content[META]
+    check_config(meta["config"], source)
     if "normalization" in meta:
         check_normalization(meta["normalization"], source)
     config = dict(meta["config"])
@@ -108,6 +110,7 @@ def open_checkpoint(
     if resolution is not None:
         config["resolution"] = dict(resolution)
     tensors = chosen_state(content, source, weights)
+    check_tensors(tensors, source)
     return Checkpoint(
         source, config, meta["classes"], tensors, (weights or "average") if LATEST_STATE in content else None
     )

@@ -1,18 +1,20 @@
 """Reading a network saved as `model.safetensors` with a plain `config.json`, in the form of a checkpoint."""
 
-import json
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from fastscnn.utils.errors import RequestError
+from fastscnn.utils.plain_files import read_json
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 PREFIX = "network."
 """Prefix of the network's tensors in a checkpoint, which also holds the tensors of the auxiliary heads."""
+CHECKSUM = "weights_crc32"
+"""Key of the config for the checksum of the file of weights."""
 PARTS = ("config", "classes", "normalization")
 WRITE_AGAIN = "Write it again with save_pretrained or export.py format=safetensors."
-CLASSES = {"name", "names", "colors", "file_values", "ignored_values", "categories", "ignore_index"}
 
 
 def is_saved(path: str | Path) -> bool:
@@ -46,11 +48,16 @@ def read_saved(weights: Path, config: Path) -> tuple[dict[str, Any], dict[str, A
         RequestError: A file is damaged, or was not written by `save_pretrained`; names it.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     content = _read_config(config)
     try:
-        tensors = load_file(weights)
+        data = weights.read_bytes()
+        if content.get(CHECKSUM, crc32(data)) != crc32(data):
+            problem = f"{weights} is damaged or does not belong to {config.name}: its checksum is not the one there."
+            fix = f"Copy both again; if you changed the weights, take {CHECKSUM} out of {config.name}."
+            raise RequestError(problem, key="checkpoint", fix=fix)
+        tensors = load(data)
     except (SafetensorError, OSError) as error:
         problem = f"{weights} is damaged or is not a safetensors file: {first_line(error)}"
         raise RequestError(problem, key="checkpoint", fix=WRITE_AGAIN) from None
@@ -65,15 +72,12 @@ def first_line(error: Exception) -> str:
 
 def _read_config(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        problem = f"{file} is not a complete JSON file."
+        content = read_json(file)
+    except (OSError, ValueError) as error:
+        problem = f"{file} cannot be read ({error})."
         raise RequestError(problem, key="checkpoint", fix=WRITE_AGAIN) from None
     if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in PARTS):
         problem = f"{file} was not written by save_pretrained: it lacks one of {', '.join(PARTS)}."
-        raise RequestError(problem, key="checkpoint", fix=WRITE_AGAIN)
-    if set(content["classes"]) != CLASSES or "model" not in content["config"]:
-        problem = f"{file} was not written by save_pretrained: its classes or its model are incomplete."
         raise RequestError(problem, key="checkpoint", fix=WRITE_AGAIN)
     content["classes"] = {key: tuples(value) for key, value in content["classes"].items()}
     return content

@@ -12,6 +12,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from fastscnn.data.datasets.frames import frame_seed
 from fastscnn.data.datasets.images import ImageClasses, seeded
+from fastscnn.inference.contents import image_classes
 from fastscnn.inference.loader import Checkpoint, open_checkpoint
 from fastscnn.models.build import build_classifier
 from fastscnn.models.image_classifier import ImageClassifier
@@ -99,7 +100,7 @@ class Classification(Task):
                 key="checkpoint",
                 fix="Name another checkpoint.",
             )
-        module = cls(checkpoint.config, ImageClasses(**checkpoint.classes))
+        module = cls(checkpoint.config, image_classes(checkpoint.classes, checkpoint.source))
         module.take_weights(checkpoint)
         return module
 

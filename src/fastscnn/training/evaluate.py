@@ -252,7 +252,8 @@ def _network(module: Segmentation) -> str:
 
 
 def _resolution(module: Segmentation) -> str:
-    return str(module.config.get("resolution", {"name": "full"})["name"])
+    resolution = module.config.get("resolution", {"name": "full"})
+    return str(resolution["name"] if "name" in resolution else resolution["scale"])
 
 
 def _run_of(checkpoint: Path) -> str | None:

@@ -56,7 +56,7 @@ def test_metrics_that_are_no_numbers_stay_json(folder):
 def test_cut_weights_are_named(folder, keep):
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:keep])
-    with refused("checkpoint", "model.safetensors", fix="save_pretrained"):
+    with refused("checkpoint", "model.safetensors", "is damaged", fix="again"):
         load_trained(folder)
 
 
@@ -65,13 +65,13 @@ def test_cut_weights_are_named(folder, keep):
     [
         (lambda content: "{", "checkpoint", "JSON"),
         (lambda content: "[]", "checkpoint", "save_pretrained"),
-        (lambda content: json.dumps(content | {"classes": {"names": []}}), "checkpoint", "classes"),
+        (lambda content: json.dumps(content | {"classes": {"names": []}}), "classes", "file_values"),
         (lambda content: json.dumps(content | {"normalization": {"mean": [0, 0, 0]}}), "checkpoint", "normalization"),
         (lambda content: json.dumps(content | {"config": {"model": {"name": "os.system"}}}), "model.name", "os.system"),
         (
             lambda content: json.dumps(content | {"classes": content["classes"] | {"names": ["a", "b"]}}),
-            "checkpoint",
-            "own config",
+            "classes.colors",
+            "2 colors",
         ),
     ],
 )
@@ -80,6 +80,19 @@ def test_config_that_is_wrong_is_refused(folder, change, key, fact):
     file.write_text(change(json.loads(file.read_text())))
     with refused(key, fact):
         load_trained(folder)
+
+
+def test_lost_part_of_the_weights_is_no_weight(folder):
+    file = folder / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 4096] = bytes(4096)
+    file.write_bytes(data)
+    with refused("checkpoint", file, "checksum", fix="Copy both again"):
+        load_trained(folder)
+    config = folder / "config.json"
+    content = json.loads(config.read_text())
+    config.write_text(json.dumps({key: value for key, value in content.items() if key != "weights_crc32"}))
+    assert load_trained(folder).classes == CAMVID, "files of earlier versions have no checksum"
 
 
 def test_missing_half_is_named(folder, tmp_path):
