@@ -52,7 +52,7 @@ def test_int8_says_what_it_costs_and_is_refused_where_that_is_too_much(run, chec
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.bin", "net.xml"]
     wrong = run("export.py", *arguments, "data=camvid", "data.root=x", "output=other.xml", cwd=tmp_path)
     assert wrong.returncode == 2
-    assert "leave data= out" in wrong.stderr
+    assert "Leave data= out" in wrong.stderr
 
 
 def test_safetensors_folder_is_a_checkpoint_for_the_next_export(run, checkpoint, trained, tmp_path):

@@ -108,7 +108,7 @@ def test_transfer_without_a_pretraining_run_stops_with_the_command(run, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["data=imagenet"], "run experiment=imagenet_pretrain"),
+        (["data=imagenet"], "Run experiment=imagenet_pretrain"),
         (["experiment=imagenet_pretrain"], "data.root is not set"),
     ],
 )

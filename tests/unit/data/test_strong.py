@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from fastscnn.data.datamodules.build import build_data
-from fastscnn.data.datasets.frames import DataError
 from fastscnn.data.store.class_pixels import class_pixels
 from fastscnn.data.transforms.strong import RareClasses, StrongAugment
+from fastscnn.utils.errors import RequestError
 from helpers import block_labels, paint, write_cityscapes
 
 LABEL = block_labels((64, 128), seed=0)
@@ -108,6 +108,6 @@ def test_batches_are_the_same_for_any_number_of_workers_with_and_without_a_store
 
 @pytest.mark.parametrize(("name", "value"), [("hue", 0.6), ("blur", 1.1), ("rare_crops", -0.1), ("contrast", 2)])
 def test_setting_out_of_its_range_is_named(name, value):
-    with pytest.raises(DataError) as found:
+    with pytest.raises(RequestError) as found:
         strong((16, 16), **{name: value})
     assert found.value.key == f"augment.{name}"
