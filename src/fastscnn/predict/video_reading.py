@@ -34,12 +34,52 @@ def need_av() -> Any:
     return av
 
 
+WITH_PLACES = ("matroska,webm", "flv")
+"""FFmpeg's names of the formats that promise no count of frames, and whose packets know where they lie in the file."""
+BETWEEN_PACKETS = 64
+"""Bytes of the format itself that may lie between two packets."""
+
+
 class Shot(NamedTuple):
     """A frame and its time."""
 
     picture: Picture
     pts: int | None
     time_base: Fraction
+
+
+class Hole:
+    """Finds bytes within a file that belong to no packet, where pictures are missing too.
+
+    A demuxer skips what it cannot read, without an error. A jump in time alone may be a camera's.
+
+    Args:
+        frame_seconds: The time from one picture to the next; 0 if it is unknown, so that nothing is found.
+    """
+
+    def __init__(self, frame_seconds: float) -> None:
+        self._longest = 1.5 * frame_seconds
+        self._place = self._end = -1
+        self._lost = 0  # bytes since the last picture
+        self._time: float | None = None
+
+    def before(self, packet: Any, *, picture: bool) -> int:
+        """The bytes that were lost before a packet, the next in the file; 0 if no picture is missing there."""
+        if not packet.size or packet.pos is None:
+            return 0
+        if packet.pos == self._place:  # several packets of sound in one block
+            self._end += packet.size
+        else:
+            if self._end >= 0:
+                self._lost = max(self._lost, packet.pos - self._end)
+            self._place, self._end = packet.pos, packet.pos + packet.size
+        stamp = packet.pts if packet.dts is None else packet.dts
+        if not picture or stamp is None:
+            return 0
+        time, before = float(stamp * packet.time_base), self._time
+        self._time, lost, self._lost = time, self._lost, 0
+        jumps = before is not None and 0 < self._longest < time - before
+        return lost if jumps and lost > BETWEEN_PACKETS else 0
 
 
 class Reading:
@@ -78,8 +118,14 @@ class Reading:
         av = need_av()
         self.pictures.thread_type = "AUTO"
         sound = set(self.container.streams.audio)
+        hole = Hole(self._frame_seconds) if self.container.format.name in WITH_PLACES else None
         try:
             for packet in self.container.demux():
+                if hole and (lost := hole.before(packet, picture=packet.stream is self.pictures)):
+                    raise OSError(
+                        f"damaged after {self._found()}: {lost:,} bytes within the file are no frames; copy it again, "
+                        "or encode what can be read (ffmpeg -i FILE NEW.mp4)"
+                    )
                 if packet.stream is self.pictures:
                     for frame in packet.decode():
                         yield self._shot(frame)

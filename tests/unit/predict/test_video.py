@@ -20,17 +20,19 @@ from fastscnn.predict import video, video_reading  # noqa: E402
 from helpers import predict_settings, random_image, write_checkpoint  # noqa: E402
 
 
-def write_video(path, *, size=(48, 64), frames=12, rotation=0, sound=True, times=None):
-    """A film of a brightening picture, with a tone."""
+def write_video(path, *, size=(48, 64), frames=12, rotation=0, sound=True, times=None, codec="", noise=0):
+    """A film of a brightening picture, with a tone; noise makes its packets large."""
     with av.open(str(path), "w") as sink:
-        pictures = sink.add_stream("mpeg4", rate=12)
+        pictures = sink.add_stream(codec or "mpeg4", rate=12)
         pictures.pix_fmt, pictures.height, pictures.width = "yuv420p", *size
         pictures.codec_context.time_base = Fraction(1, 1200)
         if rotation:
             pictures.set_display_rotation(rotation)
         tone = sink.add_stream("aac", rate=44100) if sound else None
         for number in range(frames):
-            frame = av.VideoFrame.from_ndarray(random_image(0, size) // 2 + np.uint8(number * 8), format="rgb24")
+            picture = random_image(0, size) // 2 + np.uint8(number % 16 * 8)
+            picture ^= np.random.default_rng(number).integers(0, noise + 1, picture.shape, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = (times or range(0, 10**9, 100))[number], Fraction(1, 1200)
             sink.mux(pictures.encode(frame))
         sink.mux(pictures.encode())
@@ -263,6 +265,26 @@ def test_film_whose_beginning_is_cut_off_by_an_edit_list_is_whole(tmp_path):
     with av.open(str(tmp_path / "cut.mp4")) as container:
         assert container.streams.video[0].frames == 48
     assert len(list(video_reading.read_frames(tmp_path / "cut.mp4"))) == 39
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "mpeg4"), (".flv", "flv1")])
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_film_with_a_hole_is_an_error(tmp_path, suffix, codec, share):
+    film = write_video(tmp_path / f"film{suffix}", size=(96, 128), frames=60, codec=codec, noise=15)
+    data = bytearray(film.read_bytes())
+    place = int(share * len(data))
+    data[place : place + 3000] = bytes(3000)
+    holed = tmp_path / f"holed{suffix}"
+    holed.write_bytes(data)
+    assert len(list(video_reading.read_frames(film))) == 60
+    with pytest.raises(OSError, match=r"bytes within the file are no frames|ends early"):
+        list(video_reading.read_frames(holed))
+
+
+def test_film_whose_times_jump_is_whole(tmp_path):
+    times = [100 * number + (3000 if number > 30 else 0) for number in range(60)]
+    film = write_video(tmp_path / "film.mkv", size=(96, 128), frames=60, times=times, noise=15)
+    assert len(list(video_reading.read_frames(film))) == 60
 
 
 def test_film_that_ends_early_leaves_nothing_and_is_listed(tmp_path):
