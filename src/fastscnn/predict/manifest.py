@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import disk_is_full, remove, replaced
 from fastscnn.utils.image_files import ImageFileError
 from fastscnn.utils.names import portable
+from fastscnn.utils.plain_files import read_json
 from fastscnn.utils.signals import Interrupted
 from fastscnn.utils.values import check_switch
 
@@ -182,12 +184,27 @@ def digest(path: Path) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A manifest that is there; empty where there is none, or none that can be read."""
+    """A manifest that is there; empty where there is none, or none that can be read: all is then predicted anew."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(path)
+        _check(content)
+    except OSError:
         return {}
-    return content if isinstance(content, dict) else {}
+    except ValueError as error:
+        print(f"{path} cannot be read ({error}): everything is predicted anew.", file=sys.stderr)
+        return {}
+    manifest: dict[str, Any] = content
+    return manifest
+
+
+def _check(content: Any) -> None:
+    if not isinstance(content, dict):
+        raise ValueError("it is not a manifest")
+    folders, inputs = content.get("folders", []), content.get("inputs", {})
+    if not isinstance(folders, list) or not all(isinstance(folder, str) for folder in folders):
+        raise ValueError(f"its folders are {json.dumps(folders)[:40]}")
+    if not isinstance(inputs, dict):
+        raise ValueError(f"its inputs are {json.dumps(inputs)[:40]}")
 
 
 def _state(path: Path) -> dict[str, Any] | None:

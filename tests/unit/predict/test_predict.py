@@ -12,6 +12,7 @@ import pytest
 from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.inference.segmenter import Segmenter
 from fastscnn.predict import predict as prediction
+from fastscnn.predict.manifest import Input, Note
 from fastscnn.predict.predict import predict
 from fastscnn.utils.errors import RequestError
 from helpers import files_in, predict_settings, random_image, write_checkpoint, write_image
@@ -311,3 +312,29 @@ def test_names_that_look_like_numbers_are_names(checkpoint, photos, tmp_path, mo
     photos.rename(tmp_path / "2023")
     assert predict(predict_settings(checkpoint, 2023, 0) | {"input": 2023, "output": 2024}).done == 3
     assert len(files_in(tmp_path / "2024")) == 7
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"folders": 5}',
+        '{"folders": [5]}',
+        '{"inputs": []}',
+        "5",
+        "{",
+        "[" * 100_000,
+        "\0",
+        '{"inputs": {"a.png": 5}}',
+    ],
+)
+def test_damaged_manifest_is_no_end(tmp_path, capsys, content):
+    (tmp_path / "predict.json").write_text(content)
+    note = Note(tmp_path, {}, CITYSCAPES, overwrite=False)
+    note.add_folder(tmp_path)
+    write_image(tmp_path / "a.png", random_image(0))
+    each = Input("a.png", tmp_path / "a.png", [tmp_path / "a_labels.png"])
+    note.begin([each])
+    assert note.missing(each) == [tmp_path / "a_labels.png"]
+    whole = json.loads((tmp_path / "predict.json").read_text())
+    assert whole["folders"] == [str(tmp_path)]
+    assert ("everything is predicted anew" in capsys.readouterr().err) == ("a.png" not in content)
