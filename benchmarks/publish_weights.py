@@ -68,6 +68,7 @@ def card(name: str, result: dict) -> str:
     metrics, training = result["metrics"], result["training"]
     classes = {key.rpartition("/")[2]: value for key, value in metrics.items() if "/iou/" in key}
     worst = sorted(classes, key=classes.__getitem__)[:3]
+    evaluation = f"python src/eval.py checkpoint=weights/{name} data={result['data']} data.root=DIR split=test"
     rows = "\n".join(f"| {label} | {100 * value:.1f} |" for label, value in classes.items())
     return f"""# {name}
 
@@ -75,11 +76,12 @@ Fast-SCNN for {result["dataset"]}, {len(classes)} classes. Use: `checkpoint=weig
 `Segmenter.from_checkpoint("weights/{name}")`.
 
 - Trained by `{training["command"]}` ({training["minutes"]} minutes, {training["device"]}, seed {training["seed"]}).
-- Evaluated on the test split by `python src/eval.py checkpoint=weights/{name} data={result["data"]} data.root=DIR split=test`:
+- Evaluated on the test split by `{evaluation}`:
   **{100 * metrics["test/miou"]:.1f} mIoU**, {100 * metrics["test/accuracy"]:.1f} % of the pixels. One seed.
-- Weakest at {", ".join(worst)}. Trained on daylight and dusk drives in one city: other cities, cameras, night and weather
-  were not tried.
-- The terms of the data set hold for what is derived from it: see the page of the data set before you use the network commercially.
+- Weakest at {", ".join(worst)}. Trained on daylight and dusk drives in one city: other cities, cameras, night and
+  weather were not tried.
+- The terms of the data set hold for what is derived from it: see the page of the data set before you use the network
+  commercially.
 - SHA-256 of `model.safetensors`: `{result["sha256"]}`.
 
 | class | test IoU % |
