@@ -24,6 +24,7 @@ from fastscnn.utils.files import not_written, why_not_written
 from fastscnn.utils.output import outlive_reader
 from fastscnn.utils.progress import Progress
 from fastscnn.utils.signals import Interrupted, watched
+from fastscnn.utils.text import one_line
 from fastscnn.utils.threads import wait_briefly
 from fastscnn.utils.utf8 import print_anything, use_utf8
 
@@ -146,7 +147,7 @@ def run_job(config: DictConfig, job: Job, command: Callable[[DictConfig], None])
             command(config)
     except Exception as error:
         code = report(error)
-        text = str(error).partition("\n")[0]
+        text = one_line(str(error)) if isinstance(error, RequestError) else str(error).partition("\n")[0]
         reason = text if isinstance(error, RequestError) else f"{type(error).__name__}: {text}"
         job.update(status="failed", code=code, reason=reason)
         if not in_this_process():
@@ -179,13 +180,14 @@ def report(error: Exception) -> int:
     notes = getattr(error, "__notes__", [])
     error.__notes__ = []  # printed last, not inside the traceback
     if wrong_request:
-        sentence = str(error).splitlines()[0]
-        print(f"{_job_label()}{sentence}", file=sys.stderr)
+        # OmegaConf's errors go on with lines about its own objects.
+        sentence = str(error) if isinstance(error, RequestError) else str(error).partition("\n")[0]
+        print(f"{_job_label()}{one_line(sentence)}", file=sys.stderr)
     elif (unwritten := not_written(error)) is not None:
         # The disk is at fault, not the program: a traceback would not help.
-        print(f"{_job_label()}failed: {why_not_written(unwritten)}", file=sys.stderr)
+        print(f"{_job_label()}failed: {one_line(why_not_written(unwritten))}", file=sys.stderr)
     elif isinstance(error, Crash):
-        print(f"{_job_label()}failed: {error}", file=sys.stderr)
+        print(f"{_job_label()}failed: {one_line(str(error))}", file=sys.stderr)
     else:
         traceback.print_exception(error)
         print(f"{_job_label()}failed: {type(error).__name__}: {error}", file=sys.stderr)

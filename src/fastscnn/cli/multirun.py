@@ -24,6 +24,7 @@ from fastscnn.runs.jobs import (
 from fastscnn.runs.record import RECORD, observed_record
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_writable
+from fastscnn.utils.text import one_line
 
 SUMMARY_METRICS = ("val/miou", "val/top1")
 """The summary prints the first of these that a run has."""
@@ -38,7 +39,7 @@ class AnnounceMultirun(Callback):
             check_writable(Path(config.paths.output_dir), "paths.output_dir")
             check_writable(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
         except RequestError as error:  # Hydra would only warn
-            print(error, file=sys.stderr)
+            print(one_line(str(error)), file=sys.stderr)
             sys.exit(WRONG_REQUEST)
         multirun = Multirun.of(config.hydra.overrides.task, Path(config.hydra.sweep.dir).resolve())
         os.environ[VARIABLE] = json.dumps(asdict(multirun) | {"folder": str(multirun.folder)})

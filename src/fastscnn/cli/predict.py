@@ -11,6 +11,7 @@ from fastscnn.cli.launch import launch
 def predict(config: DictConfig) -> None:
     """Carry out one prediction; exits with 1 where an input could not be predicted."""
     from fastscnn.utils.errors import RequestError
+    from fastscnn.utils.text import one_line
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
     if settings["format"] == "cityscapes":
@@ -35,7 +36,7 @@ def predict(config: DictConfig) -> None:
         outcome = predict(settings)
         print(f"The predictions: {settings['output']}")
     for path, reason in outcome.failed.items():
-        print(f"failed: {path}: {reason}", file=sys.stderr)
+        print(one_line(f"failed: {path}: {reason}"), file=sys.stderr)
     if outcome.stopped:
         print(
             f"stopped: {outcome.stopped}; {outcome.done + outcome.there} are done, and the same command goes on once "

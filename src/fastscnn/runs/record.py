@@ -21,6 +21,7 @@ from fastscnn.utils.files import not_written, plain_json, remove, remove_leftove
 from fastscnn.utils.locks import Lock, NoLocks, is_held, take
 from fastscnn.utils.reserve import ReservedFile
 from fastscnn.utils.signals import Interrupted
+from fastscnn.utils.text import one_line
 
 RECORD = "run.json"
 METRICS = "metrics.csv"
@@ -245,7 +246,7 @@ def running_as(data: Mapping[str, Any]) -> str:
 def _reason(error: BaseException) -> str:
     if (unwritten := not_written(error)) is not None:
         return why_not_written(unwritten)
-    text = str(error).splitlines()[0] if str(error) else ""
+    text = one_line(str(error)) if isinstance(error, RequestError) else str(error).partition("\n")[0]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -1,4 +1,4 @@
-"""Durations, numbers and counts as text."""
+"""Durations, numbers, counts and names as text."""
 
 
 def duration(seconds: float) -> str:
@@ -23,3 +23,12 @@ def number(value: float) -> str:
 def plural(count: int, unit: str) -> str:
     """A count with its unit: `1 frame`, `2,000 frames`."""
     return f"{count:,} {unit}{'s' * (count != 1)}"
+
+
+def one_line(text: str) -> str:
+    """A sentence in one line, whatever the names in it hold: line ends and control characters become escape codes."""
+    return "".join(sign if sign.isprintable() else _escaped(sign) for sign in text.strip())
+
+
+def _escaped(sign: str) -> str:
+    return sign if "\udc80" <= sign <= "\udcff" else sign.encode("unicode_escape").decode("ascii")
