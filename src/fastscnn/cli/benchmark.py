@@ -1,15 +1,18 @@
 """Table 6 on this machine, the peers beside us: `python src/benchmark.py` and `fastscnn-benchmark`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from fastscnn.cli.start import start
 
-from fastscnn.cli.launch import launch
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
-def benchmark(config: DictConfig) -> None:
+def benchmark(config: "DictConfig") -> None:
     """Measure, and write the numbers, the tables and the plot."""
+    from omegaconf import OmegaConf
+
     from fastscnn.benchmark.benchmark import measure
     from fastscnn.reports.speed import markdown, plot
     from fastscnn.runs.process import describe_process
@@ -42,4 +45,4 @@ def benchmark(config: DictConfig) -> None:
 
 def main() -> None:
     """The command, as `src/benchmark.py` and `fastscnn-benchmark` call it."""
-    launch("benchmark", benchmark)
+    start("benchmark", benchmark)

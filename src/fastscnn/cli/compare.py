@@ -1,11 +1,14 @@
 """Compare runs from their records alone: `python src/compare.py` and `fastscnn-compare`."""
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
-from fastscnn.cli.launch import launch
+from fastscnn.cli.start import start
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
-def compare(config: DictConfig) -> None:
+def compare(config: "DictConfig") -> None:
     """Write one comparison."""
     from fastscnn.reports.comparison.compare import compare
 
@@ -14,4 +17,4 @@ def compare(config: DictConfig) -> None:
 
 def main() -> None:
     """The command, as `src/compare.py` and `fastscnn-compare` call it."""
-    launch("compare", compare)
+    start("compare", compare)

@@ -1,11 +1,14 @@
 """Create or update the project's W&B workspace and report: `python src/dashboard.py` and `fastscnn-dashboard`."""
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
-from fastscnn.cli.launch import launch
+from fastscnn.cli.start import start
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
-def dashboard(config: DictConfig) -> None:
+def dashboard(config: "DictConfig") -> None:
     """Show or save the dashboard."""
     from fastscnn.reports.wandb.dashboard import outline, sections
 
@@ -21,4 +24,4 @@ def dashboard(config: DictConfig) -> None:
 
 def main() -> None:
     """The command, as `src/dashboard.py` and `fastscnn-dashboard` call it."""
-    launch("dashboard", dashboard)
+    start("dashboard", dashboard)

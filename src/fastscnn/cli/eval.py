@@ -1,11 +1,14 @@
 """Evaluate a checkpoint on whole frames: `python src/eval.py` and `fastscnn-eval`."""
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
-from fastscnn.cli.launch import launch
+from fastscnn.cli.start import start
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
-def evaluate(config: DictConfig) -> None:
+def evaluate(config: "DictConfig") -> None:
     """Run one evaluation."""
     from fastscnn.training.evaluate import evaluate
 
@@ -14,4 +17,4 @@ def evaluate(config: DictConfig) -> None:
 
 def main() -> None:
     """The command, as `src/eval.py` and `fastscnn-eval` call it."""
-    launch("eval", evaluate)
+    start("eval", evaluate)

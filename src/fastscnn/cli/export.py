@@ -1,14 +1,17 @@
 """Export a trained network for another runtime: `python src/export.py` and `fastscnn-export`."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from fastscnn.cli.start import start
 
-from fastscnn.cli.launch import launch
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
-def export(config: DictConfig) -> None:
+def export(config: "DictConfig") -> None:
     """Write one file, try it in its runtime, and say what it is."""
+    from omegaconf import OmegaConf
+
     from fastscnn.export.export import check_request, export, recorded_metrics, usage
     from fastscnn.inference.loader import load_trained
 
@@ -61,4 +64,4 @@ def calibration(settings: Any, trained: Any) -> Any:
 
 def main() -> None:
     """The command, as `src/export.py` and `fastscnn-export` call it."""
-    launch("export", export)
+    start("export", export)

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from fastscnn.cli.multirun import close_multirun
+from fastscnn.cli.start import started
 from fastscnn.runs import slurm
 from fastscnn.runs.config import check_config, explain
 from fastscnn.runs.jobs import DONE, FAILED, WRONG_REQUEST, Job, current_job, current_multirun, jobs_share_a_process
@@ -66,6 +67,7 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
         wait_briefly()
 
     def task(config: DictConfig) -> None:
+        started()
         # The processes of a distributed run stop where all of them do.
         with watched(slurm.signals(), waits=RUN_DIR_VARIABLE in os.environ) as watch:
             try:
@@ -98,6 +100,7 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
     except KeyboardInterrupt:
         print("stopped by SIGINT", file=sys.stderr)
         code = 128 + signal.SIGINT
+    logging.disable(logging.INFO)  # libraries that log at exit, such as torch, would follow our last sentence
     summary = close_multirun()
     if code := code if code > 128 else summary or code:
         sys.exit(code)

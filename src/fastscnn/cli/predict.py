@@ -1,15 +1,18 @@
 """Label images and videos with a trained network: `python src/predict.py` and `fastscnn-predict`."""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from fastscnn.cli.start import start
 
-from fastscnn.cli.launch import launch
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
-def predict(config: DictConfig) -> None:
+def predict(config: "DictConfig") -> None:
     """Carry out one prediction; exits with 1 where an input could not be predicted."""
+    from omegaconf import OmegaConf
+
     from fastscnn.utils.errors import RequestError
     from fastscnn.utils.text import one_line
 
@@ -51,4 +54,4 @@ def predict(config: DictConfig) -> None:
 
 def main() -> None:
     """The command, as `src/predict.py` and `fastscnn-predict` call it."""
-    launch("predict", predict)
+    start("predict", predict)

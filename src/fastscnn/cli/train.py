@@ -1,11 +1,14 @@
 """Train a network, evaluate it and record the run: `python src/train.py` and `fastscnn-train`."""
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
-from fastscnn.cli.launch import launch
+from fastscnn.cli.start import start
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
-def train(config: DictConfig) -> None:
+def train(config: "DictConfig") -> None:
     """Run one training."""
     from fastscnn.training.fit import fit
 
@@ -14,4 +17,4 @@ def train(config: DictConfig) -> None:
 
 def main() -> None:
     """The command, as `src/train.py` and `fastscnn-train` call it."""
-    launch("train", train)
+    start("train", train)

@@ -1,0 +1,48 @@
+"""Ctrl-C ends a command with one line from its first moment to its last."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from helpers import SOURCES
+
+SLOW_IMPORT = "import time; print('importing', flush=True); time.sleep(60)\n"
+STOPPED = """
+import atexit, logging
+from fastscnn.cli.start import start
+def command(config):
+    log = logging.getLogger("torch")
+    log.info("while it works")
+    atexit.register(lambda: log.info("cache stats"))
+    from fastscnn.utils.signals import Interrupted
+    raise Interrupted(2)
+if __name__ == "__main__":
+    start("dashboard", command)
+"""
+
+
+@pytest.mark.parametrize("name", ["train", "eval", "predict", "export", "benchmark", "compare", "dashboard"])
+def test_ctrl_c_within_the_first_imports_is_no_traceback(tmp_path, name):
+    (tmp_path / "hydra.py").write_text(SLOW_IMPORT)
+    (tmp_path / "omegaconf.py").write_text(SLOW_IMPORT)
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{SOURCES}"}
+    process = subprocess.Popen(
+        [sys.executable, SOURCES / f"{name}.py"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"importing\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, b"stopped by SIGINT\n")
+
+
+def test_nothing_follows_the_last_sentence(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(STOPPED)
+    done = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 130
+    assert done.stderr == "stopped by SIGINT\n"
+    assert "cache stats" not in done.stdout
+    assert "while it works" in done.stdout + done.stderr
