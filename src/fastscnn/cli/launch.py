@@ -63,6 +63,7 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
     logging.raiseExceptions = False  # W&B or Lightning logging to a full disk would print tracebacks
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them and exiting
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing albumentations would use the network
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # it prints lines of its own about files that we report
     if config_name != BENCHMARK:
         wait_briefly()
 

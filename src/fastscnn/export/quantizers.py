@@ -53,6 +53,8 @@ def onnx_int8(original: Path, file: Path, kept: tuple[str, ...], images: Images)
 
 def openvino_int8(original: Path, file: Path, kept: tuple[str, ...], images: Images) -> None:
     """By NNCF, with its own guard against the overflow of processors without VNNI; arguments as `onnx_int8`."""
+    # NNCF imports it, and it warns wherever CUDA is installed and no GPU is there.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     openvino, nncf = _packages("openvino", "nncf", install="openvino nncf")
     nncf.set_log_level(logging.ERROR)
     quantized = nncf.quantize(

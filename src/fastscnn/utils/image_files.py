@@ -16,6 +16,8 @@ from fastscnn.utils.files import kind_of_mode
 
 MAX_PIXELS = 200_000_000
 """Pixels of the largest picture that is decoded by default: 600 MB as RGB."""
+LARGEST = 2**36
+"""Pixels of a picture that no reader takes, 200 GB as RGB: a larger one is in a damaged or a hostile header."""
 ORIENTATION = 0x0112
 """The EXIF tag that says how the camera was held: 1 to 8, 1 is upright."""
 
@@ -122,6 +124,12 @@ def checked_header(path: str | Path, file: BinaryIO, max_pixels: int, setting: s
     if header is None:
         raise broken(path, file.seek(0, os.SEEK_END))
     pixels = header.height * header.width
+    if max_pixels < pixels and pixels > LARGEST:
+        raise ImageFileError(
+            path,
+            f"is {header.height}x{header.width} by its header, more pixels than any picture that can be read.",
+            "Copy or download it again, or cut it into parts.",
+        )
     if pixels > max_pixels:
         raise ImageFileError(
             path,

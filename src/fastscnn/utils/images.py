@@ -125,11 +125,19 @@ def _read(path: str | Path, max_pixels: int, setting: str) -> tuple[Header, Pict
         with open(path, "rb") as file:
             header = checked_header(path, file, max_pixels, setting)
             file.seek(0)
-            return header, np.fromfile(file, np.uint8)
+            data = np.fromfile(file, np.uint8)
     except ImageFileError:
         raise
     except OSError as error:
         raise ImageFileError(path, f"cannot be read: {error.strerror}.", "Put the file back.") from None
+    if header.format == "PNG" and not _ends(data):  # before libpng prints a line about it
+        raise broken(path, data.size)
+    return header, data
+
+
+def _ends(png: Picture) -> bool:
+    """Whether the last part of a PNG is there, which others may have appended data to."""
+    return b"IEND" in png[-64:].tobytes() or b"IEND" in png.tobytes()
 
 
 def _decoded(path: str | Path, data: Picture, flags: int) -> npt.NDArray[Any]:
@@ -138,6 +146,10 @@ def _decoded(path: str | Path, data: Picture, flags: int) -> npt.NDArray[Any]:
     except cv2.error as error:  # such as a size beyond what OpenCV takes
         raise ImageFileError(path, f"cannot be read by OpenCV ({error.err}).", "Convert it to a PNG.") from None
     if pixels is None:
+        image = opened(io.BytesIO(data.tobytes()))
+        if image is not None and image.mode in ("F", "I"):
+            holds = f"holds {_CHANNELS[image.mode]}, not colours of 8 or 16 bits."
+            raise ImageFileError(path, holds, "Convert it to 8 bits.")
         raise broken(path, data.size)
     return pixels
 

@@ -23,6 +23,16 @@ if __name__ == "__main__":
     start("dashboard", command)
 """
 
+BROKEN_BITMAP = """
+from fastscnn.cli.start import start
+def command(config):
+    import cv2, numpy
+    whole = cv2.imencode(".bmp", numpy.zeros((60, 80, 3), numpy.uint8))[1]
+    assert cv2.imdecode(whole[:1000], cv2.IMREAD_COLOR) is None
+if __name__ == "__main__":
+    start("dashboard", command)
+"""
+
 
 @pytest.mark.parametrize("name", ["train", "eval", "predict", "export", "benchmark", "compare", "dashboard"])
 def test_ctrl_c_within_the_first_imports_is_no_traceback(tmp_path, name):
@@ -46,3 +56,10 @@ def test_nothing_follows_the_last_sentence(tmp_path):
     assert done.stderr == "stopped by SIGINT\n"
     assert "cache stats" not in done.stdout
     assert "while it works" in done.stdout + done.stderr
+
+
+def test_opencv_prints_no_lines_beside_ours(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(BROKEN_BITMAP)
+    done = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")

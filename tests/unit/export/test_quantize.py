@@ -1,10 +1,13 @@
 """int8 files: calibrated, judged, refused where they cost too much."""
 
+import logging
+
 import crashing_runtime
 import pytest
 import torch
 
 from fastscnn.export import quantize as room
+from fastscnn.export import quantizers
 from fastscnn.export.export import export
 from fastscnn.export.quantize import KEPT, Calibration, Quantized
 from fastscnn.inference.external import ExternalRun
@@ -113,3 +116,13 @@ def float_weights(file, format):
 def test_limit_that_is_no_number_is_refused(network, tmp_path):
     with pytest.raises(RequestError, match="max_miou_drop=-1"):
         export(network, tmp_path / "net.onnx", calibration=Calibration(IMAGES, lambda labels: 1.0, max_drop=-1))
+
+
+def test_warning_of_a_machine_with_cuda_and_without_a_gpu_is_not_printed(monkeypatch, tmp_path):
+    def stop(*packages, **install):
+        logger = logging.getLogger("torch.utils.cpp_extension")
+        raise RequestError("the level is right" if not logger.isEnabledFor(logging.WARNING) else "it warns")
+
+    monkeypatch.setattr(quantizers, "_packages", stop)
+    with pytest.raises(RequestError, match="the level is right"):
+        quantizers.openvino_int8(tmp_path / "a.onnx", tmp_path / "a.xml", (), [])

@@ -187,3 +187,30 @@ def test_what_is_no_index_is_called_what_it_is(tmp_path, mode, suffix, found):
     PIL.Image.new(mode, (8, 4)).save(tmp_path / f"a.{suffix}")
     with pytest.raises(ImageFileError, match=rf"a\.{suffix} .*{found}"):
         read_label(tmp_path / f"a.{suffix}")
+
+
+@pytest.mark.parametrize(("kind", "holds"), [(np.float32, "floating-point numbers"), (np.int32, "32-bit numbers")])
+def test_a_whole_picture_of_numbers_is_not_called_incomplete(tmp_path, kind, holds):
+    PIL.Image.fromarray(PICTURE[..., 0].astype(kind)).save(tmp_path / "a.tif")
+    with pytest.raises(ImageFileError, match=f"holds {holds}") as error:
+        read_rgb(tmp_path / "a.tif", upright=True)
+    assert error.value.fix == "Convert it to 8 bits."
+
+
+def test_no_limit_is_advised_that_no_reader_reaches(tmp_path):
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 2, 0, 0, 0))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IEND", b""))
+    with pytest.raises(ImageFileError, match="more pixels than any picture") as error:
+        read_rgb(tmp_path / "a.png", upright=True)
+    assert "max_pixels" not in str(error.value)
+
+
+@pytest.mark.parametrize("missing", [8, 12, 500])
+def test_a_cut_png_is_refused_without_lines_of_the_decoder(tmp_path, missing, capfd):
+    data = cv2.imencode(".png", PICTURE)[1].tobytes()
+    (tmp_path / "a.png").write_bytes(data[:-missing])
+    with pytest.raises(ImageFileError, match="not a complete image"):
+        read_rgb(tmp_path / "a.png", upright=True)
+    assert capfd.readouterr().err == ""
+    (tmp_path / "longer.png").write_bytes(data + bytes(5000))
+    assert (read_rgb(tmp_path / "longer.png", upright=True) == PICTURE[..., ::-1]).all()
