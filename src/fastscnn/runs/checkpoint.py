@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fastscnn.runs.safetensors import is_saved, read_saved, saved_files
-from fastscnn.runs.torch_file import DamagedFile, read_torch_file
+from fastscnn.runs.torch_file import DamagedPart, read_torch_file
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_file
 
@@ -41,7 +41,7 @@ def read_checkpoint(path: str | Path, *, map_location: str = "cpu") -> dict[str,
     check_file(path, "checkpoint", f"Set checkpoint=FILE{inside}.")
     try:
         content = read_torch_file(path, map_location)
-    except DamagedFile as error:
+    except DamagedPart as error:
         problem = f"checkpoint={path} {error}"
         raise RequestError(problem, key="checkpoint", fix="Copy it again, or name another checkpoint.") from None
     except Exception:  # the unpickler can raise anything

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 
-class DamagedFile(ValueError):
+class DamagedPart(ValueError):
     """A part of a file is not what was written; the message is a sentence about the file, without its name."""
 
 
@@ -17,7 +17,7 @@ def read_torch_file(path: str | Path, map_location: Any = "cpu") -> Any:
     torch ignores the checksums that its files hold, so that it takes a part which a disk or a copy lost for weights.
 
     Raises:
-        DamagedFile: A part does not have its checksum.
+        DamagedPart: A part does not have its checksum.
         Exception: torch cannot read it; of many types.
     """
     if zipfile.is_zipfile(path):
@@ -30,6 +30,6 @@ def _check_sums(path: str | Path) -> None:
         with zipfile.ZipFile(path) as file:
             wrong = file.testzip()
     except (zipfile.BadZipFile, EOFError):
-        raise DamagedFile("is damaged: its table of contents does not fit what it holds.") from None
+        raise DamagedPart("is damaged: its table of contents does not fit what it holds.") from None
     if wrong is not None:
-        raise DamagedFile(f"is damaged: the checksum of its part {wrong} is wrong.")
+        raise DamagedPart(f"is damaged: the checksum of its part {wrong} is wrong.")

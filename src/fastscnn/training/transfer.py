@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fastscnn.data.datamodules.imagenet import NAME
 from fastscnn.models.image_classifier import SHARED
 from fastscnn.runs.record import RECORD, read_record
-from fastscnn.runs.torch_file import DamagedFile, read_torch_file
+from fastscnn.runs.torch_file import DamagedPart, read_torch_file
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_file
 
@@ -142,7 +142,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             content: Any = load_file(path)
         else:
             content = read_torch_file(path)
-    except DamagedFile as error:
+    except DamagedPart as error:
         problem = f"pretrain.checkpoint={path} {error}"
         raise RequestError(problem, key="pretrain.checkpoint", fix="Copy it again, or name another file.") from None
     except Exception:  # the readers can raise anything

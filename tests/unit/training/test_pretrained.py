@@ -38,6 +38,7 @@ def write_run(folder, *, status="finished", finished="2026-01-01T00:00:00+00:00"
         "finished": finished,
         "choices": {"data": "imagenet", **choices},
         "checkpoints": {"best": "checkpoints/best.ckpt", "last": None},
+        "metrics": {"best": {}, "last": {}},
     }
     (folder / "run.json").write_text(json.dumps(record))
     return folder / "checkpoints" / "best.ckpt"
