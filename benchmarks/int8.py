@@ -13,10 +13,11 @@ from harness import RESULTS, save
 from fastscnn.data.datamodules.build import build_data
 from fastscnn.export.export import export
 from fastscnn.export.quantize import Calibration
+from fastscnn.export.verify import labels_by
 from fastscnn.inference.export_graph import ExportGraph
-from fastscnn.inference.external import ExternalRun
+from fastscnn.inference.files.external import ExternalRun
+from fastscnn.inference.files.interface import Interface
 from fastscnn.inference.loader import load_trained
-from fastscnn.inference.verify import Interface, labels_by
 from fastscnn.training.evaluate_labels import evaluate_labels, some_images
 
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml"}
@@ -43,7 +44,7 @@ def main(checkpoint: str, root: str, name: str, frames: int) -> None:
                         f"{split}/miou": 100 * evaluate_labels(labels, data, split).miou for split in ("val", "test")
                     }
                 if done.quantized:
-                    row["float32_parts"] = list(done.quantized.kept)
+                    row["float32_parts"] = list(done.quantized.float32_parts)
                 rows.append(row)
                 print(row, flush=True)
     result = {

@@ -14,7 +14,7 @@ import runpy, sys
 sys.path.insert(0, {tests!r})
 if __name__ == "__main__":
     import crashing_runtime
-    from fastscnn.inference import external
+    from fastscnn.inference.files import external
 
     external.load = crashing_runtime.load_small_crashes
     runpy.run_path({export!r}, run_name="__main__")
@@ -61,7 +61,7 @@ def test_safetensors_folder_is_a_checkpoint_for_the_next_export(run, checkpoint,
     assert done.returncode == 0, done.stderr
     best = json.loads((trained[1] / "run.json").read_text())["metrics"]["best"]
     assert json.loads((tmp_path / "net" / "config.json").read_text())["metrics"] == best
-    done = run("export.py", "checkpoint=net", "output=net.onnx", "ends_with=logits", cwd=tmp_path)
+    done = run("export.py", "checkpoint=net", "output=net.onnx", "write=logits", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "largest difference" in done.stdout
 

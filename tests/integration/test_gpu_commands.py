@@ -80,8 +80,8 @@ def test_export_writes_what_the_network_says(run, checkpoint, tmp_path):
 
 
 def test_benchmark_runs_beside_a_gpu(run, checkpoint, tmp_path):
-    call = [f"checkpoint={checkpoint}", "models=[fast_scnn]", "runtimes=[torch]", "sizes=[[64,128]]", "threads=[1]"]
-    call += ["frames=5", "burn_in=1", "rounds=1", "seconds=1", "answers=[cls]", "output=benchmark.json"]
+    call = [f"checkpoint={checkpoint}", "models=[fast_scnn]", "backends=[torch]", "sizes=[[64,128]]", "threads=[1]"]
+    call += ["frames=5", "warm_up=1", "rounds=1", "seconds=1", "write=[labels]", "output=benchmark.json"]
     done = run("benchmark.py", *call, cwd=tmp_path, **CACHE)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "benchmark.json").read_text())

@@ -6,7 +6,7 @@ And what puts them into the place of the real ones, in the process of a test.
 import os
 import signal
 
-from fastscnn.inference import runtimes
+from fastscnn.inference.files import runtimes
 
 
 def load_small_crashes(file, format, threads=None):
@@ -49,7 +49,7 @@ def copying(monkeypatch):
     """Put a copy in the place of the quantization; the parts that it was asked to keep."""
     from fastscnn.export import quantize
     from fastscnn.export.quantizers import QUANTIZERS
-    from fastscnn.inference import external
+    from fastscnn.inference.files import external
 
     tried = []
 
@@ -68,7 +68,7 @@ def copying(monkeypatch):
 
 def as_int8(monkeypatch, format, load=load_small_crashes):
     """Take a copy of the float32 file for the int8 one, which `load` opens; the float32 one is opened as it is."""
-    from fastscnn.inference import external
+    from fastscnn.inference.files import external
 
     copying(monkeypatch)
     plain = external.load
@@ -79,14 +79,14 @@ def as_int8(monkeypatch, format, load=load_small_crashes):
             monkeypatch.setattr(external, "load", load if int8 else plain)
             return super().__call__(images, fixed=fixed)
 
-    for module in ("export.quantize", "inference.smallest"):
+    for module in ("export.quantize", "inference.files.smallest"):
         monkeypatch.setattr(f"fastscnn.{module}.ExternalRun", Run)
 
 
 def calibration():
     """Images to calibrate with, and an evaluation that every int8 file passes."""
     from fastscnn.export.quantize import Calibration
-    from fastscnn.inference.verify import test_images
+    from fastscnn.inference.files.interface import test_images
 
     images = test_images([(1, 64, 96)] * 4)
     return Calibration(images, lambda labels: float(labels(images[0]).shape == (1, 64, 96)))

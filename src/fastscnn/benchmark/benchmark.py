@@ -1,4 +1,4 @@
-"""Table 6 on this machine: models, runtimes, sizes and endings, timed in interleaved rounds."""
+"""Table 6 on this machine: models, backends, sizes and outputs, timed in interleaved rounds."""
 
 import gc
 import math
@@ -13,24 +13,24 @@ import numpy.typing as npt
 import torch
 from rich.console import Console
 
-from fastscnn.benchmark.timing import Contender, interleave
+from fastscnn.benchmark.timing import Variant, interleave
 from fastscnn.benchmark.variants import (
     NAMES,
-    RUNTIMES,
     Stage,
     check_logits,
-    foreign,
+    external,
     from_file,
     torch_alone,
-    ways,
-    with_our_step,
+    variants,
+    with_fused_head,
 )
 from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.data.datasets.frames import read_image
 from fastscnn.inference.backends.backends import torch_threads
+from fastscnn.inference.backends.choose import choose
+from fastscnn.inference.files.runtimes import read_description
+from fastscnn.inference.files.smallest import known_smallest_side
 from fastscnn.inference.loader import Trained, load_trained
-from fastscnn.inference.runtimes import read_description
-from fastscnn.inference.smallest import known_smallest_side
 from fastscnn.models.build import build_network
 from fastscnn.models.flops import count_parameters
 from fastscnn.models.peers import PEERS
@@ -38,31 +38,34 @@ from fastscnn.streets.draw.scene import draw_street
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_file, write_png
 from fastscnn.utils.memory import keep_freed_memory
-from fastscnn.utils.values import check_number, check_switch, check_whole
+from fastscnn.utils.values import check_choice, check_number, check_size, check_switch, check_whole
 
 OURS = "fast_scnn"
-GIVEN_OUR_STEP = ("onnx", "openvino")
-"""Runtimes in which a peer is given our step as well."""
-PEERS_ANSWERS = ["cls"]
-"""The endings of a peer; the paper gives `prob` for Fast-SCNN alone."""
+WITH_HEAD = ("onnx", "openvino")
+"""Backends in which the fused head takes a peer's logits as well."""
+OUTPUTS = ("labels", "probabilities", "files")
+"""What `write` may ask for."""
+PEERS_OUTPUTS = ["labels"]
+"""The outputs of a peer; the paper gives probabilities for Fast-SCNN alone."""
 
 
 def measure(
     settings: Mapping[str, Any], keep: Callable[[dict[str, Any]], None] = lambda result: None
 ) -> dict[str, Any]:
-    """Time every way that the settings ask for.
+    """Time every variant that the settings ask for.
 
-    Each peer's ways are timed in turn with ours, size after size, so that what is compared was measured side by side.
+    The variants of each peer are timed in turn with ours, size after size, so that compared numbers were measured side
+    by side.
 
     Args:
         settings: The plain config of `conf/benchmark.yaml`.
-        keep: Is given all that is measured so far, again and again: a run of hours may be stopped.
+        keep: Is given the results so far after each group of variants: a run of hours may be stopped.
 
     Returns:
-        `rows`, one a way, and `models`: parameters, name and note of each.
+        `rows`, one for each variant, and `models`: parameters, name and note of each.
 
     Raises:
-        RequestError: A setting is wrong; tells which.
+        RequestError: A setting is wrong.
     """
     _check(settings)
     console = Console(stderr=True)
@@ -72,7 +75,7 @@ def measure(
     described = {name: _described(name, ours if name == OURS else _peer(name)) for name in settings["models"]}
     if settings["onnx"]:
         file = Path(settings["onnx"])
-        note = "An ONNX file; its output is scaled to the frame and labelled by our step."
+        note = "An ONNX file; the fused head takes its output."
         described[file.stem] = {"name": file.stem, "parameters": _stored_values(file), "note": note}
     result: dict[str, Any] = {"rows": [], "models": described}
     with tempfile.TemporaryDirectory() as folder:
@@ -92,59 +95,61 @@ def measure(
     return result
 
 
-def _groups(ours: Trained, stage: Stage, settings: Mapping[str, Any]) -> Iterator[list[Contender]]:
-    """What is timed in turn: all ways of ours; and one runtime of a peer, whose memory allows no more, beside ours."""
+def _groups(ours: Trained, stage: Stage, settings: Mapping[str, Any]) -> Iterator[list[Variant]]:
+    """The groups that are timed in turn: all variants of ours; or one backend of a peer, beside ours.
+
+    Memory holds no more than one backend of a peer.
+    """
     for name in settings["models"]:
         if name == OURS:
-            yield list(_our_ways(ours, stage, settings))
+            yield list(_our_variants(ours, stage, settings))
             continue
         peer = _peer(name)
         upsamples = PEERS[name].stride > 1
-        for runtime in settings["runtimes"]:
-            if runtime == "compiled" and name not in settings["compiled_models"]:
+        for backend in settings["backends"]:
+            if backend == "triton" or (backend == "compile" and name not in settings["compile_models"]):
                 continue
-            # Logits of full size are labels but for one step: there is no network alone to tell apart.
-            answers = ["logits", *PEERS_ANSWERS] if upsamples else PEERS_ANSWERS
-            given = GIVEN_OUR_STEP if upsamples else ("onnx",)
-            group = list(ways(name, peer, stage, [runtime], answers, given))
+            # Logits of full size become labels by one argmax: there is no network alone to time.
+            outputs = ["logits", *PEERS_OUTPUTS] if upsamples else PEERS_OUTPUTS
+            group = list(variants(name, peer, stage, [backend], outputs, WITH_HEAD if upsamples else ("onnx",)))
             if OURS in settings["models"]:
-                beside = "onnx" if "onnx" in settings["runtimes"] else "torch"
-                for contender in with_our_step(OURS, ours, beside, stage, ["cls"]):
-                    marked = {**contender.key, "beside": f"{name}, {NAMES[runtime][0]}"}
-                    group.append(Contender(marked, contender.run))
+                beside = "onnx" if "onnx" in settings["backends"] else "torch"
+                for variant in with_fused_head(OURS, ours, beside, stage, ["labels"]):
+                    marked = {**variant.key, "beside": f"{name}, {NAMES[backend][0]}"}
+                    group.append(Variant(marked, variant.run))
             yield group
     if settings["onnx"]:
-        yield list(foreign(Path(settings["onnx"]), stage, ["logits", "cls"]))
+        yield list(external(Path(settings["onnx"]), stage, ["logits", "labels"]))
 
 
-def _our_ways(ours: Trained, stage: Stage, settings: Mapping[str, Any]) -> Iterator[Contender]:
-    answers = ["logits", *settings["answers"]]
-    runtimes = [
-        runtime for runtime in settings["runtimes"] if runtime != "compiled" or OURS in settings["compiled_models"]
+def _our_variants(ours: Trained, stage: Stage, settings: Mapping[str, Any]) -> Iterator[Variant]:
+    outputs = ["logits", *settings["write"]]
+    backends = [
+        backend for backend in settings["backends"] if backend != "compile" or OURS in settings["compile_models"]
     ]
-    yield from ways(OURS, ours, stage, runtimes, answers)
-    yield from torch_alone(OURS, ours, stage, answers)
+    yield from variants(OURS, ours, stage, backends, outputs)
+    yield from torch_alone(OURS, ours, stage, outputs)
     if settings["int8"]:
-        yield from from_file(OURS, Path(settings["int8"]), ours, stage, answers, "int8")
+        yield from from_file(OURS, Path(settings["int8"]), ours, stage, outputs, "int8")
 
 
 def _timed(
-    contenders: Sequence[Contender], stage: Stage, settings: Mapping[str, Any], console: Console
+    group: Sequence[Variant], stage: Stage, settings: Mapping[str, Any], console: Console
 ) -> list[dict[str, Any]]:
-    """Time a group; the rows of ours tell how many labels differ from the first's, eager torch in its own graph."""
+    """Time a group; the rows of ours count the labels that differ from those of the first variant."""
     interleave(
-        contenders,
+        group,
         frames=settings["frames"],
-        burn_in=settings["burn_in"],
+        warm_up=settings["warm_up"],
         rounds=settings["rounds"],
         seconds=settings["seconds"],
     )
-    rows = [contender.summary() for contender in contenders]
+    rows = [variant.summary() for variant in group]
     if len({row["model"] for row in rows}) == 1 and rows[0]["model"] == OURS:
         labels = {
-            place: np.asarray(contender.run()).reshape(stage.size)
-            for place, contender in enumerate(contenders)
-            if contender.key["answer"] == "cls"
+            place: np.asarray(variant.run()).reshape(stage.size)
+            for place, variant in enumerate(group)
+            if variant.key["output"] == "labels"
         }
         reference = labels[min(labels)]
         for place, found in labels.items():
@@ -152,7 +157,7 @@ def _timed(
     for row in rows:
         console.print(
             f"{row['model']:12} {row['height']}x{row['width']} {row['threads']} thread(s)  {row['runtime']:14} "
-            f"{row['precision']:8} {row['answer']:6} {row['step']:4} {row['ms']:9.1f} ms  {row['fps']:7.2f} fps",
+            f"{row['precision']:8} {row['output']:13} head {row['head']:5} {row['ms']:9.1f} ms  {row['fps']:7.2f} fps",
             highlight=False,
             soft_wrap=True,
         )
@@ -160,33 +165,35 @@ def _timed(
 
 
 def _check(settings: Mapping[str, Any]) -> None:
-    for key, minimum in (("frames", 1), ("burn_in", 0), ("rounds", 1)):
+    for key, minimum in (("frames", 1), ("warm_up", 0), ("rounds", 1)):
         check_whole(key, settings[key], minimum)
     check_number("seconds", settings["seconds"], above=0)
     check_switch("keep_memory", settings["keep_memory"])
     for threads in settings["threads"]:
         check_whole("threads", threads, 1, words=("all",))
-    known = (OURS, *PEERS)
-    for key, values, options in (
-        ("models", settings["models"], known),
-        ("runtimes", settings["runtimes"], RUNTIMES),
-        ("answers", settings["answers"], ("cls", "prob", "files")),
-    ):
-        for value in values:
-            if value not in options:
-                raise RequestError(f"{key}={value} is unknown: it is one of {', '.join(options)}.")
-    if "cls" not in settings["answers"]:
-        raise RequestError(f"answers={settings['answers']} has no cls, which all else is compared with: add it.")
+    for key, options in (("models", (OURS, *PEERS)), ("backends", tuple(NAMES)), ("write", OUTPUTS)):
+        for value in settings[key]:
+            check_choice(key, value, options)
+    if "labels" not in settings["write"]:
+        raise RequestError(
+            f"write={settings['write']} has no labels, with which all other outputs are compared.",
+            key="write",
+            fix="Add labels.",
+        )
+    if "triton" in settings["backends"]:
+        choose("triton")
+    if not settings["sizes"]:
+        raise RequestError("sizes=[] is empty.", key="sizes", fix="Set sizes=[[1024,2048],[512,1024]].")
     sizes = settings["sizes"]
-    if not sizes or not all(_is_size(size) for size in sizes):
-        raise RequestError(f"sizes={sizes} is no list of heights and widths: set sizes=[[1024,2048],[512,1024]].")
+    for size in sizes:
+        check_size("sizes", size)
     for key in ("onnx", "image", "int8"):
         if settings[key]:
             check_file(Path(settings[key]), key, f"Name one, or leave {key} out.")
     first = (sizes[0][0], sizes[0][1])
     if settings["onnx"]:
-        check_logits(f"onnx={settings['onnx']}", Path(settings["onnx"]), "onnx", first)
-    if settings["int8"] and "openvino" in settings["runtimes"]:
+        check_logits("onnx", Path(settings["onnx"]), "onnx", first)
+    if settings["int8"] and "openvino" in settings["backends"]:
         _check_int8(Path(settings["int8"]), [(height, width) for height, width in sizes])
 
 
@@ -196,14 +203,12 @@ def _check_int8(file: Path, sizes: Sequence[tuple[int, int]]) -> None:
     for height, width in sizes:
         if min(height, width) < smallest:
             raise RequestError(
-                f"int8={file} runs from {smallest} pixels a side on with this processor, and sizes= has "
-                f"{height}x{width}: leave that out."
+                f"int8={file} takes images of {smallest} pixels a side or more on this processor, and sizes= has "
+                f"{height}x{width}.",
+                key="sizes",
+                fix="Leave that size out.",
             )
-    check_logits(f"int8={file}", file, "openvino", sizes[0])
-
-
-def _is_size(size: Any) -> bool:
-    return isinstance(size, Sequence) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
+    check_logits("int8", file, "openvino", sizes[0])
 
 
 def _ours(checkpoint: str | Path | None) -> Trained:

@@ -1,4 +1,4 @@
-"""Timing of several ways to the same answer, side by side."""
+"""Timing of several variants of one computation, side by side."""
 
 import statistics
 import time
@@ -8,13 +8,13 @@ from typing import Any
 
 
 @dataclass
-class Contender:
-    """One way from a frame to an answer.
+class Variant:
+    """One way to compute an output from a frame.
 
     Attributes:
-        key: What sets it apart: model, runtime, precision and the like; plain values.
-        run: Does it once, on a frame that lies ready.
-        seconds: What each measured call took.
+        key: What distinguishes it: model, backend, precision and the like; plain values.
+        run: Computes the output once.
+        seconds: The time of each measured call.
     """
 
     key: Mapping[str, Any]
@@ -36,38 +36,38 @@ class Contender:
 
 
 def interleave(
-    contenders: Sequence[Contender], *, frames: int, burn_in: int, rounds: int, seconds: float = float("inf")
+    variants: Sequence[Variant], *, frames: int, warm_up: int, rounds: int, seconds: float = float("inf")
 ) -> None:
-    """Time contenders in turn, a few frames each, round after round, so that a slow minute meets all of them.
+    """Time variants in turn, a few frames each, round after round, so that a slow minute affects all of them.
 
     Args:
-        contenders: Their `seconds` are filled.
-        frames: Frames of each that are measured, over all rounds.
-        burn_in: Frames of each that are not, before the first round; a turn begins with one more, unless one alone
-            takes a tenth of `seconds`.
+        variants: Their `seconds` are filled.
+        frames: Measured frames of each, over all rounds.
+        warm_up: Frames of each before the first round, which are not measured. A turn begins with one more, unless one
+            frame takes a tenth of `seconds`.
         rounds: Turns of each.
-        seconds: A contender for which `frames` would take longer than this gets as many as fit, but one a round where
-            one takes less than that, and two in any case.
+        seconds: A variant whose `frames` would take longer gets as many as fit, but at least one a round if a frame
+            takes less than that, and two in any case.
     """
-    plans = [_plan(contender, frames, burn_in, rounds, seconds) for contender in contenders]
+    plans = [_plan(variant, frames, warm_up, rounds, seconds) for variant in variants]
     for number in range(rounds):
-        order = range(len(contenders)) if number % 2 == 0 else reversed(range(len(contenders)))
+        order = range(len(variants)) if number % 2 == 0 else reversed(range(len(variants)))
         for place in order:
             turns, warms = plans[place]
             if warms and turns[number]:
-                contenders[place].run()
+                variants[place].run()
             for _ in range(turns[number]):
                 started = time.perf_counter()
-                contenders[place].run()
-                contenders[place].seconds.append(time.perf_counter() - started)
+                variants[place].run()
+                variants[place].seconds.append(time.perf_counter() - started)
 
 
-def _plan(contender: Contender, frames: int, burn_in: int, rounds: int, seconds: float) -> tuple[list[int], bool]:
-    """Burn a contender in; returns its frames in each round, and whether a turn begins with one more."""
+def _plan(variant: Variant, frames: int, warm_up: int, rounds: int, seconds: float) -> tuple[list[int], bool]:
+    """Warm a variant up; returns its frames in each round, and whether a turn begins with one more."""
     started = time.perf_counter()
     done = 0
-    while done == 0 or (done < burn_in and time.perf_counter() - started < seconds):
-        contender.run()
+    while done == 0 or (done < warm_up and time.perf_counter() - started < seconds):
+        variant.run()
         done += 1
     each = (time.perf_counter() - started) / done
     least = rounds if each < seconds else 2

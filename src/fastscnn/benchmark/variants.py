@@ -1,4 +1,4 @@
-"""Every way from a frame to its labels that a benchmark compares: a network in each runtime, with each ending."""
+"""The variants that a benchmark compares: a network in each backend, up to each output."""
 
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from fastscnn.benchmark.timing import Contender
+from fastscnn.benchmark.timing import Variant
 from fastscnn.data.datasets.frames import read_image
 from fastscnn.data.transforms.normalize import normalize
 from fastscnn.inference.backends.backends import Backend, OnnxBackend, OpenVinoBackend, TorchBackend
 from fastscnn.inference.export_graph import ExportGraph, exportable
-from fastscnn.inference.external import ExternalRun
+from fastscnn.inference.files.external import ExternalRun
 from fastscnn.inference.loader import Trained
 from fastscnn.inference.onnx_file import write_onnx
 from fastscnn.inference.preprocess import normalized
@@ -24,28 +24,29 @@ from fastscnn.inference.segmenter import Segmenter
 from fastscnn.utils.errors import Crash, RequestError
 from fastscnn.utils.files import write_png
 
-RUNTIMES = ("torch", "compiled", "onnx", "openvino", "openvino-bf16")
 NAMES = {
     "torch": ("torch eager", "float32"),
-    "compiled": ("torch compiled", "float32"),
+    "compile": ("torch compiled", "float32"),
+    "triton": ("Triton", "float16"),
     "onnx": ("ONNX Runtime", "float32"),
     "openvino": ("OpenVINO", "float32"),
-    "openvino-bf16": ("OpenVINO", "bfloat16"),
+    "openvino-bfloat16": ("OpenVINO", "bfloat16"),
 }
-"""What a table calls a runtime, and its precision."""
-ANSWERS = ("logits", "cls", "prob", "files")
+"""A backend that can be asked for, to its name in a table and its precision."""
+OUTPUTS = ("logits", "labels", "probabilities", "files")
+"""What a variant computes; `files`: from an image file to a label file."""
 
 Run = Callable[[], Any]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What all ways of one run have in common.
+    """What all variants of one comparison share.
 
     Attributes:
         frame: RGB, uint8 [H, W, 3].
         file: The same frame as a file.
-        folder: For files that are written on the way.
+        folder: For files that are written in between.
         threads: Threads of a call.
     """
 
@@ -62,98 +63,103 @@ class Stage:
 
 
 class WholeNetwork(nn.Module):
-    """A network as its users run it: pixels in, labels or probabilities out, its own upsampling between.
+    """A network as its users run it: pixels in, labels or probabilities out, with its own upsampling.
 
     Args:
         network: In eval mode; `forward` gives logits of the image's size.
-        answer: `cls` (labels, uint8 [B, H, W]) or `prob` (float32 [B, C, H, W]).
+        output: `labels` (uint8 [B, H, W]) or `probabilities` (float32 [B, C, H, W]).
     """
 
     input = "uint8"
 
-    def __init__(self, network: nn.Module, answer: str) -> None:
+    def __init__(self, network: nn.Module, output: str) -> None:
         super().__init__()
         self.network = network
-        self.answer = answer
+        self.output = output
 
     def forward(self, images: Tensor) -> Tensor:
-        """RGB, uint8 [B, 3, H, W], to the answer."""
+        """RGB, uint8 [B, 3, H, W], to the output."""
         logits: Tensor = self.network(normalize(images))
-        return logits.argmax(1).to(torch.uint8) if self.answer == "cls" else logits.softmax(1)
+        return logits.argmax(1).to(torch.uint8) if self.output == "labels" else logits.softmax(1)
 
 
-def ways(
+def variants(
     name: str,
     trained: Trained,
     stage: Stage,
-    runtimes: Sequence[str],
-    answers: Sequence[str],
-    given_our_step: Container[str] = RUNTIMES,
-) -> Iterator[Contender]:
-    """Each way of one network; `step` of its key is `own` (all in its own graph), `ours` (our fused step) or `none`.
+    backends: Sequence[str],
+    outputs: Sequence[str],
+    with_head: Container[str] = NAMES,
+) -> Iterator[Variant]:
+    """Each variant of one network.
+
+    `head` of a variant's key is `own` (all in the network's own graph), `fused` (our fused head) or `none`.
 
     Args:
         name: The model.
         trained: Its network.
-        stage: The frame and what else is common to all.
-        runtimes: Of `RUNTIMES`.
-        answers: Of `ANSWERS`; with `files` goes `cls`.
-        given_our_step: Runtimes whose logits are labelled by us as well.
+        stage: The frame and what else all variants share.
+        backends: Keys of `NAMES`.
+        outputs: Of `OUTPUTS`; with `files` goes `labels`.
+        with_head: Backends whose logits the fused head takes as well.
     """
-    for runtime in runtimes:
-        label, precision = NAMES[runtime]
-        key = _key(name, label, precision, stage)
-        # Compiling takes minutes for each graph: the labels stand for the rest.
-        wanted = [answer for answer in answers if runtime != "compiled" or answer in ("logits", "cls")]
-        own = {answer: _own(trained.network, runtime, answer, stage) for answer in wanted if answer in ("cls", "prob")}
-        for answer in wanted:
-            if answer in own:
-                yield Contender({**key, "step": "own", "answer": answer}, partial(own[answer], _planar(stage.frame)))
-            elif answer == "files":
-                through = partial(_through_files, own["cls"], stage)
-                yield Contender({**key, "step": "own", "answer": answer}, through)
-        if runtime in given_our_step:
-            yield from with_our_step(name, trained, runtime, stage, wanted)
+    for backend in backends:
+        if backend == "triton":
+            yield from _on_gpu(_key(name, *NAMES[backend], stage), trained, stage, outputs)
+            continue
+        key = _key(name, *NAMES[backend], stage)
+        # Compiling takes minutes for each graph: the labels stand for the other outputs.
+        wanted = [output for output in outputs if backend != "compile" or output in ("logits", "labels")]
+        alone = [output for output in wanted if output in ("labels", "probabilities")]
+        own = {output: _own(trained.network, backend, output, stage) for output in alone}
+        for output in wanted:
+            if output in own:
+                yield Variant({**key, "head": "own", "output": output}, partial(own[output], _planar(stage.frame)))
+            elif output == "files":
+                through = partial(_through_files, own["labels"], stage)
+                yield Variant({**key, "head": "own", "output": output}, through)
+        if backend in with_head:
+            yield from with_fused_head(name, trained, backend, stage, wanted)
 
 
-def with_our_step(
-    name: str, trained: Trained, runtime: str, stage: Stage, answers: Sequence[str]
-) -> Iterator[Contender]:
-    """A network to its coarse logits in one runtime, and the rest by us."""
-    key = _key(name, *NAMES[runtime], stage)
-    yield from _with_our_step(key, _to_logits(trained, runtime, stage), stage, answers)
+def with_fused_head(
+    name: str, trained: Trained, backend: str, stage: Stage, outputs: Sequence[str]
+) -> Iterator[Variant]:
+    """A network up to its coarse logits in one backend, and the fused head after it."""
+    key = _key(name, *NAMES[backend], stage)
+    yield from _with_fused_head(key, _to_logits(trained, backend, stage), stage, outputs)
 
 
-def torch_alone(name: str, trained: Trained, stage: Stage, answers: Sequence[str]) -> Iterator[Contender]:
-    """Our own way with no other runtime installed: fused convolutions and the fused step."""
+def torch_alone(name: str, trained: Trained, stage: Stage, outputs: Sequence[str]) -> Iterator[Variant]:
+    """The variant that needs no other runtime: fused convolutions in torch, and the fused head."""
     key = _key(name, "torch, ours", "float32", stage)
-    yield from _with_our_step(key, TorchBackend(trained.network), stage, answers)
+    yield from _with_fused_head(key, TorchBackend(trained.network), stage, outputs)
 
 
 def from_file(
-    name: str, file: Path, trained: Trained, stage: Stage, answers: Sequence[str], precision: str
-) -> Iterator[Contender]:
-    """A file of ours that ends with the coarse logits, such as an int8 one, in OpenVINO with our step."""
+    name: str, file: Path, trained: Trained, stage: Stage, outputs: Sequence[str], precision: str
+) -> Iterator[Variant]:
+    """A file of ours that ends with the coarse logits, such as an int8 one, in OpenVINO with the fused head."""
     key = _key(name, "OpenVINO", precision, stage)
-    yield from _with_our_step(key, OpenVinoBackend(file, threads=stage.threads), stage, answers)
+    yield from _with_fused_head(key, OpenVinoBackend(file, threads=stage.threads), stage, outputs)
 
 
-def foreign(file: Path, stage: Stage, answers: Sequence[str]) -> Iterator[Contender]:
-    """Any ONNX file as one more model: normalised images in; its output is scaled to the frame and labelled by us.
+def external(file: Path, stage: Stage, outputs: Sequence[str]) -> Iterator[Variant]:
+    """Any ONNX file as one more model: normalised images in; the fused head takes its output.
 
     Raises:
         RequestError: As `check_logits`.
     """
-    check_logits(f"onnx={file}", file, "onnx", stage.size)
+    check_logits("onnx", file, "onnx", stage.size)
     backend = OnnxBackend(file, stage.threads)
-    yield from _with_our_step(_key(file.stem, "ONNX Runtime", "float32", stage), backend, stage, answers)
+    yield from _with_fused_head(_key(file.stem, "ONNX Runtime", "float32", stage), backend, stage, outputs)
 
 
 def check_logits(setting: str, file: Path, runtime: str, size: tuple[int, int]) -> None:
     """Check, in a child process, that a file takes normalised images of a size and ends with logits.
 
     Args:
-        setting: What named it, for the error's sentence.
+        setting: The setting that names it.
         file: The file.
         runtime: `onnx` or `openvino`.
         size: Height and width.
@@ -170,29 +176,44 @@ def check_logits(setting: str, file: Path, runtime: str, size: tuple[int, int]) 
     except Exception as error:  # the runtimes' errors have no common type
         reason = str(error).strip().splitlines()[0]
         raise RequestError(
-            f"{setting} does not run on images of {size[0]}x{size[1]}: {reason} Name a file that takes float32 "
-            "[1, 3, H, W] of that size (export.py: input=normalized ends_with=logits), or set sizes=."
+            f"{setting}={file} does not run on images of {size[0]}x{size[1]}: {reason}",
+            key=setting,
+            fix="Name a file that takes float32 [1, 3, H, W] of that size (export.py: input=normalized write=logits), "
+            "or set sizes=.",
         ) from None
     if len(shape) != 4 or shape[0] != 1:
         raise RequestError(
-            f"{setting} gives {list(shape)}, not logits [1, C, h, w]: export it without its argmax (export.py: "
-            "input=normalized ends_with=logits)."
+            f"{setting}={file} gives {list(shape)}, not logits [1, C, h, w].",
+            key=setting,
+            fix="Export it without its argmax (export.py: input=normalized write=logits).",
         )
 
 
-def _with_our_step(key: dict[str, Any], backend: Backend, stage: Stage, answers: Sequence[str]) -> Iterator[Contender]:
-    nameless: Any = None  # what the classes are called is not asked for here
+def _with_fused_head(key: dict[str, Any], backend: Backend, stage: Stage, outputs: Sequence[str]) -> Iterator[Variant]:
+    nameless: Any = None  # the classes' names are not used here
     segmenter = Segmenter(backend, nameless, threads=stage.threads)
     images = normalized(stage.frame[None], torch.empty(1, 3, *stage.size, memory_format=backend.memory_format))
+    runs: dict[str, Run] = {"logits": partial(_inferred, backend, images), **_runs(segmenter, stage, outputs)}
+    for output in outputs:
+        yield Variant({**key, "head": "none" if output == "logits" else "fused", "output": output}, runs[output])
+
+
+def _on_gpu(key: dict[str, Any], trained: Trained, stage: Stage, outputs: Sequence[str]) -> Iterator[Variant]:
+    """From a frame in the CPU's memory to an output there, by the Triton programs."""
+    segmenter = Segmenter.from_trained(trained, backend="triton")
+    for output, run in _runs(segmenter, stage, outputs).items():
+        yield Variant({**key, "head": "fused", "output": output}, run)
+
+
+def _runs(segmenter: Segmenter, stage: Stage, outputs: Sequence[str]) -> dict[str, Run]:
+    """What computes each output but the logits."""
     runs: dict[str, Run] = {
-        "logits": partial(_inferred, backend, images),
-        "cls": partial(segmenter, stage.frame),
+        "labels": partial(segmenter, stage.frame),
         "files": partial(_through_files, lambda planar: segmenter(_interleaved(planar)), stage),
     }
-    if "prob" in answers:
-        runs["prob"] = partial(segmenter.probabilities, stage.frame, segmenter.probabilities(stage.frame))
-    for answer in answers:
-        yield Contender({**key, "step": "none" if answer == "logits" else "ours", "answer": answer}, runs[answer])
+    if "probabilities" in outputs:
+        runs["probabilities"] = partial(segmenter.probabilities, stage.frame, segmenter.probabilities(stage.frame))
+    return {output: runs[output] for output in outputs if output in runs}
 
 
 def _inferred(run: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -200,35 +221,34 @@ def _inferred(run: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         return run(images)
 
 
-def _own(network: nn.Module, runtime: str, answer: str, stage: Stage) -> Callable[[Tensor], Any]:
-    """From planar pixels to the answer with everything in the runtime's own graph."""
-    if runtime in ("torch", "compiled"):
-        whole: Any = WholeNetwork(network, answer).eval()
-        if runtime == "compiled":
+def _own(network: nn.Module, backend: str, output: str, stage: Stage) -> Callable[[Tensor], Any]:
+    """From planar pixels to the output with everything in the backend's own graph."""
+    if backend in ("torch", "compile"):
+        whole: Any = WholeNetwork(network, output).eval()
+        if backend == "compile":
             whole = torch.compile(whole, dynamic=False)
         return lambda images: _inferred(whole, images)
-    file = _exported(WholeNetwork(exportable(network), answer), f"{id(network)}-{answer}", stage)
-    if runtime == "onnx":
+    file = _exported(WholeNetwork(exportable(network), output), f"{id(network)}-{output}", stage)
+    if backend == "onnx":
         return OnnxBackend(file, stage.threads)
-    precision = NAMES[runtime][1]
-    return OpenVinoBackend(file, precision, stage.threads)
+    return OpenVinoBackend(file, NAMES[backend][1], stage.threads)
 
 
-def _to_logits(trained: Trained, runtime: str, stage: Stage) -> Backend:
-    """The network to its coarse logits in a runtime."""
-    if runtime == "torch":
+def _to_logits(trained: Trained, backend: str, stage: Stage) -> Backend:
+    """The network up to its coarse logits in a backend."""
+    if backend == "torch":
         return PlainTorch(trained.network)
-    if runtime == "compiled":
+    if backend == "compile":
         return TorchBackend(trained.network, compile=True)
     graph = ExportGraph(trained, input="normalized", output="logits")
     file = _exported(graph, f"{id(trained.network)}-logits", stage)
-    if runtime == "onnx":
+    if backend == "onnx":
         return OnnxBackend(file, stage.threads)
-    return OpenVinoBackend(file, NAMES[runtime][1], stage.threads)
+    return OpenVinoBackend(file, NAMES[backend][1], stage.threads)
 
 
 class PlainTorch:
-    """A network in eager torch as it is; see `Backend`."""
+    """A network in eager torch without any change; see `Backend`."""
 
     memory_format = torch.contiguous_format
 

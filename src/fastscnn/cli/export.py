@@ -16,7 +16,7 @@ def export(config: "DictConfig") -> None:
     from fastscnn.inference.loader import load_trained
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
-    names = ("format", "output", "input", "ends_with", "overwrite")
+    names = ("format", "output", "input", "write", "overwrite")
     chosen = {name: settings[name] for name in names}
     check_request(**chosen, precision=settings["precision"])
     skip, weights = settings.get("model", {}).get("skip"), settings["weights"]
@@ -34,7 +34,7 @@ def export(config: "DictConfig") -> None:
         print(f"int8: {done.quantized}")
     for file in done.files:
         print(f"{file}  {file.stat().st_size / 1e6:.1f} MB")
-    print(usage(done.files[0], settings["format"], settings["input"], settings["ends_with"]))
+    print(usage(done.files[0], settings["format"], settings["input"], settings["write"]))
 
 
 def calibration(settings: Any, trained: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A trained network as a file for another runtime, and nothing but a file that says what the network says."""
+"""A trained network as a file for another runtime; a file that does not agree with the network is not kept."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -6,25 +6,27 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastscnn.export.formats import description, write
+from fastscnn.export.formats import description, write_file
 from fastscnn.export.pretrained import save_pretrained
 from fastscnn.export.quantize import Calibration, Quantized, quantize
+from fastscnn.export.verify import Comparison, compare
 from fastscnn.inference.export_graph import INPUTS, OUTPUTS, ExportGraph
-from fastscnn.inference.external import ExternalRun
+from fastscnn.inference.files.external import ExternalRun
+from fastscnn.inference.files.interface import Interface
+from fastscnn.inference.files.runtimes import SUFFIXES
 from fastscnn.inference.loader import Trained
-from fastscnn.inference.runtimes import SUFFIXES
-from fastscnn.inference.verify import Comparison, Interface, compare
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.runs.record import read_record
 from fastscnn.utils.errors import Crash, RequestError
 from fastscnn.utils.files import UNFINISHED, WriteError, check_writable
 from fastscnn.utils.progress import Progress
+from fastscnn.utils.values import check_choice, check_number, check_switch
 
 PRECISIONS = ("float32", "int8")
 ROOM = 2**16
-"""Bytes that can be written where a disk is not full."""
+"""Bytes that can be written if the disk is not full."""
 ROOM_OF_A_FILE = 2**23
-"""More than an export takes: OpenVINO removes the file that it could not write before it says that something failed."""
+"""More bytes than an export takes: OpenVINO removes the file that it could not write before it reports a failure."""
 
 
 @dataclass(frozen=True)
@@ -47,38 +49,38 @@ def check_request(
     output: str | Path,
     *,
     input: str = "uint8",
-    ends_with: str = "labels",
+    write: str = "labels",
     precision: str = "float32",
     overwrite: bool = False,
 ) -> Path:
-    """The path to write, once all the choices are known to go together.
+    """Check all choices of an export; returns the path to write.
 
     Raises:
-        RequestError: One is unknown, two of them do not go together, or the file is there already or cannot be written.
+        RequestError: A choice is unknown, two of them do not go together, or the file exists or cannot be written.
     """
-    for name, value, options in (
-        ("format", format, tuple(SUFFIXES)),
-        ("input", input, INPUTS),
-        ("ends_with", ends_with, OUTPUTS),
-        ("precision", precision, PRECISIONS),
-        ("overwrite", overwrite, (True, False)),
-    ):
-        if value not in options:
-            raise RequestError(f"{name}={value} is unknown: it is one of {', '.join(map(str, options))}.")
+    check_choice("format", format, tuple(SUFFIXES))
+    check_choice("input", input, INPUTS)
+    check_choice("write", write, OUTPUTS)
+    check_choice("precision", precision, PRECISIONS)
+    check_switch("overwrite", overwrite)
     if precision == "int8" and format not in ("onnx", "openvino"):
-        raise RequestError(f"precision=int8 is not for format={format}: take onnx or openvino, or leave it out.")
-    path, suffix = Path(output).expanduser(), SUFFIXES[format]
-    if suffix and path.suffix != suffix:
         raise RequestError(
-            f"output={output}: format={format} writes a {suffix} file. Set output={path.with_suffix(suffix)}."
+            f"precision=int8 is not for format={format}.",
+            key="precision",
+            fix="Set format=onnx or openvino, or leave it out.",
         )
-    if suffix and path.is_dir():
-        raise RequestError(f"output={output} is a folder: name a file.")
-    if not suffix and path.is_file():
-        raise RequestError(f"output={output} is a file, and format=safetensors writes a folder: name a folder.")
-    there = path.exists() if suffix else path.is_dir() and any(path.iterdir())
-    if there and not overwrite:
-        raise RequestError(f"output={output} is there already: name another, or set overwrite=true.")
+    path, suffix = Path(output).expanduser(), SUFFIXES[format]
+    problem, fix = "", ""
+    if suffix and path.suffix != suffix:
+        problem, fix = f": format={format} writes a {suffix} file.", f"Set output={path.with_suffix(suffix)}."
+    elif suffix and path.is_dir():
+        problem, fix = " is a folder.", "Name a file."
+    elif not suffix and path.is_file():
+        problem, fix = " is a file, and format=safetensors writes a folder.", "Name a folder."
+    elif not overwrite and (path.exists() if suffix else path.is_dir() and any(path.iterdir())):
+        problem, fix = " exists already.", "Name another output, or set overwrite=true."
+    if problem:
+        raise RequestError(f"output={output}{problem}", key="output", fix=fix)
     check_writable(path.parent if suffix else path, "output")
     return path
 
@@ -89,14 +91,14 @@ def export(
     *,
     format: str = "onnx",
     input: str = "uint8",
-    ends_with: str = "labels",
+    write: str = "labels",
     overwrite: bool = False,
     calibration: Calibration | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> Exported:
-    """Write a network for a runtime, try the file in it, and leave it only where it agrees with the network.
+    """Write a network for a runtime, compare the file with the network in it, and keep it if the two agree.
 
-    Any batch, height and width in one file. Everything is written beside the output and moved there at the end.
+    One file takes any batch, height and width. Everything is written beside the output and moved there at the end.
 
     Args:
         trained: The network.
@@ -104,8 +106,8 @@ def export(
         format: `onnx`, `openvino` (`.xml` and `.bin`), `torch` (a `torch.export` program, which torch alone loads) or
             `safetensors` (see `save_pretrained`).
         input: As `ExportGraph` has it.
-        ends_with: What the file gives, `ExportGraph`'s output.
-        overwrite: Whether the output may be there already.
+        write: What the file gives, as `ExportGraph`'s output.
+        overwrite: Whether the output may exist already.
         calibration: Makes the file int8; None keeps float32.
         metrics: What the network reached, for the file's description.
 
@@ -116,35 +118,41 @@ def export(
         WriteError: The disk is full.
     """
     precision = "int8" if calibration else "float32"
-    target = check_request(format, output, input=input, ends_with=ends_with, precision=precision, overwrite=overwrite)
+    target = check_request(format, output, input=input, write=write, precision=precision, overwrite=overwrite)
     if format != "safetensors" and not isinstance(trained.network, FastSCNN):
         raise RequestError(
-            f"format={format} is for fast_scnn, and this is {trained.config['model']['name']}, whose layers exporters "
-            "do not take at every size: use format=safetensors."
+            f"format={format} is for fast_scnn, and this is {trained.config['model']['name']}, which exporters do not "
+            "get right at every size.",
+            key="format",
+            fix="Set format=safetensors.",
         )
-    if trained.scale != 1 and input == "normalized" and ends_with != "logits":
+    if trained.scale != 1 and input == "normalized" and write != "logits":
         raise RequestError(
-            f"input=normalized with ends_with={ends_with}: this network sees images at {trained.scale:g} of their "
-            "size, so that the file would never know the size to answer in: take input=uint8 or ends_with=logits."
+            f"input=normalized with write={write}: this network sees images at {trained.scale:g} of their size, so the "
+            "file cannot know the size of its output.",
+            key="input",
+            fix="Set input=uint8 or write=logits.",
         )
-    if calibration and not calibration.max_drop >= 0:
-        raise RequestError(f"max_miou_drop={calibration.max_drop} is no number of 0 or more: set one.")
+    if calibration:
+        check_number("max_miou_drop", calibration.max_drop)
     with _written(target) as folder:
         if format == "safetensors":
             save_pretrained(folder, trained, metrics=metrics)
             target.mkdir(exist_ok=True)
             return Exported(_move(folder, target), None, None)
         file = folder / target.name
-        graph = ExportGraph(trained, input=input, output=ends_with).eval()
+        graph = ExportGraph(trained, input=input, output=write).eval()
         described = description(trained, graph, precision, metrics or {})
         with Progress(f"writing {format}"):
-            write(graph, file, format, described)
+            write_file(graph, file, format, described)
         try:
             with Progress(f"comparing {format} with the network"), ExternalRun(file, format) as run:
                 comparison = compare(run, graph, trained)
         except RequestError as error:
             raise RequestError(
-                f"output={output} is not left, as it disagrees with the network in {format}: {error}"
+                f"output={output} is not kept, because it disagrees with the network in {format}: {error}",
+                key="format",
+                fix="Set another format.",
             ) from None
         quantized = None
         if calibration:
@@ -154,11 +162,11 @@ def export(
 
 @contextmanager
 def _written(target: Path) -> Iterator[Path]:
-    """A folder beside the output, for what is written on the way; afterwards it is gone, and so are empty parents.
+    """A temporary folder beside the output; after an error, parents that were made for it are removed.
 
     Raises:
-        Crash: That of the block, with the output's name.
-        WriteError: The disk is full: the cause of whatever a runtime made of that.
+        Crash: The block's own, with the output's name.
+        WriteError: The disk is full, whatever error a runtime made of it.
     """
     made = _make(target.parent)
     try:
@@ -183,14 +191,14 @@ def _written(target: Path) -> Iterator[Path]:
 
 
 def _make(folder: Path) -> list[Path]:
-    """Make a folder; those that were not there, the innermost first."""
+    """Make a folder; returns the folders that were made, the innermost first."""
     made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return made
 
 
 def _check_room(folder: Path, target: Path, size: int) -> None:
-    """Tell a full disk from all else that runtimes may fail by, as not all of them say so."""
+    """Raise the error of a full disk, which not every runtime reports as such."""
     try:
         (folder / "room").write_bytes(bytes(size))
     except OSError as error:
@@ -198,14 +206,14 @@ def _check_room(folder: Path, target: Path, size: int) -> None:
 
 
 def _move(folder: Path, target: Path, first: str | None = None) -> tuple[Path, ...]:
-    """Put what lies in a folder where it belongs, the file that names the others last."""
+    """Move the files of a folder to the target, the file that refers to the others last."""
     files = sorted(folder.iterdir(), key=lambda file: file.name == first)
     moved = [file.replace(target / file.name) for file in files]
     return tuple(reversed(moved))
 
 
 def recorded_metrics(checkpoint: str | Path) -> dict[str, float]:
-    """The best metrics of the run that a checkpoint lies in; none where it lies elsewhere or is another one's."""
+    """The metrics of a checkpoint in its run's record; none if it is in no run's folder."""
     folder = Path(checkpoint).parent.parent
     try:
         record = read_record(folder)
@@ -215,22 +223,22 @@ def recorded_metrics(checkpoint: str | Path) -> dict[str, float]:
         return {}
 
 
-def usage(file: Path, format: str, input: str, ends_with: str) -> str:
+def usage(file: Path, format: str, input: str, write: str) -> str:
     """Three lines of Python that run an exported file."""
     what = "uint8 [B, 3, H, W], RGB" if input == "uint8" else "float32 [B, 3, H, W], normalised"
     call = {
         "onnx": f"""\
 import onnxruntime
 session = onnxruntime.InferenceSession("{file}")
-{ends_with} = session.run(None, {{"images": images}})[0]""",
+{write} = session.run(None, {{"images": images}})[0]""",
         "openvino": f"""\
 import openvino
 network = openvino.Core().compile_model("{file}", "CPU", {{"INFERENCE_PRECISION_HINT": "f32"}})
-{ends_with} = network(images)[0]""",
+{write} = network(images)[0]""",
         "torch": f"""\
 import torch
 network = torch.export.load("{file}").module()
-{ends_with} = network(images)""",
+{write} = network(images)""",
         "safetensors": f"""\
 from fastscnn.inference.loader import load_trained
 trained = load_trained("{file.parent}")""",

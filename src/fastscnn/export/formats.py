@@ -14,10 +14,10 @@ import torch
 
 from fastscnn.data.transforms.normalize import MEAN, STD
 from fastscnn.inference.export_graph import DIMENSIONS, ExportGraph
-from fastscnn.inference.external import call
+from fastscnn.inference.files.external import call
+from fastscnn.inference.files.runtimes import INPUT, NAMES, TITLE, convert_to_openvino, needed
 from fastscnn.inference.loader import Trained
 from fastscnn.inference.onnx_file import write_onnx
-from fastscnn.inference.runtimes import INPUT, NAMES, TITLE, convert_to_openvino, needed
 from fastscnn.runs.process import version_of
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import plain_json, write_bytes
@@ -65,7 +65,7 @@ def from_size(side: int, described: Mapping[str, str]) -> dict[str, str]:
     return {"smallest_side": str(side), "input": words}
 
 
-def write(graph: ExportGraph, file: Path, format: str, described: Mapping[str, str]) -> None:
+def write_file(graph: ExportGraph, file: Path, format: str, described: Mapping[str, str]) -> None:
     """Write a graph in float32 for one runtime, with its description.
 
     Args:

@@ -1,4 +1,4 @@
-"""An exported file in int8: calibrated on images, judged by its mIoU, with the parts that cost too much in float."""
+"""An exported file in int8: calibrated on images, evaluated by its mIoU; parts that cost too much stay in float32."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,41 +10,42 @@ from torch import Tensor
 
 from fastscnn.export.formats import from_size
 from fastscnn.export.quantizers import QUANTIZERS
-from fastscnn.inference.external import ExternalRun, call
-from fastscnn.inference.runtimes import NAMES, describe
-from fastscnn.inference.smallest import EVERY_SIZE, Smallest, smallest_side
-from fastscnn.inference.verify import Interface, labels_by, prepared
+from fastscnn.export.verify import labels_by
+from fastscnn.inference.files.external import ExternalRun, call
+from fastscnn.inference.files.interface import Interface
+from fastscnn.inference.files.runtimes import NAMES, describe
+from fastscnn.inference.files.smallest import EVERY_SIZE, Smallest, smallest_side
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.machine import processor
 from fastscnn.utils.progress import Progress
 
 Labels = Callable[[Tensor], Tensor]
 
-KEPT: tuple[tuple[str, ...], ...] = (
+FLOAT32_PARTS: tuple[tuple[str, ...], ...] = (
     ("feature_fusion/high",),
     ("feature_fusion",),
     ("feature_fusion", "classifier"),
     ("feature_fusion", "classifier", "learning_to_downsample"),
 )
-"""Parts that stay in float32, one choice after the other until the drop is small enough.
+"""Parts that stay in float32; these choices are tried in turn until the drop is small enough.
 
-The detail's convolution in the feature fusion always does: it is 4% of the arithmetic, and in OpenVINO on a processor
+The detail's convolution in the feature fusion always stays: it is 4% of the arithmetic, and in OpenVINO on a processor
 without VNNI it alone costs 1.4 points of mIoU on CamVid.
 """
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What int8 is chosen and judged by.
+    """What int8 is calibrated and evaluated with.
 
     Attributes:
-        images: uint8 [B, 3, H, W] each, as they come in use; a few hundred are enough.
-        judge: mIoU, 0 to 1, of what makes labels uint8 [B, H, W] of images uint8 [B, 3, H, W].
+        images: uint8 [B, 3, H, W] each, like those that the file will take; a few hundred are enough.
+        evaluate: The mIoU, 0 to 1, of a function from images uint8 [B, 3, H, W] to labels uint8 [B, H, W].
         max_drop: Points of mIoU (percent) that int8 may cost.
     """
 
     images: Sequence[Tensor]
-    judge: Callable[[Labels], float]
+    evaluate: Callable[[Labels], float]
     max_drop: float = 1.0
 
 
@@ -55,13 +56,13 @@ class Quantized:
     Attributes:
         before: mIoU of the float32 file, 0 to 1.
         after: mIoU of the int8 file.
-        kept: Parts that stay in float32.
-        smallest: From which size on the file works.
+        float32_parts: Parts that stay in float32.
+        smallest: The smallest image that the file takes.
     """
 
     before: float
     after: float
-    kept: tuple[str, ...]
+    float32_parts: tuple[str, ...]
     smallest: Smallest = EVERY_SIZE
 
     @property
@@ -70,9 +71,9 @@ class Quantized:
         return 100 * (self.before - self.after)
 
     def __str__(self) -> str:
-        kept = f"; in float32 stay {', '.join(self.kept)}" if self.kept else ""
+        parts = f"; in float32 stay {', '.join(self.float32_parts)}" if self.float32_parts else ""
         change = f"{abs(self.drop):.2f} points {'lost' if self.drop > 0 else 'gained'}"
-        score = f"mIoU {100 * self.before:.2f} before, {100 * self.after:.2f} after: {change}{kept}"
+        score = f"mIoU {100 * self.before:.2f} before, {100 * self.after:.2f} after: {change}{parts}"
         return score if self.smallest.reason is None else f"{score}; {self.smallest}"
 
 
@@ -81,19 +82,19 @@ def quantize(
 ) -> Quantized:
     """Turn an exported file into int8, in its place.
 
-    All that a runtime does is done in child processes. Where it fails on small images alone, the file's description
-    says from which size on it works.
+    The runtime works in child processes. If it fails on small images only, the file's description says from which size
+    on it works.
 
     Args:
         file: A float32 file that agrees with the network.
         format: `onnx` or `openvino`.
         interface: What it takes and gives.
-        calibration: The images and the judge.
+        calibration: The images and the evaluation.
         described: Its description.
 
     Raises:
         RequestError: A package is missing, the file fails at large sizes too, or every choice of parts costs too much.
-        Crash: A runtime ended its process, where it does so at large sizes too.
+        Crash: A runtime ended its process, at large sizes too.
     """
     images = _Prepared(calibration.images, interface)
     sizes = sorted({(height, width) for *_, height, width in (image.shape for image in calibration.images)})
@@ -102,11 +103,11 @@ def quantize(
     for part in _parts(file):
         part.rename(original.with_suffix(part.suffix))
     tried = []
-    for kept in KEPT:
+    for float32_parts in FLOAT32_PARTS:
         with Progress("int8: calibrating"):
             doing = f"calibrating int8 with {len(images)} images of {_span(sizes)}"
-            call(NAMES[format], doing, QUANTIZERS[format], original, file, kept, served=images)
-        result = Quantized(before, _evaluated(file, format, interface, calibration), kept)
+            call(NAMES[format], doing, QUANTIZERS[format], original, file, float32_parts, served=images)
+        result = Quantized(before, _evaluated(file, format, interface, calibration), float32_parts)
         tried.append(result)
         if result.drop <= calibration.max_drop:
             smallest = smallest_side(file, format, interface)
@@ -117,14 +118,15 @@ def quantize(
             return replace(result, smallest=smallest)
     best = min(tried, key=lambda result: result.drop)
     raise RequestError(
-        f"precision=int8 costs {best.drop:.2f} points of mIoU at best ({100 * best.before:.2f} to "
-        f"{100 * best.after:.2f}), more than max_miou_drop={calibration.max_drop}: nothing is written; raise it, "
-        "calibrate on other frames, or keep float32."
+        f"precision=int8 costs at least {best.drop:.2f} points of mIoU ({100 * best.before:.2f} to "
+        f"{100 * best.after:.2f}), more than max_miou_drop={calibration.max_drop}: nothing is written.",
+        key="max_miou_drop",
+        fix="Raise it, calibrate on other frames, or set precision=float32.",
     )
 
 
 class _Prepared(Sequence[npt.NDArray[Any]]):
-    """Images as a file takes them, each made when it is asked for."""
+    """Images as a file takes them, each prepared when it is read."""
 
     def __init__(self, images: Sequence[Tensor], interface: Interface) -> None:
         self.images = images
@@ -134,20 +136,20 @@ class _Prepared(Sequence[npt.NDArray[Any]]):
         return len(self.images)
 
     def __getitem__(self, index: Any) -> Any:
-        return prepared(self.images[index], self.interface)
+        return self.interface.prepared(self.images[index])
 
 
 def _span(sizes: Sequence[tuple[int, int]]) -> str:
-    """Sizes, as messages show them: the first, and the last where it is another one."""
+    """Sizes, as messages show them: the first, and the last if it differs."""
     return " to ".join(dict.fromkeys(f"{height}x{width}" for height, width in (sizes[0], sizes[-1])))
 
 
 def _evaluated(file: Path, format: str, interface: Interface, calibration: Calibration) -> float:
     """The mIoU of a file, 0 to 1."""
     with ExternalRun(file, format) as run:
-        return calibration.judge(labels_by(run, interface))
+        return calibration.evaluate(labels_by(run, interface))
 
 
 def _parts(file: Path) -> list[Path]:
-    """The files of a model: OpenVINO's has its weights beside it."""
+    """The files of a model: OpenVINO keeps the weights in a second one."""
     return [part for part in (file, file.with_suffix(".bin")) if part.exists()]

@@ -1,4 +1,4 @@
-"""int8 by the quantizers of the runtimes. Few imports: a child process imports this and little else."""
+"""int8 by the quantizers of the runtimes; a child process imports this, so that its imports are few."""
 
 import importlib
 import logging
@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy.typing as npt
 
-from fastscnn.inference.runtimes import INPUT
+from fastscnn.inference.files.runtimes import INPUT
 from fastscnn.utils.errors import RequestError
 
 Images = Sequence[npt.NDArray[Any]]
 
 
-def onnx_int8(original: Path, file: Path, kept: tuple[str, ...], images: Images) -> None:
+def onnx_int8(original: Path, file: Path, float32_parts: tuple[str, ...], images: Images) -> None:
     """By ONNX Runtime's own quantization: the only one whose every convolution it then runs in int8.
 
     Weights of 7 bits: processors without VNNI add up pairs of products in 16 bits, which 8 would overflow.
@@ -22,7 +22,7 @@ def onnx_int8(original: Path, file: Path, kept: tuple[str, ...], images: Images)
     Args:
         original: The float32 file.
         file: Where to.
-        kept: Parts that stay in float32.
+        float32_parts: Parts that stay in float32.
         images: What it is calibrated on, as the file takes them.
     """
     onnx, quantization = _packages("onnx", "onnxruntime.quantization", install="onnx onnxruntime")
@@ -43,7 +43,7 @@ def onnx_int8(original: Path, file: Path, kept: tuple[str, ...], images: Images)
         Reader(),
         quant_format=quantization.QuantFormat.QDQ,
         op_types_to_quantize=["Conv", "Add", "Concat", "Relu"],
-        nodes_to_exclude=[name for name in nodes if any(f"/{part}/" in name for part in kept)],
+        nodes_to_exclude=[name for name in nodes if any(f"/{part}/" in name for part in float32_parts)],
         per_channel=True,
         reduce_range=True,
         activation_type=quantization.QuantType.QUInt8,
@@ -51,7 +51,7 @@ def onnx_int8(original: Path, file: Path, kept: tuple[str, ...], images: Images)
     )
 
 
-def openvino_int8(original: Path, file: Path, kept: tuple[str, ...], images: Images) -> None:
+def openvino_int8(original: Path, file: Path, float32_parts: tuple[str, ...], images: Images) -> None:
     """By NNCF, with its own guard against the overflow of processors without VNNI; arguments as `onnx_int8`."""
     # NNCF imports it, and it warns wherever CUDA is installed and no GPU is there.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -62,7 +62,7 @@ def openvino_int8(original: Path, file: Path, kept: tuple[str, ...], images: Ima
         nncf.Dataset(images, lambda image: {INPUT: image}),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(images),
-        ignored_scope=nncf.IgnoredScope(patterns=[f".*/{part}/.*" for part in kept], validate=False),
+        ignored_scope=nncf.IgnoredScope(patterns=[f".*/{part}/.*" for part in float32_parts], validate=False),
     )
     openvino.save_model(quantized, file, compress_to_fp16=False)
 

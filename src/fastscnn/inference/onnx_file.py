@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fastscnn.inference.export_graph import DIMENSIONS, ExportGraph
-from fastscnn.inference.runtimes import INPUT
+from fastscnn.inference.files.runtimes import INPUT
 from fastscnn.utils.errors import RequestError
 
 OPSET = 18

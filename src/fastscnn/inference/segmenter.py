@@ -16,7 +16,7 @@ from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.inference.backends.backends import Backend, build_backend, torch_threads
 from fastscnn.inference.backends.choose import choose
 from fastscnn.inference.backends.cuda_graph import GraphRunner, NoProgramsError
-from fastscnn.inference.exported import ExportedFile, is_exported
+from fastscnn.inference.files.exported import ExportedFile, is_exported
 from fastscnn.inference.loader import Trained, load_trained
 from fastscnn.inference.preprocess import normalized
 from fastscnn.kernels import upsample_labels, upsample_probabilities

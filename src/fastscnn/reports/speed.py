@@ -8,8 +8,8 @@ from fastscnn.reports.comparison.write import markdown_table
 from fastscnn.reports.paper import TABLE_4, TABLE_6
 
 Row = Mapping[str, Any]
-"""A measurement: `model`, `runtime`, `precision`, `step` (`none`, `own`, `ours`), `answer` (`logits`, `cls`, `prob`,
-`files`), `height`, `width`, `threads`, `ms`, `fps`, `ms_quartiles`."""
+"""A measurement: `model`, `runtime`, `precision`, `head` (`none`, `own`, `fused`), `output` (`logits`, `labels`,
+`probabilities`, `files`), `height`, `width`, `threads`, `ms`, `fps`, `ms_quartiles`."""
 
 OURS = "fast_scnn"
 
@@ -45,8 +45,8 @@ def peers_table(rows: Sequence[Row], models: Mapping[str, Mapping[str, Any]]) ->
         paper = f" ({info['paper_parameters']:.2f})" if info.get("paper_parameters") else ""
         line = [info["name"], f"{info['parameters'] / 1e6:.2f}{paper}" if info.get("parameters") else ""]
         for size in sizes:
-            own = best(rows, model, size, steps=("own", "ours") if model == OURS else ("own",))
-            given = best(rows, model, size, steps=("ours",))
+            own = best(rows, model, size, heads=("own", "fused") if model == OURS else ("own",))
+            given = best(rows, model, size, heads=("fused",))
             line += [
                 f"{own['fps']:.2f}" if own else "",
                 _variant(own) if own else "",
@@ -61,26 +61,26 @@ def peers_table(rows: Sequence[Row], models: Mapping[str, Mapping[str, Any]]) ->
 def variants_table(rows: Sequence[Row], size: tuple[int, int]) -> list[str]:
     """One row for each model, runtime and precision at one size: medians, milliseconds."""
     here = [row for row in rows if (row["height"], row["width"]) == size and "beside" not in row]
-    answers = [("none", "logits"), ("own", "cls"), ("ours", "cls"), ("own", "prob"), ("ours", "prob")]
-    answers += [("own", "files"), ("ours", "files")]
-    names = [
-        "network alone",
-        "cls",
-        "cls, fused head",
-        "prob",
-        "prob, fused head",
-        "file to file",
-        "file to file, fused head",
-    ]
+    columns = {
+        ("none", "logits"): "network alone",
+        ("own", "labels"): "labels",
+        ("fused", "labels"): "labels, fused head",
+        ("own", "probabilities"): "probabilities",
+        ("fused", "probabilities"): "probabilities, fused head",
+        ("own", "files"): "file to file",
+        ("fused", "files"): "file to file, fused head",
+    }
     cells = []
     for key in dict.fromkeys((row["model"], row["runtime"], row["precision"]) for row in here):
-        found = {(row["step"], row["answer"]): row for row in here if _key(row) == key}
-        cells.append([*key, *(_milliseconds(found.get(answer)) for answer in answers)])
-    return markdown_table(["model", "runtime", "precision", *names], cells, numeric=range(3, 3 + len(names)))
+        found = {(row["head"], row["output"]): row for row in here if _key(row) == key}
+        cells.append([*key, *(_milliseconds(found.get(column)) for column in columns)])
+    return markdown_table(
+        ["model", "runtime", "precision", *columns.values()], cells, numeric=range(3, 3 + len(columns))
+    )
 
 
 def best(
-    rows: Sequence[Row], model: str, size: tuple[int, int], *, steps: Sequence[str], precision: str = "float32"
+    rows: Sequence[Row], model: str, size: tuple[int, int], *, heads: Sequence[str], precision: str = "float32"
 ) -> Row | None:
     """The fastest variant of a model that gives labels at one size; None if none was measured."""
     found = [
@@ -89,8 +89,8 @@ def best(
         if row["model"] == model
         and "beside" not in row
         and (row["height"], row["width"]) == size
-        and row["answer"] == "cls"
-        and row["step"] in steps
+        and row["output"] == "labels"
+        and row["head"] in heads
         and row["precision"] == precision
     ]
     return min(found, key=lambda row: row["ms"], default=None)
@@ -112,8 +112,8 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
     points: dict[Any, list[tuple[float, float, str]]] = {left: [], right: []}
     for model in _distinct(rows, "model"):
         info = result["models"][model]
-        way = best(rows, model, size, steps=("own", "ours") if model == OURS else ("own",))
-        if way is None:
+        fastest = best(rows, model, size, heads=("own", "fused") if model == OURS else ("own",))
+        if fastest is None:
             continue
         look: dict[str, Any] = {"color": "tab:red" if model == OURS else "tab:blue", "s": 45, "zorder": 3}
         places = (
@@ -122,8 +122,8 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
         )
         for axes, place in places:
             if place is not None:
-                axes.scatter([place], [way["fps"]], **look)
-                points[axes].append((place, way["fps"], info["name"]))
+                axes.scatter([place], [fastest["fps"]], **look)
+                points[axes].append((place, fastest["fps"], info["name"]))
     left.set(xscale="log", yscale="log", xlabel="parameters, millions", ylabel="frames a second to labels")
     right.set(xlabel="class mIoU on the Cityscapes test set, as the paper gives it, %")
     for axes in (left, right):
@@ -171,7 +171,7 @@ def _notes(models: Mapping[str, Mapping[str, Any]], shown: set[str]) -> list[str
 
 
 def _variant(row: Row) -> str:
-    return f"{row['runtime']} + fused head" if row["step"] == "ours" else str(row["runtime"])
+    return f"{row['runtime']} + fused head" if row["head"] == "fused" else str(row["runtime"])
 
 
 def _key(row: Row) -> tuple[str, str, str]:

@@ -5,8 +5,8 @@ import pytest
 
 from fastscnn.export.export import export
 from fastscnn.export.quantizers import QUANTIZERS
-from fastscnn.inference import external
-from fastscnn.inference.runtimes import NAMES, SUFFIXES, read_description
+from fastscnn.inference.files import external
+from fastscnn.inference.files.runtimes import NAMES, SUFFIXES, read_description
 from fastscnn.utils.errors import Crash
 from fastscnn.utils.machine import processor
 from helpers import trained_network
@@ -55,7 +55,7 @@ def test_int8_file_that_is_wrong_on_small_images_is_left_with_its_smallest_side(
     crashing_runtime.as_int8(monkeypatch, "onnx", crashing_runtime.load_small_is_wrong)
     done = export(network, tmp_path / "net.onnx", calibration=crashing_runtime.calibration())
     assert done.quantized.smallest.side == 64
-    assert "below, 3 images of 33x65: the answer is uint8 [3, 1, 65], not uint8 [3, 33, 65]" in str(done.quantized)
+    assert "below, 3 images of 33x65: the output is uint8 [3, 1, 65], not uint8 [3, 33, 65]" in str(done.quantized)
 
 
 def test_int8_file_that_crashes_on_large_images_is_not_left(network, tmp_path, monkeypatch):

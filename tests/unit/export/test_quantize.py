@@ -1,4 +1,4 @@
-"""int8 files: calibrated, judged, refused where they cost too much."""
+"""int8 files: calibrated, evaluated, refused if they cost too much."""
 
 import logging
 
@@ -9,12 +9,11 @@ import torch
 from fastscnn.export import quantize as room
 from fastscnn.export import quantizers
 from fastscnn.export.export import export
-from fastscnn.export.quantize import KEPT, Calibration, Quantized
-from fastscnn.inference.external import ExternalRun
-from fastscnn.inference.runtimes import SUFFIXES
-from fastscnn.inference.verify import test_images as smooth_images
-from fastscnn.utils.errors import RequestError
-from helpers import trained_network
+from fastscnn.export.quantize import FLOAT32_PARTS, Calibration, Quantized
+from fastscnn.inference.files.external import ExternalRun
+from fastscnn.inference.files.interface import test_images as smooth_images
+from fastscnn.inference.files.runtimes import SUFFIXES
+from helpers import refused, trained_network
 
 IMAGES = smooth_images([(1, 64, 96)] * 4)
 NEEDED = {"onnx": ("onnx", "onnxruntime"), "openvino": ("openvino", "nncf")}
@@ -26,17 +25,17 @@ def network():
 
 
 def agreement(network):
-    """A judge whose truth is the float32 network's own labels: 1 for the same labels everywhere."""
+    """An evaluation against the float32 network's own labels: 1 if all labels are the same."""
     with torch.inference_mode():
         from fastscnn.data.transforms.normalize import normalize
 
         truth = [network.network(normalize(image)).argmax(1) for image in IMAGES]
 
-    def judge(labels):
+    def evaluate(labels):
         right = [(labels(image) == true).float().mean() for image, true in zip(IMAGES, truth, strict=True)]
         return float(torch.stack(right).mean())
 
-    return judge
+    return evaluate
 
 
 @pytest.mark.parametrize("format", list(NEEDED))
@@ -54,8 +53,8 @@ def test_int8_file_is_smaller_and_gives_nearly_the_same_labels(network, tmp_path
         for batch, height, width in ((1, smallest, smallest), (2, 33, 65)):
             labels = run(torch.zeros(batch, 3, height, width, dtype=torch.uint8).numpy())
             assert labels.shape == (batch, height, width)
-        judged = calibration.judge(lambda images: torch.from_numpy(run(images.numpy())))
-    assert judged == pytest.approx(done.quantized.after)
+        miou = calibration.evaluate(lambda images: torch.from_numpy(run(images.numpy())))
+    assert miou == pytest.approx(done.quantized.after)
     assert {path.name for path in tmp_path.iterdir()} == {file.name for file in done.files}
 
 
@@ -64,9 +63,9 @@ def test_drop_above_the_limit_is_refused_after_every_choice_and_leaves_nothing(n
     tried = crashing_runtime.copying(monkeypatch)
     scores = iter([0.7, 0.6, 0.62, 0.61, 0.5])
     calibration = Calibration(IMAGES, lambda labels: next(scores), max_drop=1)
-    with pytest.raises(RequestError, match=r"8\.00 points of mIoU at best \(70\.00 to 62\.00\).*max_miou_drop=1"):
+    with refused("max_miou_drop", "8.00 points of mIoU", "70.00 to 62.00", "max_miou_drop=1"):
         export(network, tmp_path / "net.onnx", calibration=calibration)
-    assert tried == list(KEPT)
+    assert tried == list(FLOAT32_PARTS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -77,8 +76,8 @@ def test_more_stays_in_float_until_the_drop_is_small_enough(network, tmp_path, m
     done = export(
         network, tmp_path / "net.onnx", calibration=Calibration(IMAGES, lambda labels: next(scores), max_drop=1)
     )
-    assert tried == list(KEPT[:2])
-    assert done.quantized == Quantized(0.7, 0.695, KEPT[1])
+    assert tried == list(FLOAT32_PARTS[:2])
+    assert done.quantized == Quantized(0.7, 0.695, FLOAT32_PARTS[1])
     assert "70.00 before, 69.50 after: 0.50 points lost; in float32 stay feature_fusion" in str(done.quantized)
 
 
@@ -86,7 +85,7 @@ def test_more_stays_in_float_until_the_drop_is_small_enough(network, tmp_path, m
 def test_part_that_is_kept_is_float_in_the_file(network, tmp_path, monkeypatch, format):
     for package in NEEDED[format]:
         pytest.importorskip(package)
-    monkeypatch.setattr(room, "KEPT", (("feature_fusion/high",),))
+    monkeypatch.setattr(room, "FLOAT32_PARTS", (("feature_fusion/high",),))
     target = tmp_path / f"net{SUFFIXES[format]}"
     export(network, target, format=format, calibration=Calibration(IMAGES[:1], lambda labels: 1.0))
     assert float_weights(target, format) == 1
@@ -114,7 +113,7 @@ def float_weights(file, format):
 
 
 def test_limit_that_is_no_number_is_refused(network, tmp_path):
-    with pytest.raises(RequestError, match="max_miou_drop=-1"):
+    with refused("max_miou_drop", "max_miou_drop=-1"):
         export(network, tmp_path / "net.onnx", calibration=Calibration(IMAGES, lambda labels: 1.0, max_drop=-1))
 
 

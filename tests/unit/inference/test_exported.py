@@ -7,9 +7,9 @@ import pytest
 
 from fastscnn.benchmark.benchmark import measure
 from fastscnn.export.export import export
-from fastscnn.inference import external
 from fastscnn.inference.backends.backends import OnnxBackend, OpenVinoBackend, TorchBackend
-from fastscnn.inference.runtimes import SUFFIXES, describe
+from fastscnn.inference.files import external
+from fastscnn.inference.files.runtimes import SUFFIXES, describe
 from fastscnn.inference.segmenter import Segmenter
 from fastscnn.predict.manifest import digest
 from fastscnn.predict.predict import predict
@@ -31,7 +31,7 @@ def from_32(request, network, tmp_path_factory):
     file = tmp_path_factory.mktemp("files") / f"net{SUFFIXES[request.param]}"
     with pytest.MonkeyPatch.context() as patch:
         crashing_runtime.as_int8(patch, request.param)
-        choices = {"input": "normalized", "ends_with": "logits"}
+        choices = {"input": "normalized", "write": "logits"}
         done = export(network, file, format=request.param, calibration=crashing_runtime.calibration(), **choices)
     assert done.quantized.smallest.side == 32
     return file
@@ -47,22 +47,22 @@ def assert_agrees(found, expected):
 
 
 @pytest.mark.parametrize(
-    ("format", "input", "ends_with"),
+    ("format", "input", "write"),
     [("onnx", "uint8", "labels"), ("onnx", "uint8", "probabilities"), ("openvino", "normalized", "logits")],
 )
-def test_exported_file_is_taken_as_a_checkpoint_is(network, tmp_path, format, input, ends_with):
+def test_exported_file_is_taken_as_a_checkpoint_is(network, tmp_path, format, input, write):
     pytest.importorskip({"onnx": "onnxruntime"}.get(format, format))
     file = tmp_path / f"net{SUFFIXES[format]}"
-    export(network, file, format=format, input=input, ends_with=ends_with)
+    export(network, file, format=format, input=input, write=write)
     segmenter = Segmenter.from_checkpoint(file, threads=1)
     reference = Segmenter(TorchBackend(network.network), network.classes)
     assert segmenter.classes == network.classes
     for images in (pictures(2, 33, 75), pictures(40, 56), pictures(1, 1), pictures(40, 56), pictures(40, 56)):
         assert_agrees(segmenter(images), reference(images))
-    if ends_with == "labels":
+    if write == "labels":
         with pytest.raises(RequestError) as error:
             segmenter.probabilities(images)
-        assert "ends_with=logits" in error.value.fix
+        assert "write=logits" in error.value.fix
         return
     np.testing.assert_allclose(segmenter.probabilities(images), reference.probabilities(images), atol=1e-4)
 
@@ -120,8 +120,8 @@ def test_on_another_processor_the_smallest_side_is_looked_for_again(from_32, tmp
 def test_sizes_below_are_refused_before_anything_is_timed(from_32):
     if from_32.suffix != ".xml":
         return
-    asked = {"int8": str(from_32), "runtimes": ["torch", "openvino"], "sizes": [[64, 96], [16, 64]]}
-    with pytest.raises(RequestError, match=r"int8=.* runs from 32 pixels a side on .*sizes= has 16x64: leave that out"):
+    asked = {"int8": str(from_32), "backends": ["torch", "openvino"], "sizes": [[64, 96], [16, 64]]}
+    with refused("sizes", f"int8={from_32}", "32 pixels", "16x64"):
         measure(BENCHMARK_SETTINGS | asked)
 
 

@@ -19,8 +19,8 @@ from fastscnn.export.export import export
 from fastscnn.inference.backends.backends import TorchBackend
 from fastscnn.inference.backends.torch_fused import FusedConvAdd, fused
 from fastscnn.inference.deployed import deployed
+from fastscnn.inference.files.runtimes import SUFFIXES
 from fastscnn.inference.loader import load_trained
-from fastscnn.inference.runtimes import SUFFIXES
 from fastscnn.inference.segmenter import Segmenter
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.models.folding import folded
@@ -100,7 +100,7 @@ def test_segmenter_takes_the_checkpoint_in_every_backend(checkpoint, trained, ba
 def test_exported_file_agrees_and_the_segmenter_takes_it(trained, tmp_path, format):
     pytest.importorskip(PACKAGES[format])
     file = tmp_path / f"own{SUFFIXES[format]}"
-    export(trained, file, format=format, ends_with="logits")
+    export(trained, file, format=format, write="logits")
     assert_agrees(Segmenter.from_checkpoint(file, threads=1), trained.network)
 
 

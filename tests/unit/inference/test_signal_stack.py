@@ -10,7 +10,7 @@ pytest.importorskip("openvino")
 SRC = Path(__file__).parents[3] / "src"
 PROGRAM = """
 import faulthandler, gc, os, signal
-from fastscnn.inference.runtimes import openvino_core
+from fastscnn.inference.files.runtimes import openvino_core
 faulthandler.enable()
 seen = []
 signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))

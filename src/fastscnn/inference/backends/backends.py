@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from fastscnn.inference.backends.torch_fused import fused
 from fastscnn.inference.export_graph import ExportGraph
+from fastscnn.inference.files.runtimes import needed, openvino_core, read_description, read_openvino
+from fastscnn.inference.files.smallest import known_smallest_side
 from fastscnn.inference.loader import Trained
 from fastscnn.inference.onnx_file import write_onnx
-from fastscnn.inference.runtimes import needed, openvino_core, read_description, read_openvino
-from fastscnn.inference.smallest import known_smallest_side
 from fastscnn.utils.errors import RequestError
 
 KEPT_SIZES = 4

@@ -1,27 +1,27 @@
-"""From which size on an int8 file works: some runtimes crash on small images on some processors."""
+"""The smallest image that an int8 file takes: some runtimes crash on small images on some processors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fastscnn.inference.external import ExternalRun
-from fastscnn.inference.verify import SIZES, Interface, Run, Shape, attempt, prepared, test_images
+from fastscnn.inference.files.external import ExternalRun
+from fastscnn.inference.files.interface import SIZES, Interface, Run, Shape, checked_output, test_images
 from fastscnn.utils.errors import Crash, RequestError
 from fastscnn.utils.machine import processor
 from fastscnn.utils.progress import Progress
 
 SIDES = (256, 128, 64, 32, 16, 8, 4, 2)
-"""Sides that are tried where a file fails at one of the sizes that every export is tried with."""
+"""Sides that are tried if a file fails at one of the sizes that every export is tried with."""
 
 
 @dataclass(frozen=True)
 class Smallest:
-    """From which size on a file works.
+    """The smallest image that a file takes.
 
     Attributes:
-        side: Height and width of its input that both must have, in pixels; 1 where it works at every size.
-        reason: What happens below, in one sentence; None where it works at every size.
+        side: Height and width that its input must have at least, in pixels; 1 if it works at every size.
+        reason: What happens with smaller images, in one sentence; None if it works at every size.
     """
 
     side: int
@@ -37,7 +37,7 @@ EVERY_SIZE = Smallest(1, None)
 
 
 def smallest_side(file: Path, format: str, interface: Interface) -> Smallest:
-    """Find the smallest side from which on an int8 file answers; every try is made in a child process.
+    """Find the smallest side that an int8 file takes; every try is made in a child process.
 
     Args:
         file: The file.
@@ -64,18 +64,18 @@ def smallest_side(file: Path, format: str, interface: Interface) -> Smallest:
             found = side
         assert found is not None
         images = test_images([(1, found, found)])[0]
-        return Smallest(min(prepared(images, interface).shape[2:]), str(reason))
+        return Smallest(min(interface.prepared(images).shape[2:]), str(reason))
 
 
 def known_smallest_side(file: Path, format: str, described: Mapping[str, str]) -> int:
     """The smallest side of a file's input that works on this processor.
 
-    That of an int8 file was found where it was written; on another processor it is looked for again.
+    The export found it for its own processor and wrote it into an int8 file; on another processor it is found here.
 
     Args:
         file: The file.
         format: `onnx` or `openvino`.
-        described: Its description; empty where it was not written by `export.py`.
+        described: Its description; empty if `export.py` did not write it.
 
     Raises:
         Crash: The file's runtime crashes on images of any size here.
@@ -91,11 +91,15 @@ def known_smallest_side(file: Path, format: str, described: Mapping[str, str]) -
     except Crash as crash:
         raise Crash(f"{file} does not run here: {crash}", crash.how) from None
     except RequestError as error:
-        raise RequestError(f"{file} does not run here: {error} Name another file, or export it anew.") from None
+        raise RequestError(
+            f"checkpoint={file} does not run here: {error}",
+            key="checkpoint",
+            fix="Name another file, or export it anew.",
+        ) from None
 
 
 def _failures(run: ExternalRun, interface: Interface, side: int) -> Crash | RequestError | None:
-    """What goes wrong on images of that side, also by a program for this size alone; None where nothing does."""
+    """What fails on images of that side, including a program for this size alone; None if nothing does."""
     shapes = ((1, side, side), (2, side, side + 1), (1, side + 7, side), (1, side, 4 * side))
     for shape in shapes:
         if error := _failure(run, interface, shape):
@@ -105,7 +109,7 @@ def _failures(run: ExternalRun, interface: Interface, side: int) -> Crash | Requ
 
 def _failure(run: Run, interface: Interface, shape: Shape) -> Crash | RequestError | None:
     try:
-        attempt(run, interface, test_images([shape])[0])
+        checked_output(run, interface, test_images([shape])[0])
     except (Crash, RequestError) as error:
         return error
     return None

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy.typing as npt
 
-from fastscnn.inference.runtimes import NAMES, load
+from fastscnn.inference.files.runtimes import NAMES, load
 from fastscnn.utils import isolated
 from fastscnn.utils.errors import Crash
 from fastscnn.utils.machine import processor
 
 
 class ExternalRun:
-    """An exported file that runs in a child process; another child is started after a crash. See `Run`.
+    """An exported file that runs in a child process, which is replaced after a crash; see `Run`.
 
     Args:
         file: The file.
@@ -30,26 +30,26 @@ class ExternalRun:
         self._child: isolated.Hosted | None = None
 
     def __call__(self, images: npt.NDArray[Any], *, fixed: bool = False) -> npt.NDArray[Any]:
-        """Images to the file's answer, in the child."""
+        """Compute the file's output of images in the child process."""
         batch, _, height, width = images.shape
         try:
             if self._child is None:
                 self._child = isolated.Hosted(load, self.file, self.format)
-            answer: npt.NDArray[Any] = self._child(images, fixed=fixed)
+            output: npt.NDArray[Any] = self._child(images, fixed=fixed)
         except Crash as crash:
             self.close()
-            raise crashed(NAMES[self.format], f"on {named(batch, height, width)}", crash) from None
-        return answer
+            raise crashed(NAMES[self.format], f"on {described_images(batch, height, width)}", crash) from None
+        return output
 
     def __enter__(self) -> "ExternalRun":
-        """End the child with the block."""
+        """End the child process with the block."""
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """End the child; the next call starts another one."""
+        """End the child process; the next call starts another one."""
         if self._child is not None:
             self._child.close()
         self._child = None
@@ -59,8 +59,8 @@ def call(runtime: str, doing: str, function: Callable[..., Any], *arguments: Any
     """Call a function of an external runtime in a child process.
 
     Args:
-        runtime: What it is called.
-        doing: What it does, for a crash's sentence, such as `calibrating int8 with 3 images of 64x96`.
+        runtime: Its name.
+        doing: What it does, for the message of a crash, such as `calibrating int8 with 3 images of 64x96`.
         function: As `isolated.run` takes it.
         arguments: As `isolated.run` takes them.
         options: `served`, as `isolated.run` takes it.
@@ -75,10 +75,10 @@ def call(runtime: str, doing: str, function: Callable[..., Any], *arguments: Any
 
 
 def crashed(runtime: str, doing: str, crash: Crash) -> Crash:
-    """The sentence that a crash of a runtime becomes."""
+    """The error of a runtime's crash, one sentence."""
     return Crash(f"{runtime} crashed ({crash.how}) {doing}, on this processor: {processor()}.", crash.how)
 
 
-def named(batch: int, height: int, width: int) -> str:
-    """Images of a size, as messages show them."""
+def described_images(batch: int, height: int, width: int) -> str:
+    """Images of a size, as messages name them."""
     return f"{batch} image{'s' if batch > 1 else ''} of {height}x{width}"

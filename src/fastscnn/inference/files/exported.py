@@ -8,8 +8,8 @@ from torch import Tensor
 
 from fastscnn.inference.backends.backends import OnnxBackend, OpenVinoBackend
 from fastscnn.inference.contents import class_table
-from fastscnn.inference.runtimes import NAMES, read_description, value
-from fastscnn.inference.verify import Interface, network_input
+from fastscnn.inference.files.interface import Interface, network_input
+from fastscnn.inference.files.runtimes import NAMES, read_description, value
 from fastscnn.kernels import upsample_labels, upsample_probabilities
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.plain_files import DamagedFile
@@ -109,7 +109,7 @@ class ExportedFile:
             raise RequestError(
                 f"checkpoint={self.path} gives labels, not probabilities.",
                 key="checkpoint",
-                fix="Export it with ends_with=logits or ends_with=probabilities.",
+                fix="Export it with write=logits or write=probabilities.",
             )
         answer = self._answer(images)
         if self.interface.output == "probabilities":
