@@ -13,6 +13,7 @@ from fastscnn.export.quantize import FLOAT32_PARTS, Calibration, Quantized
 from fastscnn.inference.files.external import ExternalRun
 from fastscnn.inference.files.interface import test_images as smooth_images
 from fastscnn.inference.files.runtimes import SUFFIXES
+from fastscnn.utils.errors import RequestError
 from helpers import refused, trained_network
 
 IMAGES = smooth_images([(1, 64, 96)] * 4)
