@@ -5,6 +5,7 @@ docs/reliability.md lists them.
 
 import copy
 import signal
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -20,11 +21,13 @@ from fastscnn.data.datamodules.worker_errors import WatchedIterator
 from fastscnn.data.datasets import frames
 from fastscnn.export import formats
 from fastscnn.inference.backends import graph_memory
+from fastscnn.kernels.cuda import layers
 from fastscnn.reports.wandb.wandb_objects import keep_identity
 from fastscnn.runs import position
 from fastscnn.runs.position import UnknownLoops, settle
 from fastscnn.runs.wandb_tracker import service_processes
 from fastscnn.training import recompute
+from fastscnn.training.callbacks import ema
 from fastscnn.training.stopping import KeepSignalHandlers, ended_together, set_logged_step
 from fastscnn.utils.signals import Interrupted
 
@@ -153,6 +156,29 @@ def test_wandb_service_is_found_among_the_child_processes_too(tmp_path, monkeypa
 def test_dashboard_without_an_identity_says_that_it_is_another_one(capsys):
     keep_identity(SimpleNamespace(), "entity", "project")
     assert "a new workspace at each call" in capsys.readouterr().out
+
+
+def test_tensors_are_copied_one_by_one_without_torchs_copy_of_many(monkeypatch):
+    sources = [torch.ones(3), torch.tensor(7)]
+    for _ in range(2):
+        targets = [torch.zeros(3), torch.tensor(0)]
+        ema.copy_all(targets, sources)
+        assert all(map(torch.equal, targets, sources))
+        monkeypatch.delattr(torch, "_foreach_copy_", raising=False)
+
+
+def test_launches_do_not_overlap_where_triton_does_not_say_that_they_can(monkeypatch):
+    pytest.importorskip("triton")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(torch.version, "hip", None)
+    assert layers.overlapping(on_gpu(97))["launch_pdl"]
+    monkeypatch.setitem(sys.modules, "triton.backends.nvidia.compiler", None)
+    assert "launch_pdl" not in layers.overlapping(on_gpu(98))
+
+
+def on_gpu(index):
+    """Images on a GPU of that number, which need not exist."""
+    return SimpleNamespace(is_cuda=True, device=SimpleNamespace(index=index))
 
 
 def test_program_of_torch_is_exported_without_the_switch_for_sides_of_one(monkeypatch):

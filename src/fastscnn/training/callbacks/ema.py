@@ -7,6 +7,7 @@ import torch
 from pytorch_lightning.callbacks import EMAWeightAveraging
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from fastscnn.runs.checkpoint import LATEST_STATE
 
@@ -60,10 +61,11 @@ class EMA(EMAWeightAveraging):
         assert self._average_model is not None
         (averaged, current), (averaged_counts, counts) = self._tensors
         if int(self._average_model.n_averaged):
-            torch._foreach_lerp_(averaged, current, 1 - self.decay)
+            update = get_ema_multi_avg_fn(self.decay)  # type: ignore[no-untyped-call]
+            update(averaged, current, self._average_model.n_averaged)
         else:
-            torch._foreach_copy_(averaged, current)
-        torch._foreach_copy_(averaged_counts, counts)
+            copy_all(averaged, current)
+        copy_all(averaged_counts, counts)
         self._average_model.n_averaged += 1
         self._latest_update_step = step
 
@@ -105,3 +107,13 @@ class EMA(EMAWeightAveraging):
         """Go on with both; a test keeps the average, which is what a checkpoint gives."""
         if trainer.state.fn == TrainerFn.FITTING:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+
+def copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
+    """Copy tensors into others, in a few kernels if torch has its private function for that, else one by one."""
+    together = getattr(torch, "_foreach_copy_", None)
+    if together is not None:
+        together(targets, sources)
+        return
+    for target, source in zip(targets, sources, strict=True):
+        target.copy_(source)
