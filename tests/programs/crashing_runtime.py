@@ -39,14 +39,20 @@ def load_large_crashes(file, format, threads=None):
     return crashing
 
 
-def crash(original, file, kept, images):
+def load_large_is_wrong(file, format, threads=None):
+    """An output of the wrong size on the larger half of the sizes."""
+    run = runtimes.load(file, format, threads)
+    return lambda images, *, fixed=False: run(images, fixed=fixed)[:, : 10**6 if images.shape[2] <= 97 else 1]
+
+
+def crash(original, file, float32_parts, images):
     """A crash while calibrating."""
     assert images[0].dtype == "uint8"
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
 def copying(monkeypatch):
-    """Put a copy in the place of the quantization; the parts that it was asked to keep."""
+    """Put a copy in the place of the quantization; returns the parts that it was asked to leave in float32."""
     from fastscnn.export import quantize
     from fastscnn.export.quantizers import QUANTIZERS
     from fastscnn.inference.files import external
@@ -56,8 +62,8 @@ def copying(monkeypatch):
     def call(runtime, doing, function, *arguments, **options):
         if function not in QUANTIZERS.values():
             return external.call(runtime, doing, function, *arguments, **options)
-        original, file, kept = arguments
-        tried.append(kept)
+        original, file, float32_parts = arguments
+        tried.append(float32_parts)
         for suffix in {file.suffix, ".bin"}:
             if original.with_suffix(suffix).exists():
                 file.with_suffix(suffix).write_bytes(original.with_suffix(suffix).read_bytes())

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass
 class Variant:
-    """One way to compute an output from a frame.
+    """A network in one backend, with one output, that can be timed.
 
     Attributes:
         key: What distinguishes it: model, backend, precision and the like; plain values.

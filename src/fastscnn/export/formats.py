@@ -1,4 +1,4 @@
-"""The files of each runtime: how a graph becomes one, and what the file says about itself."""
+"""Writing a graph as a file for each runtime, with a description of the file in it."""
 
 import importlib
 import io
@@ -25,13 +25,12 @@ from fastscnn.utils.files import plain_json, write_bytes
 ANY_SIZE = "any batch, height and width"
 SWITCH = "backed_size_oblivious"
 """Of `torch.export`: a side of 1 is a size like any other."""
-NO_ONNX = "An ONNX file needs a package that is not installed: pip install onnx."
 
 
 def description(trained: Trained, graph: ExportGraph, precision: str, metrics: Mapping[str, float]) -> dict[str, str]:
-    """What someone needs to use a file without us; plain text and JSON."""
+    """All that is needed to use a file without this package; plain text and JSON."""
     kind = "uint8, 0 to 255" if graph.input == "uint8" else "float32, (RGB / 255 - mean) / std"
-    answer = {
+    output = {
         "labels": "uint8, the class of each pixel",
         "logits": "float32, scores before the last upsampling (bilinear, half-pixel centres)",
         "probabilities": "float32, of each class at each pixel",
@@ -43,7 +42,7 @@ def description(trained: Trained, graph: ExportGraph, precision: str, metrics: M
     ]
     return {
         "input": f"{INPUT}: RGB [batch, 3, height, width], {kind}; {ANY_SIZE}",
-        "output": f"{graph.output}: {size}, {answer}",
+        "output": f"{graph.output}: {size}, {output}",
         "classes": json.dumps(classes),
         "class_table": json.dumps(asdict(trained.classes)),
         "mean": json.dumps(MEAN),
@@ -60,7 +59,7 @@ def description(trained: Trained, graph: ExportGraph, precision: str, metrics: M
 
 
 def from_size(side: int, described: Mapping[str, str]) -> dict[str, str]:
-    """The parts of a description that say from which height and width in pixels on a file works."""
+    """The parts of a description that name the smallest height and width in pixels that a file takes."""
     words = described["input"].replace(ANY_SIZE, f"any batch; height and width from {side} up")
     return {"smallest_side": str(side), "input": words}
 
@@ -86,7 +85,9 @@ def _onnx(graph: ExportGraph, file: Path, described: Mapping[str, str]) -> None:
     try:
         import onnx
     except ImportError:
-        raise RequestError(NO_ONNX) from None
+        raise RequestError(
+            "An ONNX file needs the package onnx, which is not installed.", key="format", fix="Run pip install onnx."
+        ) from None
     model = onnx.load_from_string(_onnx_bytes(graph))
     onnx.helper.set_model_props(model, dict(described))
     model.producer_name = TITLE
@@ -105,7 +106,7 @@ def _onnx_bytes(graph: ExportGraph) -> bytes:
 
 
 def _torch(graph: ExportGraph, file: Path, described: Mapping[str, str]) -> None:
-    """Through memory: torch's own writer aborts the process where the disk is full."""
+    """Write through memory, because torch's own writer aborts the process on a full disk."""
     any_size = torch.export.Dim.DYNAMIC
     images = torch.zeros(2, 3, 72, 104, dtype=torch.uint8 if graph.input == "uint8" else torch.float32)
     with (
@@ -122,9 +123,9 @@ def _torch(graph: ExportGraph, file: Path, described: Mapping[str, str]) -> None
 
 
 def sides_of_one() -> AbstractContextManager[Any]:
-    """Have `torch.export` take a side of 1 as a size like any other; torch has no public name for it.
+    """Have `torch.export` take a side of 1 as a size like any other; torch has no public name for this.
 
-    Without it a file that does not take such images is refused where it is compared with the network.
+    Without it a file that does not take such images is refused when it is compared with the network.
     """
     with suppress(ImportError):
         symbols: Any = importlib.import_module("torch.fx.experimental._config")

@@ -24,7 +24,7 @@ def save_pretrained(folder: str | Path, trained: Trained, *, metrics: Mapping[st
     normalisation, the versions, and the metrics. Nothing in them is ever executed.
 
     Args:
-        folder: Is made where it is missing; the two files are replaced.
+        folder: The folder, which is made if it is missing; the two files are replaced.
         trained: The network.
         metrics: What it reached, such as `val/miou`.
 
@@ -60,7 +60,7 @@ def save_pretrained(folder: str | Path, trained: Trained, *, metrics: Mapping[st
 def push_to_hub(
     repository: str, trained: Trained, *, metrics: Mapping[str, float] | None = None, private: bool = False
 ) -> str:
-    """Write a network to the Hub, into a repository that is made where it is missing; the address of the commit.
+    """Write a network to the Hub, into a repository which is made if it is missing; returns the address of the commit.
 
     Args:
         repository: `OWNER/NAME`; the token is the one of `hf auth login`.

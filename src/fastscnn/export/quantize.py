@@ -110,7 +110,7 @@ def quantize(
         result = Quantized(before, _evaluated(file, format, interface, calibration), float32_parts)
         tried.append(result)
         if result.drop <= calibration.max_drop:
-            smallest = smallest_side(file, format, interface)
+            smallest = _smallest(file, format, interface)
             parts = from_size(smallest.side, described) | {"processor": processor()}
             call(NAMES[format], "describing an int8 file", describe, file, format, parts)
             for part in _parts(original):
@@ -123,6 +123,14 @@ def quantize(
         key="max_miou_drop",
         fix="Raise it, calibrate on other frames, or set precision=float32.",
     )
+
+
+def _smallest(file: Path, format: str, interface: Interface) -> Smallest:
+    try:
+        return smallest_side(file, format, interface)
+    except RequestError as error:
+        problem = f"precision=int8: the int8 file does not run in {NAMES[format]}: {error}"
+        raise RequestError(problem, key="precision", fix="Set precision=float32.") from None
 
 
 class _Prepared(Sequence[npt.NDArray[Any]]):

@@ -72,7 +72,9 @@ def _packages(*names: str, install: str) -> list[Any]:
         return [importlib.import_module(name) for name in names]
     except ImportError as error:
         raise RequestError(
-            f"precision=int8 needs {error.name}, which is not installed: pip install {install}."
+            f"precision=int8 needs the package {error.name}, which is not installed.",
+            key="precision",
+            fix=f"Run pip install {install}.",
         ) from None
 
 

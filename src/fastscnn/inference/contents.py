@@ -1,4 +1,4 @@
-"""Checking what a file says of its network before anything is built from it: the file's values are anybody's."""
+"""Checking what a file says of its network before anything is built from it: files may come from anyone."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping

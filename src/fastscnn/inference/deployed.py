@@ -1,4 +1,4 @@
-"""The one form of a network that every backend and every export is derived from: folded, and a graph of its layers."""
+"""The folded graph of a network's layers, from which every backend and every export is derived."""
 
 import operator
 from copy import deepcopy
@@ -18,14 +18,14 @@ TOLERANCE = 1e-2
 IDENTITIES = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity)
 """Layers that do nothing in eval mode."""
 LAYERS: dict[Any, type[nn.Module]] = {F.relu: nn.ReLU, torch.relu: nn.ReLU, F.relu6: nn.ReLU6}
-"""The layer that a function of one argument stands for."""
+"""The layer that gives the same as a function of one argument."""
 OUT_OF_PLACE = {
     operator.iadd: operator.add,
     operator.isub: operator.sub,
     operator.imul: operator.mul,
     operator.itruediv: operator.truediv,
 }
-"""What gives the same as an operator that writes into its first argument."""
+"""The operator that gives the same as one that writes into its first argument."""
 
 
 def deployed(module: nn.Module) -> fx.GraphModule:
@@ -36,7 +36,7 @@ def deployed(module: nn.Module) -> fx.GraphModule:
     what it computes, is one node.
 
     Args:
-        module: A network, or its `CoarseLogits`; is left as it is.
+        module: A network, or its `CoarseLogits`; it is not changed.
     """
     graph = traced(folded(module))
     _name_layers(graph)
@@ -84,7 +84,7 @@ def _images(size: tuple[int, int, int]) -> Tensor:
 
 
 def _name_layers(graph: fx.GraphModule) -> None:
-    """Put a layer in the place of each function that stands for one."""
+    """Replace each function that has a layer by this layer."""
     for node in list(graph.graph.nodes):
         if node.op == "call_function" and node.target in LAYERS and len(node.args) == 1:
             new = LAYERS[node.target](inplace=node.kwargs.get("inplace", False))
@@ -99,7 +99,7 @@ def _drop_identities(graph: fx.GraphModule) -> None:
 
 
 def _write_nothing_in_place(graph: fx.GraphModule) -> None:
-    """Give what writes into its input an output of its own, which all that comes later takes instead of the input."""
+    """Give a layer that writes into its input a separate output, which all later nodes take instead of the input."""
     order = {node: place for place, node in enumerate(graph.graph.nodes)}
     for node in list(graph.graph.nodes):
         module = layer(graph, node)
@@ -115,7 +115,7 @@ def _write_nothing_in_place(graph: fx.GraphModule) -> None:
 
 
 def _writes_into_parts(graph: fx.GraphModule) -> bool:
-    """Whether something is written into a part of a tensor, which no output of its own can stand for."""
+    """Whether a part of a tensor is written into, which no separate output can replace."""
     return any(
         node.target is operator.setitem or "out" in node.kwargs or node.kwargs.get("inplace", False)
         for node in graph.graph.nodes

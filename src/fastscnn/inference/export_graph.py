@@ -1,4 +1,4 @@
-"""A network in the form that exporters get right at every size."""
+"""A network in a form that exporters convert correctly at every size."""
 
 import operator
 from collections.abc import Sequence
@@ -27,12 +27,12 @@ DIMENSIONS = {
 
 
 class ExportGraph(nn.Module):
-    """From images to an answer, without a question about their size and without pooling of a fixed window.
+    """From images to an output, without code that depends on their size and without pooling of a fixed window.
 
     BatchNorm is folded. It agrees with the network to float32's rounding.
 
     Args:
-        trained: The network; stays as it is.
+        trained: The network, which is not changed.
         input: `uint8`, RGB [B, 3, H, W], normalised and brought to the network's resolution inside; or `normalized`,
             float32 as the network takes it.
         output: `labels`, uint8 [B, H, W]; `logits` before the last upsampling, float32 [B, C, h, w]; or
@@ -58,7 +58,7 @@ class ExportGraph(nn.Module):
         self.register_buffer("std", 255 * torch.tensor(STD).view(3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [B, 3, H, W], any H and W from 1 up, to what `output` says."""
+        """Images [B, 3, H, W], any H and W from 1 up, to the output."""
         size = (images.shape[2], images.shape[3])
         if self.input == "uint8":
             images = (images.float() - self.mean) / self.std
@@ -79,7 +79,7 @@ def exportable(module: nn.Module) -> fx.GraphModule:
     Adaptive average pooling becomes `BinAverages`, one for all poolings of one map.
 
     Args:
-        module: A network, or its `CoarseLogits`; is left as it is.
+        module: A network, or its `CoarseLogits`; it is not changed.
     """
     graph = deployed(module)
     pooled: dict[Any, list[fx.Node]] = {}
@@ -95,7 +95,7 @@ def exportable(module: nn.Module) -> fx.GraphModule:
 
 
 def _pooling(graph: fx.GraphModule, node: fx.Node) -> Bins | None:
-    """The size that a node pools its first argument to; None where it is no adaptive average pooling."""
+    """The size that a node pools its first argument to; None if it is not adaptive average pooling."""
     module = layer(graph, node)
     if isinstance(module, nn.AdaptiveAvgPool2d):
         return as_bins(module.output_size)
@@ -114,7 +114,7 @@ def _replace_poolings(module: nn.Module) -> None:
 
 
 def _join_poolings(graph: fx.GraphModule, nodes: Sequence[fx.Node]) -> None:
-    """Replace all poolings of one map by one pair of matrix products, and each of them by its part of the outcome."""
+    """Replace all poolings of one map by one pair of matrix products, and each of them by its part of the result."""
     name = f"bin_averages_{nodes[0].name}"
     graph.add_submodule(name, BinAverages([_pooling(graph, node) or (None, None) for node in nodes]))
     with graph.graph.inserting_before(nodes[0]):

@@ -1,4 +1,4 @@
-"""The layers of an exported graph that stand for those which exporters get wrong at some sizes."""
+"""The layers of an exported graph that replace those which exporters get wrong at some sizes."""
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -63,7 +63,7 @@ class LineAverages(nn.Module):
         self.register_buffer("count", torch.tensor([[n] for n in bins for _ in range(n)]))
 
     def forward(self, length: int) -> Tensor:
-        """What averages a line of that many values over each number of bins; float32 [sum(bins), length]."""
+        """The matrix that averages a line of `length` values over each number of bins; float32 [sum(bins), length]."""
         start, end = _window(self.number, self.count, length)
         place = torch.arange(length, device=self.number.device)
         inside = (place >= start) & (place < end)
@@ -71,13 +71,13 @@ class LineAverages(nn.Module):
 
 
 def _lines(bins: Sequence[int | None]) -> LineAverages | None:
-    """The averages along one side; None where it is kept as it is."""
+    """The averages along one side; None if it stays as it is."""
     numbers = [number for number in bins if number is not None]
     return LineAverages(numbers) if len(numbers) == len(bins) else None
 
 
 class OneAverage(nn.Module):
-    """`BinAverages` of one size, for the place of an `nn.AdaptiveAvgPool2d`."""
+    """`BinAverages` of one size, as a replacement of an `nn.AdaptiveAvgPool2d`."""
 
     def __init__(self, size: Any) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class Function(nn.Module):
         self.function = function
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the function gives."""
+        """Call the function."""
         return self.function(*args, **kwargs)
 
 
@@ -134,7 +134,7 @@ def scaled_length(length: Any, scale: Fraction) -> Any:
 
 
 def _window(number: Tensor, count: Any, length: Any) -> tuple[Tensor, Tensor]:
-    """Where bin `number` of `count` begins on a line, and where it ends, as adaptive pooling has them."""
+    """The beginning and the end of bin `number` of `count` on a line, as in adaptive pooling."""
     start = torch.div(number * length, count, rounding_mode="floor")
     end = torch.div((number + 1) * length + count - 1, count, rounding_mode="floor")
     return start, end

@@ -1,4 +1,4 @@
-"""Trained networks on the Hugging Face Hub: where a name lies on this machine."""
+"""Trained networks on the Hugging Face Hub: downloading a repository, and its path on this machine."""
 
 import re
 from pathlib import Path
@@ -8,13 +8,13 @@ from fastscnn.utils.errors import RequestError
 
 REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 FILES = (".ckpt", ".pt", ".pth", ".safetensors", ".onnx", ".xml")
-"""What the name of a file ends with, and that of no repository."""
+"""Suffixes of files; no repository has such a name."""
 
 
 def on_disk(source: str | Path, revision: str | None = None) -> Path:
-    """The file or the folder that a checkpoint's name means; of a repository on the Hub the downloaded weights.
+    """The file or the folder of a checkpoint; for a repository on the Hub, that of the downloaded weights.
 
-    What is on disk comes first, and what lies in a folder that is there is looked for on no Hub.
+    A path on disk comes first. A name whose folder exists is not looked for on the Hub.
 
     Args:
         source: A path, or `OWNER/NAME`.

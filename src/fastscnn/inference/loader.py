@@ -1,4 +1,4 @@
-"""The one loader: from a checkpoint, a saved network or a name on the Hub to a trained network."""
+"""The loader of trained networks: from a checkpoint, a folder that export.py wrote, or a repository of the Hub."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ from fastscnn.utils.errors import RequestError
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds.
+    """The content of a checkpoint.
 
     Attributes:
-        source: As it was named.
-        config: The plain config of the training, with what was asked for instead of parts of it.
-        classes: What the network predicts, the plain fields of its table.
-        tensors: Of the network and, where they are in it, of the auxiliary heads.
-        weights: `average` or `latest`, which of its two sets of weights they are; None where there is one.
+        source: The checkpoint, as the user named it.
+        config: The plain config of the training, with the changes that were asked for.
+        classes: The plain fields of the table of the classes that the network predicts.
+        tensors: The tensors of the network, and those of the auxiliary heads if the file has them.
+        weights: `average` or `latest`, if the checkpoint has two sets of weights; None if it has one.
     """
 
     source: str | Path
@@ -59,7 +59,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained segmentation network and what it was trained for.
+    """A trained segmentation network with its classes and config.
 
     Attributes:
         network: In eval mode, without gradients; maps normalised images [B, 3, H, W] to logits, and with

@@ -57,7 +57,9 @@ def write_onnx(graph: nn.Module, path: str | Path | io.BytesIO, *, size: tuple[i
             )
     except ImportError as error:
         raise RequestError(
-            f"An ONNX file needs {error.name}, which is not installed: pip install onnx onnxscript."
+            f"An ONNX file needs the package {error.name}, which is not installed.",
+            key="format",
+            fix="Run pip install onnx onnxscript.",
         ) from None
 
 

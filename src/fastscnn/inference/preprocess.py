@@ -1,4 +1,4 @@
-"""From uint8 pixels to what a network takes, on the CPU: one look-up a value instead of three passes over memory."""
+"""From uint8 pixels to normalised images on the CPU: one look-up for each value, no three passes over memory."""
 
 from typing import Any
 

@@ -28,22 +28,23 @@ from fastscnn.utils.values import check_whole
 
 Array = npt.NDArray[Any]
 FROM_PIXELS = (GraphRunner, ExportedFile)
-"""What takes pixels and gives labels or probabilities; all others give coarse logits of normalised images."""
+"""Backends that take pixels and give labels or probabilities; all others give coarse logits of normalised images."""
 Images = Array | str | Path | Sequence[Array | str | Path]
 
 
 class Segmenter:
-    """A trained network that takes images as they are and gives labels.
+    """A trained network that takes images of any size, as arrays or files, and gives labels.
 
     Safe to call from several threads: its buffers are shared, so that calls wait for one another.
 
     Attributes:
-        classes: What the labels mean; `classes.names[label]`.
-        device: Where it computes.
+        classes: The classes; `classes.names[label]` is the name of a label.
+        device: The device that computes.
         threads: Threads of a call on the CPU; None for torch's own number.
         max_pixels: Pixels of the largest image file that is decoded.
-        smallest_side: Height and width from which on the network runs, in pixels; a smaller image is enlarged to it by
-            repeating its last row and column, and the answer is cut to the image. More than 1 only for int8 files.
+        smallest_side: The smallest height and width that the network takes, in pixels; a smaller image is enlarged
+            to it by repeating its last row and column, and the output is cropped to the image. Above 1 only for int8
+            files.
     """
 
     def __init__(
@@ -112,14 +113,14 @@ class Segmenter:
         threads: int | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> "Segmenter":
-        """Make a network ready that is loaded already.
+        """Make a loaded network ready to run.
 
         Args:
             trained: The network.
-            backend: `auto`: on a GPU the Triton layers where they run, on the CPU torch. Or `torch`; `compile`
+            backend: `auto`: on a GPU the Triton layers if they can run, on the CPU torch. Or `torch`; `compile`
                 (`torch.compile`: the first image of each size takes a minute); `triton` (a GPU); `onnx` (ONNX Runtime)
                 or `openvino`, which are faster on a CPU.
-            device: `auto` (a CUDA GPU where there is one and the backend runs on it), `cpu` or `cuda`.
+            device: `auto` (a CUDA GPU if there is one and the backend runs on it), `cpu` or `cuda`.
             precision: `auto` is float32 on the CPU and float16 on a GPU; `float32`, `bfloat16`, `float16`.
             threads: Threads of a call on the CPU; None for torch's own number.
             max_pixels: Pixels of the largest image file that is decoded.
@@ -210,7 +211,7 @@ class Segmenter:
             try:
                 images = read_rgb(images, upright=True, max_pixels=self.max_pixels)
             except ImageFileError as error:
-                raise RequestError(str(error)) from None
+                raise RequestError(f"{error.path} {error.found}", key=error.setting, fix=error.fix) from None
         array = images.numpy(force=True) if isinstance(images, Tensor) else np.asarray(images)
         if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-1] != 3 or 0 in array.shape:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""What training, inference and benchmarks ask of a segmentation network, whichever it is."""
+"""The interface of a segmentation network, which training, inference and benchmarks use."""
 
 from abc import abstractmethod
 from typing import NamedTuple, Protocol
@@ -9,7 +9,7 @@ from fastscnn.models.blocks import resize
 
 
 class Features(Protocol):
-    """What a network computes on the way to its labels."""
+    """The intermediate results of a network."""
 
     @property
     def logits(self) -> Tensor:
@@ -43,7 +43,7 @@ class SegmentationNetwork(nn.Module):
         """Run the network up to its coarse logits.
 
         Raises:
-            ValueError: Training with a single image, which has no batch statistics where it is pooled to 1x1.
+            ValueError: Training with a single image, which has no batch statistics when it is pooled to 1x1.
         """
 
     def coarse_logits(self, images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""From a plain config to a network: the one list of the names that a config or a checkpoint may give."""
+"""Building a network from a plain config: the list of the names that a config or a checkpoint may have."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -14,7 +14,7 @@ from fastscnn.utils.values import check_choice, check_number
 
 FAST_SCNN = "fast_scnn"
 MODELS = (FAST_SCNN, *PEERS)
-"""What `model.name` may be."""
+"""The values of `model.name`."""
 SETTINGS = ("in_channels", "activation", "skip", "dropout")
 PEER_SETTINGS = ("in_channels",)
 
@@ -68,5 +68,7 @@ def build_classifier(model: Mapping[str, Any], num_classes: int) -> ImageClassif
         RequestError: The network has none.
     """
     if model["name"] != FAST_SCNN:
-        raise RequestError(f"model={model['name']} has no image classifier to pre-train: only {FAST_SCNN} has.")
+        raise RequestError(
+            f"model={model['name']} has no image classifier to pre-train.", key="model", fix=f"Set model={FAST_SCNN}."
+        )
     return ImageClassifier(num_classes, **{key: model[key] for key in ("in_channels", "activation", "dropout")})

@@ -20,7 +20,7 @@ SKIPS = ("keep", "zero")
 
 
 class Features(NamedTuple):
-    """What the network computes on its way, for the auxiliary losses."""
+    """The intermediate results of the network, for the auxiliary losses."""
 
     detail: Tensor  # learning to downsample, [B, 64, H/8, W/8]
     context: Tensor  # global feature extractor, [B, 128, H/32, W/32]
@@ -28,7 +28,7 @@ class Features(NamedTuple):
 
     @property
     def inner(self) -> tuple[Tensor, ...]:
-        """Where the auxiliary heads stand."""
+        """The feature maps that the auxiliary heads take."""
         return self.detail, self.context
 
 

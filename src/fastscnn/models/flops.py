@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-adds, part by part."""
+"""The cost of a network: parameters and multiply-adds of each part."""
 
 from copy import deepcopy
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ class PartCost:
 
     Attributes:
         name: Attribute name of the part in the network.
-        parameters: All of its parameters.
-        norm_parameters: Those of them that belong to a BatchNorm.
+        parameters: Number of all its parameters.
+        norm_parameters: Parameters of its BatchNorm layers.
         macs: Multiply-adds of its convolutions for one image.
     """
 

@@ -9,7 +9,7 @@ from fastscnn.models.graph import layer, only_user, traced
 
 
 def folded(network: nn.Module) -> nn.Module:
-    """A copy of a network in eval mode in which every convolution has taken up the BatchNorm after it.
+    """A copy of a network in eval mode in which the BatchNorm after each convolution is folded into it.
 
     Which BatchNorm follows which convolution is read from the network's graph. It agrees with the network to float32's
     rounding; training it is no longer possible.

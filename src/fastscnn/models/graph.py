@@ -18,7 +18,7 @@ WHOLE_FUNCTIONS = (resize, downscale)
 
 
 class CoarseLogits(nn.Module):
-    """A network up to its coarse logits, as a module of its own."""
+    """A network up to its coarse logits, as a module."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class CoarseLogits(nn.Module):
 
 
 class _Root(nn.Module):
-    """Calls a module, so that this one can stay a node of a graph as any other."""
+    """Calls a module, which can then be a single node of a graph."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class _Root(nn.Module):
 
 
 class _Tracer(fx.Tracer):
-    """Traces into every module but torch's own layers and those that could not be traced before.
+    """Traces into every module except torch's own layers and those that could not be traced before.
 
     Each node has in `meta["part"]` the path of the module that it belongs to.
     """
@@ -58,7 +58,7 @@ class _Tracer(fx.Tracer):
         return module_qualified_name in self.opaque or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-        """Trace into a module; remembers the innermost one where that fails."""
+        """Trace into a module; if that fails, remembers the innermost one."""
         self._parts.append(self.path_of_module(m))
         try:
             output = super().call_module(m, forward, args, kwargs)
@@ -69,7 +69,7 @@ class _Tracer(fx.Tracer):
         return output
 
     def create_proxy(self, *args: Any, **kwargs: Any) -> fx.Proxy:
-        """Make a node, and write its part into it."""
+        """Make a node whose `meta` names its part."""
         proxy = super().create_proxy(*args, **kwargs)
         proxy.node.meta["part"] = self._parts[-1]
         return proxy
@@ -104,7 +104,7 @@ def layer(graph: fx.GraphModule, node: Any) -> nn.Module | None:
 
 
 def only_user(node: fx.Node) -> fx.Node | None:
-    """The node that takes a node's output, where there is exactly one."""
+    """The node that takes a node's output, if there is exactly one."""
     return next(iter(node.users)) if len(node.users) == 1 else None
 
 
@@ -122,14 +122,14 @@ def addends(node: fx.Node | None) -> tuple[fx.Node, fx.Node] | None:
 def replace_nodes(
     graph: fx.GraphModule, nodes: Sequence[fx.Node], name: str, module: nn.Module, inputs: tuple[Any, ...]
 ) -> fx.Node:
-    """Have a new module compute what a chain of nodes does.
+    """Replace a chain of nodes by a new module that computes the same.
 
     Args:
         graph: The graph.
-        nodes: In their order; of the last one's output alone something else makes use.
-        name: Of the new module.
+        nodes: The chain in its order; other nodes take the output of the last one alone.
+        name: The name of the new module.
         module: The new module.
-        inputs: What it is called with.
+        inputs: Its arguments.
 
     Returns:
         The node that calls it.
@@ -146,7 +146,7 @@ def replace_nodes(
 
 
 def finish(graph: fx.GraphModule) -> fx.GraphModule:
-    """Remove what nothing needs any more, and make the graph's code anew."""
+    """Remove unused nodes and modules, and generate the graph's code anew."""
     graph.graph.eliminate_dead_code()
     graph.delete_all_unused_submodules()
     graph.graph.lint()

@@ -13,17 +13,17 @@ from fastscnn.utils.errors import RequestError
 
 @dataclass(frozen=True)
 class PeerInfo:
-    """A model of the paper's Tables 4 and 6, and where it comes from.
+    """A model of the paper's Tables 4 and 6, and its source.
 
     Attributes:
         paper_name: Its name in the paper's tables.
-        function: What builds it in pytorchcv.
-        parameters: In the paper, millions; None where the paper does not give them.
+        function: The function of pytorchcv that builds it.
+        parameters: Millions, by the paper; None if the paper does not give them.
         note: How the library's variant differs from the paper's.
-        multiple: Height and width that the library's network takes are multiples of this.
-        stride: Pixels of the image to one of the logits before the last upsampling; 1 where there is no upsampling.
+        multiple: The library's network takes multiples of this as height and width.
+        stride: Pixels of the image to one of the logits before the last upsampling; 1 if there is no upsampling.
         upsampling: Name of the library's module that ends with the last upsampling, if there is one.
-        any_channels: Whether it takes other images than those of three channels.
+        any_channels: Whether it takes images of other than three channels.
         auxiliary: Names of modules that serve the library's auxiliary losses alone; they are left out, so that every
             parameter has a gradient, as distributed training needs it.
     """
@@ -126,7 +126,7 @@ PEERS = {
         any_channels=True,
     ),
 }
-"""Name of the model (`model=NAME`) to what it is."""
+"""Name of the model (`model=NAME`) to its description."""
 
 
 class Peer(SegmentationNetwork):
@@ -234,7 +234,11 @@ def require_library(name: str) -> Any:
     try:
         from pytorchcv import model_provider
     except ImportError:
-        raise RequestError(f"model.name={name} comes from the library pytorchcv: pip install pytorchcv") from None
+        raise RequestError(
+            f"model.name={name} needs the package pytorchcv, which is not installed.",
+            key="model.name",
+            fix="Run pip install pytorchcv.",
+        ) from None
     return model_provider
 
 

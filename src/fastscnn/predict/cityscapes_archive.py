@@ -11,7 +11,7 @@ import numpy as np
 from fastscnn.data.datasets.cityscapes import fine_frames, prediction_name
 from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.data.datasets.frames import Frame, read_image
-from fastscnn.predict.manifest import Input, Note, Outcome, told_when_stopped
+from fastscnn.predict.manifest import Input, Manifest, Outcome, progress_in_the_message
 from fastscnn.predict.pipeline import overlapped
 from fastscnn.predict.predict import load_segmenter, made_by
 from fastscnn.utils.errors import RequestError
@@ -23,20 +23,20 @@ from fastscnn.utils.shared_folder import writing_in
 OFFICIAL = {"train": 2975, "val": 500, "test": 1525}
 """Frames of each split of the whole data set."""
 COMPRESSION = 6
-"""Of the label files: half the size of what is written fastest, because an archive is to be sent."""
+"""PNG compression of the label files: half the size of the fastest one, because the archive is uploaded."""
 
 
 def predict_archive(settings: Mapping[str, Any]) -> tuple[Outcome, Path | None]:
-    """Predict a split of Cityscapes and pack it; called again, it goes on with what is missing.
+    """Predict a split of Cityscapes and pack it; a second call predicts what is missing.
 
     Args:
         settings: The plain config of `conf/predict.yaml`.
 
     Returns:
-        How it went, and the archive; None where a frame failed, because the server takes whole splits alone.
+        The outcome, and the archive; None if a frame failed, because the server takes only whole splits.
 
     Raises:
-        RequestError: The checkpoint has other classes, or the data is not there.
+        RequestError: The checkpoint has other classes, or the data is missing.
     """
     output, split = Path(str(settings["output"])).expanduser(), settings["split"]
     frames = fine_frames(settings["data"]["root"], split)
@@ -46,18 +46,20 @@ def predict_archive(settings: Mapping[str, Any]) -> tuple[Outcome, Path | None]:
     if (segmenter.classes.names, segmenter.classes.file_values) != (CITYSCAPES.names, CITYSCAPES.file_values):
         raise RequestError(
             f"format=cityscapes needs the classes of Cityscapes, and checkpoint={settings['checkpoint']} has those of "
-            f"{segmenter.classes.name}: leave format out."
+            f"{segmenter.classes.name}.",
+            key="format",
+            fix="Leave format out.",
         )
     overwrite = settings["overwrite"]
     what = {**made_by(settings), "format": "cityscapes", "split": split}
-    note = Note(output, what, segmenter.classes, overwrite=overwrite)
+    manifest = Manifest(output, what, segmenter.classes, overwrite=overwrite)
     folder, archive = output / split, output / f"{split}.zip"
 
     def recorded(frame: Frame) -> Input:
         return Input(prediction_name(frame.name), frame.image, [folder / prediction_name(frame.name)])
 
-    left = [frame for frame in frames if note.missing(recorded(frame))]
-    note.begin(map(recorded, frames))
+    left = [frame for frame in frames if manifest.missing(recorded(frame))]
+    manifest.begin(map(recorded, frames))
     outcome = Outcome(there=len(frames) - len(left))
     if outcome.there:
         print(f"{outcome.there} of {len(frames)} were there already.")
@@ -65,7 +67,7 @@ def predict_archive(settings: Mapping[str, Any]) -> tuple[Outcome, Path | None]:
         remove(archive)  # it may hold older predictions
     with (
         writing_in(output),
-        told_when_stopped(outcome, len(left), overwrite=overwrite),
+        progress_in_the_message(outcome, len(left), overwrite=overwrite),
         Progress("predicting", len(left), "frame") as progress,
     ):
         for frame, error in overlapped(
@@ -91,10 +93,10 @@ def predict_archive(settings: Mapping[str, Any]) -> tuple[Outcome, Path | None]:
 
 
 def _check_names(frames: Sequence[Frame]) -> None:
-    """Check that no two frames have one file name, by which the server, which knows no folders, takes them.
+    """Check that no two frames have one file name, because the server takes files without folders.
 
     Raises:
-        RequestError: Two have; names both.
+        RequestError: Two frames have one name; names both.
     """
     seen: dict[str, Path] = {}
     for frame in frames:
@@ -102,7 +104,9 @@ def _check_names(frames: Sequence[Frame]) -> None:
         if other := seen.get(name):
             raise RequestError(
                 f"{other} and {frame.image} would both be {name} in the archive: the official names begin with the "
-                "city, so rename one of them."
+                "city.",
+                key="data.root",
+                fix="Rename one of them.",
             )
         seen[name] = frame.image
 
@@ -121,7 +125,11 @@ def check_archive(path: Path, frames: Sequence[Frame]) -> None:
     """
     problem = _problem(path, frames)
     if problem:
-        raise RequestError(f"The archive would be refused: {problem}. Set overwrite=true to make the predictions anew.")
+        raise RequestError(
+            f"The server would refuse the archive: {problem}.",
+            key="overwrite",
+            fix="Set overwrite=true to make the predictions anew.",
+        )
 
 
 def _problem(path: Path, frames: Sequence[Frame]) -> str | None:

@@ -1,4 +1,4 @@
-"""Labels as a person looks at them: colours, laid over the image, with a legend."""
+"""Pictures of labels: in colours, laid over the image, with a legend."""
 
 from collections.abc import Sequence
 from typing import Any

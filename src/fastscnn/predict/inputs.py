@@ -1,4 +1,4 @@
-"""Finding what is to be predicted: a file, a folder with all that is in it, or a pattern."""
+"""Finding the images and videos of an input: a file, a folder with all that is in it, or a pattern."""
 
 import fnmatch
 import glob
@@ -21,7 +21,7 @@ class Source:
 
     Attributes:
         path: The file.
-        name: What its outputs are called: the path inside `folder`, without the suffix.
+        name: The beginning of its outputs' names: the path inside `folder`, without the suffix.
         folder: The folder that was named, or that a file or a pattern lies in.
         is_video: Whether it is a video.
     """
@@ -33,13 +33,13 @@ class Source:
 
 
 def find_sources(given: str | Path, output: Path) -> list[Source]:
-    """What an input stands for: a file, a folder with everything in it, or a pattern; sorted by name.
+    """The images and videos of an input, which is a file, a folder or a pattern; sorted by name.
 
     Links to folders are followed. Two files that differ in their suffix alone keep it in their names.
 
     Args:
         given: A file, a folder, or a pattern such as `photos/*.jpg` (`**` for folders at any depth).
-        output: Where predictions go; what lies in there is left out.
+        output: The folder of the predictions; files in it are left out.
 
     Raises:
         RequestError: There is nothing of that name, no image and no video in it, or it lies in the output.
@@ -54,10 +54,14 @@ def find_sources(given: str | Path, output: Path) -> list[Source]:
         root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
         found = list(_matching(root, path.parts[len(root.parts) :]))
     else:
-        raise RequestError(f"input={given}: there is no such file or folder. Set input=PATH, or a pattern in quotes.")
+        raise RequestError(
+            f"input={given}: there is no such file or folder.",
+            key="input",
+            fix="Set input=PATH, or a pattern in quotes.",
+        )
     left_out = output.resolve()
     if left_out in (root.resolve(), *root.resolve().parents):
-        raise RequestError(f"input={given} lies in output={output}: name another folder for the output.")
+        raise RequestError(f"input={given} lies in output={output}.", key="output", fix="Name another folder.")
     kinds = {
         file: kind
         for file in dict.fromkeys(found)
@@ -66,27 +70,30 @@ def find_sources(given: str | Path, output: Path) -> list[Source]:
     }
     if not kinds:
         raise RequestError(
-            f"input={given} holds no image ({', '.join(IMAGES)}) and no video ({', '.join(VIDEOS)}): name another."
+            f"input={given} holds no image ({', '.join(IMAGES)}) and no video ({', '.join(VIDEOS)}).",
+            key="input",
+            fix="Name another file, folder or pattern.",
         )
     names = _named(file.relative_to(root) for file in kinds)
     return [Source(root / inside, name, root, kinds[root / inside] == "video") for inside, name in names]
 
 
 def _check_named(given: str | Path, path: Path) -> None:
-    """Refuse a single input that is no image and no video, and what is no file before it is opened."""
+    """Refuse a single input that is no file, before it is opened, or that is neither an image nor a video."""
     try:
         check_regular_file(path)
     except ImageFileError as error:
-        raise RequestError(f"input={given} {error.problem}") from None
+        raise RequestError(f"input={given} {error.found}", key="input", fix=error.fix) from None
     if kind_of(path, thorough=True) is None:
         raise RequestError(
-            f"input={given} is neither an image ({', '.join(IMAGES)}) nor a video ({', '.join(VIDEOS)}): name "
-            "another file."
+            f"input={given} is neither an image ({', '.join(IMAGES)}) nor a video ({', '.join(VIDEOS)}).",
+            key="input",
+            fix="Name another file.",
         )
 
 
 def _below(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
-    """Folders and files at any depth in a folder, also behind links; nothing hidden, and no folder within itself."""
+    """Folders and files at any depth in a folder, also behind links; no hidden ones, and no circles of links."""
     here = os.stat(folder)
     identity = (here.st_dev, here.st_ino)
     if identity in above:
@@ -103,7 +110,7 @@ def _below(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Pa
 
 
 def _matching(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
-    """What a pattern stands for in a folder, as `glob.glob` has it, but that `**` takes no folder within itself."""
+    """The paths that match a pattern in a folder, as `glob.glob`; but `**` does not follow links in circles."""
     if not parts:
         yield folder
         return
@@ -122,7 +129,7 @@ def _matching(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
 
 
 def _named(files: Iterable[Path]) -> list[tuple[Path, str]]:
-    """Each file with a name that no other has: without its suffix where that is enough."""
+    """Each file with a name of its own: without its suffix if no other file has that name."""
     whole = sorted(files)
     names = {file: str(file.with_suffix("")) for file in whole}
     while shared := {name for name, times in Counter(names.values()).items() if times > 1}:

@@ -1,4 +1,4 @@
-"""Whether a file is an image or a video: what is in it says so, and its name where that says nothing."""
+"""Whether a file is an image or a video, by its content, or by its name if the content does not say."""
 
 import contextlib
 import re
@@ -24,11 +24,11 @@ BEGINNINGS = re.compile(
 COVER = 0x0400
 """FFmpeg's mark of a stream that is one picture, such as the cover of a song."""
 NO_VIDEO = re.compile(r"tty|image2|.*_pipe")
-"""Formats in which FFmpeg takes text and pictures for videos."""
+"""Formats by which FFmpeg reads text and pictures as videos."""
 
 
 def kind_of(path: Path, *, thorough: bool) -> Kind | None:
-    """Whether a regular file is an image or a video; None where it is neither.
+    """Whether a regular file is an image or a video; None if it is neither.
 
     Args:
         path: The file.
@@ -47,7 +47,7 @@ def kind_of(path: Path, *, thorough: bool) -> Kind | None:
 def moving_pictures(container: Any) -> Any:
     """The first stream of moving pictures of an open container.
 
-    None where there are only sound with a cover, text or a single image, which FFmpeg takes for videos too.
+    None for sound with a cover, text and a single image, which FFmpeg reads as videos too.
     """
     if NO_VIDEO.fullmatch(container.format.name):
         return None
@@ -73,7 +73,7 @@ def _is_video(path: Path, *, thorough: bool) -> bool:
     try:
         import av
     except ImportError:
-        return begins  # whoever wants to read it is told what to install
+        return begins  # reading it raises an error that names the package
     try:
         with av.open(f"file:{path}") as container:
             return moving_pictures(container) is not None

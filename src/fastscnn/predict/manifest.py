@@ -1,4 +1,4 @@
-"""What made the predictions of a folder, so that a second call goes on with its own and never mixes in others."""
+"""The manifest of a folder of predictions: a second call continues its own and never mixes in others."""
 
 import hashlib
 import json
@@ -21,16 +21,16 @@ from fastscnn.utils.signals import Interrupted
 from fastscnn.utils.values import check_switch
 
 NAME = "predict.json"
-"""The manifest of a folder of predictions. What is older than it was made by something else."""
+"""The file of the manifest. Files that are older than it do not belong to it."""
 
 
 class Input(NamedTuple):
-    """An input and what is made of it.
+    """An input and its outputs.
 
     Attributes:
-        name: What tells it from all others of the folder, such as what its outputs are called.
+        name: A name that no other input of the folder has, such as the beginning of its outputs' names.
         path: Its file.
-        targets: What is made of it: files, or folders.
+        targets: Its outputs: files, or folders.
     """
 
     name: str
@@ -40,13 +40,13 @@ class Input(NamedTuple):
 
 @dataclass
 class Outcome:
-    """How a prediction went.
+    """The outcome of a prediction.
 
     Attributes:
         done: Inputs that were predicted now.
-        there: Inputs that were there from before.
+        there: Inputs that were predicted before.
         failed: Input to the reason why it failed.
-        stopped: Why all that was left was given up; None where it was not.
+        stopped: Why the remaining inputs were given up; None if they were not.
     """
 
     done: int = 0
@@ -55,7 +55,7 @@ class Outcome:
     stopped: str | None = None
 
     def count(self, path: Path, error: Exception | None) -> bool:
-        """Count how one input went; returns whether there is any use in going on: not where the disk is full."""
+        """Count one input, with its error if it failed; returns whether others can still be written."""
         if error is None:
             self.done += 1
             return True
@@ -66,8 +66,8 @@ class Outcome:
 
 
 @contextmanager
-def told_when_stopped(outcome: Outcome, left: int, *, overwrite: bool) -> Iterator[None]:
-    """Add to a Ctrl-C, or another signal that ends it, how far it got, and how to go on."""
+def progress_in_the_message(outcome: Outcome, left: int, *, overwrite: bool) -> Iterator[None]:
+    """Add to a Ctrl-C, or another signal that ends the work, how much is done and how to continue."""
     try:
         yield
     except (KeyboardInterrupt, Interrupted) as stop:
@@ -76,19 +76,19 @@ def told_when_stopped(outcome: Outcome, left: int, *, overwrite: bool) -> Iterat
         raise
 
 
-class Note:
-    """What made the predictions of a folder: the checkpoint, the settings and the inputs.
+class Manifest:
+    """The checkpoint, the settings and the inputs that the predictions of a folder were made with.
 
     Args:
         output: The folder of predictions; made where there is none.
-        settings: What makes them. `checkpoint` only says where the weights were, `digest` what they are.
-        classes: What the labels mean; for whoever reads the predictions.
-        overwrite: Take over the folder, whatever is in it.
+        settings: The settings that they are made with. `checkpoint` is the path of the weights, `digest` their content.
+        classes: The classes of the labels; for readers of the predictions.
+        overwrite: Whether the folder may hold predictions of other settings, which are then replaced.
 
     Attributes:
-        since: When these settings began here, nanoseconds; older files are not theirs.
+        since: The time at which these settings began here, nanoseconds; older files are not theirs.
         folders: The input folders so far.
-        inputs: Each input's name to what its file was like when it was predicted: `path`, `size`, `mtime_ns`, `inode`.
+        inputs: Each input's name to the state of its file when it was predicted: `path`, `size`, `mtime_ns`, `inode`.
 
     Raises:
         RequestError: The output holds predictions of another checkpoint or other settings.
@@ -104,8 +104,9 @@ class Note:
             if before and key != "checkpoint" and before.get(key) != value:
                 what = "another checkpoint" if key == "digest" else f"{key}={before.get(key)}"
                 raise RequestError(
-                    f"output={output} holds predictions of {what}: name another folder, or set overwrite=true to "
-                    "make them anew."
+                    f"output={output} holds predictions of {what}.",
+                    key="output",
+                    fix="Name another folder, or set overwrite=true to make them anew.",
                 )
         self.folders: list[str] = before.get("folders", [])
         self.inputs: dict[str, Any] = before.get("inputs", {})
@@ -128,9 +129,9 @@ class Note:
         self._write()
 
     def begin(self, inputs: Iterable[Input]) -> None:
-        """Record what the inputs are like now, before they are read, so that nothing is lost with a kill.
+        """Record the state of the inputs before they are read, so that a kill loses nothing.
 
-        What was made of a file that is another by now is removed first: it would pass for the new one's.
+        Outputs of a file that has changed since are removed first, so that they are not taken for those of the new one.
         """
         changed = False
         for each in inputs:
@@ -146,18 +147,18 @@ class Note:
             self._write()
 
     def missing(self, each: Input) -> list[Path]:
-        """Those of its targets that are still to be made of an input as it is now."""
+        """The targets of an input that are still to be made."""
         return [target for target in each.targets if not self.has(target, each)]
 
     def holds(self, target: Path) -> bool:
-        """Whether there is a target that was made by these settings, of whatever input."""
+        """Whether a target exists that was made with these settings, from any input."""
         try:
             return target.stat().st_mtime_ns >= (self.since or 0)
         except OSError:
             return False
 
     def has(self, target: Path, each: Input) -> bool:
-        """Whether a target was made by these settings, of an input as it is now: of its size, time and inode.
+        """Whether a target was made with these settings from an input of the same size, time and inode.
 
         Manifests of earlier versions hold no inputs: there, the target must be newer than its input.
         """
@@ -184,7 +185,7 @@ def digest(path: Path) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A manifest that is there; empty where there is none, or none that can be read: all is then predicted anew."""
+    """The content of a manifest; empty if there is none, or it cannot be read: everything is then predicted anew."""
     try:
         content = read_json(path)
         _check(content)
@@ -208,7 +209,7 @@ def _check(content: Any) -> None:
 
 
 def _state(path: Path) -> dict[str, Any] | None:
-    """What a file is like; None where there is none."""
+    """The state of a file; None if there is none."""
     try:
         found = path.stat()
     except OSError:

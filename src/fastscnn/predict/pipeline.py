@@ -1,4 +1,4 @@
-"""Reading ahead, computing and writing behind at the same time, with a fixed number of items under way."""
+"""Reading, computing and writing different items at the same time, with a fixed number of them in memory."""
 
 import contextlib
 import queue
@@ -10,8 +10,8 @@ from itertools import islice
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
-AHEAD = 4
-"""Items that are read ahead, and as many that are written behind; all that memory holds."""
+QUEUE_SIZE = 4
+"""Items that may wait to be computed, and as many that may wait to be written."""
 
 
 def overlapped(
@@ -22,24 +22,24 @@ def overlapped(
     *,
     failures: type[Exception] | tuple[type[Exception], ...] = OSError,
 ) -> Iterator[tuple[Item, Exception | None]]:
-    """Carry items through three stages; those of neighbours overlap.
+    """Read, compute and write items; the stages of neighbouring items overlap.
 
     Args:
-        items: In this order they are computed.
-        read: An item to what is computed on; in other threads.
-        compute: The item and what was read, to what is written; in this thread.
-        write: The item and what was computed; in other threads.
+        items: The items, in the order in which they are computed.
+        read: Reads the input of an item; called in other threads.
+        compute: Computes the output from an item and its input; called in this thread.
+        write: Writes the output of an item; called in other threads.
         failures: Errors that concern one item alone: the others go on.
 
     Yields:
-        Each item once it is done, in order, and the error where it failed.
+        Each item once it is done, in order, with its error or None.
     """
     waiting: deque[tuple[Item, Future[Any]]] = deque()
     leaving: deque[tuple[Item, Future[Any] | Exception]] = deque()
     rest = iter(items)
     with ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as writers:
         try:
-            for item in islice(rest, AHEAD):
+            for item in islice(rest, QUEUE_SIZE):
                 waiting.append((item, readers.submit(read, item)))
             while waiting:
                 item, reading = waiting.popleft()
@@ -50,7 +50,7 @@ def overlapped(
                     leaving.append((item, writers.submit(write, item, computed)))
                 except failures as error:
                     leaving.append((item, error))
-                while len(leaving) > AHEAD:
+                while len(leaving) > QUEUE_SIZE:
                     yield _outcome(*leaving.popleft(), failures)
             while leaving:
                 yield _outcome(*leaving.popleft(), failures)
@@ -59,8 +59,8 @@ def overlapped(
                 unread.cancel()
 
 
-def ahead(items: Iterable[Item], size: int) -> Generator[Item, None, None]:
-    """The same items, made by another thread that is up to `size` of them ahead; its error is raised at its place."""
+def prefetched(items: Iterable[Item], size: int) -> Generator[Item, None, None]:
+    """Make the items in another thread, up to `size` of them in advance; its error is raised at its place."""
     made: queue.Queue[Any] = queue.Queue(size)
     stopped = threading.Event()
 

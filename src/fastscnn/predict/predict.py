@@ -1,4 +1,4 @@
-"""One prediction: images, folders, patterns and videos to labels and pictures of them."""
+"""Prediction of images, folders, patterns and videos: label files and pictures of the labels."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from fastscnn.inference.segmenter import Segmenter
 from fastscnn.predict import video
 from fastscnn.predict.draw import drawn
 from fastscnn.predict.inputs import Source, find_sources
-from fastscnn.predict.manifest import Input, Note, Outcome, digest, told_when_stopped
+from fastscnn.predict.manifest import Input, Manifest, Outcome, digest, progress_in_the_message
 from fastscnn.predict.pipeline import overlapped
 from fastscnn.predict.video_reading import frames_of, need_av
 from fastscnn.utils.errors import RequestError
@@ -24,20 +24,20 @@ from fastscnn.utils.images import read_rgb
 from fastscnn.utils.names import file_name, portable
 from fastscnn.utils.progress import Progress
 from fastscnn.utils.shared_folder import writing_in
-from fastscnn.utils.values import check_choice, check_number
+from fastscnn.utils.values import check_choice, check_number, refused
 
 Picture = npt.NDArray[np.uint8]
 KINDS = ("labels", "color", "overlay", "side_by_side")
 FILMS = (".mp4", ".m4v", ".mov")
-"""Kinds of video files that are written as they came; of all others an .mkv is made, which takes nearly any sound."""
+"""Video files that are written in their own format; all others become .mkv, which takes nearly any sound."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be written, and where.
+    """The pictures that a prediction writes.
 
     Attributes:
-        output: The folder.
+        output: The folder that they are written to.
         write: Kinds of pictures; empty: labels and overlay of an image, overlay of a video.
         label_values: `train_ids`, or `file_values` as the data set's label files hold them.
         opacity: Share of the colours in an overlay.
@@ -53,7 +53,7 @@ class Request:
         check_number("opacity", self.opacity, minimum=0, maximum=1)
 
     def targets(self, source: Source) -> dict[str, Path]:
-        """Where each kind of one input goes; the labels of a video go into a folder, a PNG a frame."""
+        """The path of each kind of picture of an input; the labels of a video are a folder of PNGs."""
         kinds = self.write or (("overlay",) if source.is_video else ("labels", "overlay"))
         folder, name = (self.output / source.name).parent, Path(source.name).name
         return {kind: folder / file_name(name, f"_{kind}{_suffix(source, kind)}") for kind in kinds}
@@ -65,14 +65,14 @@ class Request:
     def picture(
         self, kind: str, image: Picture, labels: Picture, segmenter: Segmenter, named: Sequence[int] | None = None
     ) -> Picture:
-        """What is written of one kind; `named` are the classes of the legend, None: those that occur."""
+        """The picture of one kind; `named` are the classes of the legend, None for those that occur."""
         if kind != "labels":
             return drawn(kind, image, labels, segmenter.classes, self.opacity, named)
         return labels if self.label_values == "train_ids" else segmenter.classes.decode(labels)
 
 
 def predict(settings: Mapping[str, Any]) -> Outcome:
-    """Carry out the plain config of `conf/predict.yaml`; called again, it goes on with what is missing.
+    """Carry out the plain config of `conf/predict.yaml`; a second call predicts what is missing.
 
     Raises:
         RequestError: The checkpoint, the input or the output is not what it must be.
@@ -84,7 +84,7 @@ def predict(settings: Mapping[str, Any]) -> Outcome:
     if any(source.is_video for source in sources):
         need_av()
     segmenter = load_segmenter(settings)
-    note = Note(
+    manifest = Manifest(
         output,
         {
             **made_by(settings),
@@ -95,18 +95,20 @@ def predict(settings: Mapping[str, Any]) -> Outcome:
         segmenter.classes,
         overwrite=settings["overwrite"],
     )
-    _check_folder(note, sources, request)
-    left = [source for source in sources if note.missing(request.input(source))]
-    note.begin(map(request.input, sources))
+    _check_folder(manifest, sources, request)
+    left = [source for source in sources if manifest.missing(request.input(source))]
+    manifest.begin(map(request.input, sources))
     outcome = Outcome(there=len(sources) - len(left))
     if outcome.there:
         print(f"{outcome.there} of {len(sources)} were there already.")
-    with writing_in(output), told_when_stopped(outcome, len(left), overwrite=settings["overwrite"]):
-        _predict(segmenter, left, request, note, outcome)
+    with writing_in(output), progress_in_the_message(outcome, len(left), overwrite=settings["overwrite"]):
+        _predict(segmenter, left, request, manifest, outcome)
     return outcome
 
 
-def _predict(segmenter: Segmenter, sources: Sequence[Source], request: Request, note: Note, outcome: Outcome) -> None:
+def _predict(
+    segmenter: Segmenter, sources: Sequence[Source], request: Request, manifest: Manifest, outcome: Outcome
+) -> None:
     """Predict inputs, the images first, until the last one or until the disk is full."""
     images = [source for source in sources if not source.is_video]
     with Progress("predicting", len(images), "image") as progress:
@@ -118,7 +120,7 @@ def _predict(segmenter: Segmenter, sources: Sequence[Source], request: Request, 
         print(progress.result())
     for source in sources:
         if source.is_video:
-            missing = note.missing(request.input(source))
+            missing = manifest.missing(request.input(source))
             targets = {kind: path for kind, path in request.targets(source).items() if path in missing}
             if not outcome.count(source.path, predict_video(segmenter, source, request, targets)):
                 return
@@ -145,7 +147,7 @@ def predict_images(
 def predict_video(
     segmenter: Segmenter, source: Source, request: Request, targets: Mapping[str, Path]
 ) -> Exception | None:
-    """Predict a video once for all that is to be made of it; returns the error where it is broken."""
+    """Predict a video once for all of its outputs; returns the error if it is broken."""
     every = range(segmenter.classes.num_classes)  # of the legend, which must not change its size
     try:
         with ExitStack() as stack:
@@ -180,28 +182,30 @@ def load_segmenter(settings: Mapping[str, Any]) -> Segmenter:
 
 
 def made_by(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the labels: for the manifest."""
+    """The settings that decide the labels, for the manifest."""
     checkpoint = str(settings["checkpoint"])
     return {"checkpoint": checkpoint, "digest": digest(on_disk(checkpoint)), "precision": settings["precision"]}
 
 
-def _check_folder(note: Note, sources: Sequence[Source], request: Request) -> None:
+def _check_folder(manifest: Manifest, sources: Sequence[Source], request: Request) -> None:
     """Check that no file of another input folder has the name of one of these; record the folder.
 
     Raises:
-        RequestError: One has; tells which.
+        RequestError: One has; names both.
     """
     folder = sources[0].folder
-    if portable(folder.resolve()) in note.folders:
+    if portable(folder.resolve()) in manifest.folders:
         return
     for source in sources:
         for path in request.targets(source).values():
-            if note.folders and note.holds(path):
+            if manifest.folders and manifest.holds(path):
                 raise RequestError(
-                    f"output={note.output} holds {path.name} of an input in {note.folders[-1]}, and that of "
-                    f"{source.path} would be called the same: name another folder for the output."
+                    f"output={manifest.output} holds {path.name} of an input in {manifest.folders[-1]}, and that of "
+                    f"{source.path} would have the same name.",
+                    key="output",
+                    fix="Name another folder.",
                 )
-    note.add_folder(folder)
+    manifest.add_folder(folder)
 
 
 def _suffix(source: Source, kind: str) -> str:
@@ -217,5 +221,5 @@ def _kinds(write: Any) -> tuple[str, ...]:
     chosen = write if isinstance(write, list) else [write]
     for kind in chosen or ["[]"]:
         if kind not in KINDS:
-            raise RequestError(f"write={kind} is unknown: it is auto or some of {', '.join(KINDS)}.")
+            raise refused("write", write, f"auto or a list of some of {', '.join(KINDS)}")
     return tuple(kind for kind in KINDS if kind in chosen)

@@ -1,4 +1,4 @@
-"""Video to video: every frame drawn anew, its time and the sound left alone."""
+"""Writing a video with every frame drawn anew; the times of the frames and the sound stay the same."""
 
 import sys
 from collections import deque
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastscnn.predict.pipeline import AHEAD, ahead
+from fastscnn.predict.pipeline import QUEUE_SIZE, prefetched
 from fastscnn.predict.video_reading import Reading, Shot, need_av, opened
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import WriteError, write_png
@@ -20,13 +20,13 @@ from fastscnn.utils.image_files import MAX_PIXELS
 
 Picture = npt.NDArray[np.uint8]
 CODECS = ("libx264", "libopenh264", "mpeg4")
-"""Encoders, the first that there is; all of them play everywhere."""
+"""Encoders; the first one that is installed is used. All players take their files."""
 BT709, LIMITED = 1, 1
-"""The colours of a film, as FFmpeg numbers them: those that players expect, 16 to 235."""
+"""FFmpeg's numbers of the colour space and range that players expect: BT.709, 16 to 235."""
 FOLDER = "labels"
-"""What is written as a PNG for each frame, because an encoder would change it."""
+"""The output that is written as a PNG for each frame, because an encoder would change it."""
 MPEG4_TICKS = 60_000
-"""Steps of a second that mpeg4 can tell apart; it knows no more than 65,535."""
+"""Ticks of a second in mpeg4, which allows 65,535 at most."""
 
 
 def rewrite(
@@ -35,7 +35,7 @@ def rewrite(
     draw: Callable[[Picture], Mapping[str, Picture]],
     max_pixels: int = MAX_PIXELS,
 ) -> Reading:
-    """Draw every frame of a video anew, once or in several ways; sound is copied as it is, and frames keep their time.
+    """Draw every frame of a video anew, into one or several outputs; sound is copied, and frames keep their time.
 
     Decoding, drawing and writing overlap.
 
@@ -69,10 +69,10 @@ def rewrite(
 
         writing = stack.enter_context(ThreadPoolExecutor(1))
         under_way: deque[Future[None]] = deque()
-        for event in stack.enter_context(closing(ahead(source.events(), AHEAD))):
+        for event in stack.enter_context(closing(prefetched(source.events(), QUEUE_SIZE))):
             pictures = draw(event.picture) if isinstance(event, Shot) else {}
             under_way.append(writing.submit(write, event, pictures))
-            while len(under_way) > AHEAD:
+            while len(under_way) > QUEUE_SIZE:
                 under_way.popleft().result()
         while under_way:
             under_way.popleft().result()
@@ -97,7 +97,7 @@ class _Film:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with suppress(WriteError), self._writing():  # what went wrong was raised before
+        with suppress(WriteError), self._writing():  # an earlier error was raised already
             self.container.close()
 
     def show(self, shot: Shot, picture: Picture) -> None:
@@ -125,7 +125,7 @@ class _Film:
         packet.stream = stream  # another film may take it as well
 
     def finish(self) -> None:
-        """Write what the encoder still holds, and the end of the file."""
+        """Write the frames that the encoder still holds, and the end of the file."""
         with self._writing():
             self.container.mux(self.encoder.encode())
             self.container.close()
@@ -164,10 +164,10 @@ class _Folder:
         write_png(self.path / f"{self.count:06d}.png", picture)
 
     def sound(self, packet: Any) -> None:
-        """There is no sound in it."""
+        """Ignore sound."""
 
     def finish(self) -> None:
-        """All is written."""
+        """Do nothing: all files are written already."""
 
 
 def _encoder(container: Any, pictures: Any, picture: Picture) -> Any:
@@ -195,7 +195,9 @@ def _first_codec() -> str:
         except av.codec.codec.UnknownCodecError:
             continue
         return name
-    raise RequestError(f"This build of av has none of the encoders {', '.join(CODECS)}: pip install --upgrade av.")
+    raise RequestError(
+        f"The installed package av has none of the encoders {', '.join(CODECS)}.", fix="Run pip install --upgrade av."
+    )
 
 
 def _even(picture: Picture) -> Picture:

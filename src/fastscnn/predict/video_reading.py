@@ -1,4 +1,4 @@
-"""Reading the frames of a video, and whether the file holds all that it promises."""
+"""Reading the frames of a video, and checking that the file holds as many as its header says."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from fastscnn.utils.image_files import MAX_PIXELS, ImageFileError, check_regular
 
 Picture = npt.NDArray[np.uint8]
 FRAMES_OFF, SECONDS_OFF = 2, 0.1
-"""By how much a whole video may fall short of what its header says: headers round, and count frames that none sees."""
+"""Frames and seconds by which a whole video may be shorter than its header says: headers round."""
 
 NO_LENGTH = 0x0200
 """FFmpeg's mark of a format whose times may jump: transport streams, the files of a DVD."""
@@ -30,7 +30,9 @@ def need_av() -> Any:
     try:
         import av
     except ImportError:
-        raise RequestError("Videos need the package av, which is not installed: pip install av.") from None
+        raise RequestError(
+            "Videos need the package av, which is not installed.", key="input", fix="Run pip install av."
+        ) from None
     return av
 
 

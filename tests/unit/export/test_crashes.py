@@ -9,7 +9,7 @@ from fastscnn.inference.files import external
 from fastscnn.inference.files.runtimes import NAMES, SUFFIXES, read_description
 from fastscnn.utils.errors import Crash
 from fastscnn.utils.machine import processor
-from helpers import trained_network
+from helpers import refused, trained_network
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
@@ -62,6 +62,14 @@ def test_int8_file_that_crashes_on_large_images_is_not_left(network, tmp_path, m
     pytest.importorskip("onnxruntime")
     crashing_runtime.as_int8(monkeypatch, "onnx", crashing_runtime.load_large_crashes)
     with pytest.raises(Crash, match=r"^output=.* is not written: .*crashed \(SIGABRT\) on 2 images of 360x480, on"):
+        export(network, tmp_path / "net.onnx", calibration=crashing_runtime.calibration())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_file_that_is_wrong_on_large_images_is_not_kept(network, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    crashing_runtime.as_int8(monkeypatch, "onnx", crashing_runtime.load_large_is_wrong)
+    with refused("precision", "360x480", fix="precision=float32"):
         export(network, tmp_path / "net.onnx", calibration=crashing_runtime.calibration())
     assert list(tmp_path.iterdir()) == []
 

@@ -8,7 +8,7 @@ from fastscnn.models.blocks import AuxiliaryHead
 from fastscnn.models.build import build_network
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.models.flops import count_parameters, network_cost
-from fastscnn.utils.errors import RequestError
+from helpers import refused
 
 
 class Restated:
@@ -180,13 +180,12 @@ def test_wrong_arguments_are_named(arguments, message):
 
 
 def test_unknown_model_name_is_refused():
-    with pytest.raises(RequestError) as refused:
+    with refused("model.name", "os.system"):
         build_network({"name": "os.system"}, 19)
-    assert refused.value.key == "model.name"
 
 
 def test_setting_that_the_network_has_not_is_refused():
-    with pytest.raises(RequestError, match=r"^model\.depth=3 is no setting of model=fast_scnn"):
+    with refused("model.depth", "model.depth=3", "model=fast_scnn"):
         build_network({"name": "fast_scnn", "depth": 3}, 19)
 
 

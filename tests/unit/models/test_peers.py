@@ -11,7 +11,7 @@ from fastscnn.models.build import MODELS, build_network
 from fastscnn.models.flops import network_cost
 from fastscnn.models.peers import PEERS, Peer, library_network
 from fastscnn.reports.paper import TABLE_4, TABLE_6
-from fastscnn.utils.errors import RequestError
+from helpers import refused
 
 pytest.importorskip("pytorchcv", reason="the peers come from the library pytorchcv, which is not installed")
 
@@ -138,12 +138,11 @@ def test_builder_knows_each_peer_and_refuses_what_belongs_to_fast_scnn():
     assert set(MODELS) == {"fast_scnn", *PEERS}
     assert build_network({"name": "erfnet", "in_channels": 3}, 5).num_classes == 5
     for setting, value in (("skip", "zero"), ("activation", "relu6"), ("dropout", 0.1)):
-        with pytest.raises(RequestError, match=rf"^{setting}={value} is a choice of model=fast_scnn alone, .*erfnet"):
+        with refused(setting, f"{setting}={value}", "erfnet"):
             build_network({"name": "erfnet", "in_channels": 3, setting: value}, 5)
 
 
 def test_missing_library_is_one_sentence_with_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorchcv", None)
-    with pytest.raises(RequestError) as raised:
+    with refused("model.name", "model.name=contextnet", fix="pip install pytorchcv"):
         build_network({"name": "contextnet", "in_channels": 3}, 19)
-    assert str(raised.value) == "model.name=contextnet comes from the library pytorchcv: pip install pytorchcv"

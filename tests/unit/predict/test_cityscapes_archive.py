@@ -12,8 +12,7 @@ from fastscnn.data.datasets.cityscapes import fine_frames
 from fastscnn.data.datasets.classes import CAMVID, CITYSCAPES
 from fastscnn.inference.segmenter import Segmenter
 from fastscnn.predict.cityscapes_archive import check_archive, predict_archive
-from fastscnn.utils.errors import RequestError
-from helpers import predict_settings, random_image, write_checkpoint, write_image
+from helpers import predict_settings, random_image, refused, write_checkpoint, write_image
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +74,7 @@ def test_archive_that_the_server_would_refuse_is_not_offered(checkpoint, citysca
         with zipfile.ZipFile(archive, "w") as packed:
             for name, data in files_of_it.items():
                 packed.writestr(name, data)
-        with pytest.raises(RequestError, match=reason):
+        with refused("overwrite", reason, fix="overwrite=true"):
             check_archive(archive, frames)
 
 
@@ -83,7 +82,7 @@ def test_archive_needs_the_classes_of_cityscapes_and_every_frame(cityscapes, che
     other = replace(CITYSCAPES, name="Mine", names=tuple(reversed(CITYSCAPES.names)))  # of the same label ids
     for classes in (CAMVID, other):
         wrong = write_checkpoint(tmp_path / f"{classes.name}.ckpt", classes)
-        with pytest.raises(RequestError, match="format=cityscapes needs the classes of Cityscapes"):
+        with refused("format", "format=cityscapes", classes.name):
             predict_archive(archive_settings(wrong, cityscapes, tmp_path / "out"))
     (cityscapes / "leftImg8bit/test/berlin/berlin_000001_000019_leftImg8bit.png").write_bytes(b"")
     outcome, archive = predict_archive(archive_settings(checkpoint, cityscapes, tmp_path / "out2"))
@@ -94,7 +93,7 @@ def test_archive_needs_the_classes_of_cityscapes_and_every_frame(cityscapes, che
 def test_archive_of_other_weights_does_not_stay_when_they_are_replaced(checkpoint, cityscapes, tmp_path):
     _, archive = predict_archive(archive_settings(checkpoint, cityscapes, tmp_path / "out"))
     other = archive_settings(write_checkpoint(tmp_path / "other.ckpt", seed=1), cityscapes, tmp_path / "out")
-    with pytest.raises(RequestError, match="holds predictions of another checkpoint"):
+    with refused("output", "predictions of another checkpoint"):
         predict_archive(other)
     assert archive.exists()
     frame = cityscapes / "leftImg8bit/test/berlin/berlin_000002_000019_leftImg8bit.png"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastscnn.predict.pipeline import ahead, overlapped
+from fastscnn.predict.pipeline import overlapped, prefetched
 
 
 def test_stages_overlap_in_order_with_few_items_under_way():
@@ -32,9 +32,9 @@ def test_items_made_ahead_keep_their_order_and_their_error():
 
     seen = []
     with pytest.raises(OSError, match="cut"):
-        seen.extend(ahead(items(), 3))
+        seen.extend(prefetched(items(), 3))
     made = []
-    endless = ahead((made.append(n) or n for n in range(10**9)), 3)
+    endless = prefetched((made.append(n) or n for n in range(10**9)), 3)
     assert [next(endless) for _ in range(5)] == [0, 1, 2, 3, 4]
     endless.close()
     assert len(made) < 50

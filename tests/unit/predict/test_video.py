@@ -12,12 +12,11 @@ import pytest
 
 from fastscnn.predict.inputs import find_sources
 from fastscnn.predict.predict import predict
-from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import WriteError
 
 av = pytest.importorskip("av", reason="reads and writes videos")
 from fastscnn.predict import video, video_reading  # noqa: E402
-from helpers import predict_settings, random_image, write_checkpoint  # noqa: E402
+from helpers import predict_settings, random_image, refused, write_checkpoint  # noqa: E402
 
 
 def write_video(path, *, size=(48, 64), frames=12, rotation=0, sound=True, times=None, codec="", noise=0):
@@ -155,7 +154,7 @@ def test_mpeg4_stands_in_where_there_is_no_other_encoder(tmp_path, monkeypatch):
 def test_missing_package_is_one_sentence_before_anything_is_made(tmp_path, monkeypatch):
     write_video(tmp_path / "film.mp4")
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(RequestError, match=r"pip install av\."):
+    with refused("input", fix="pip install av."):
         predict(predict_settings("none.ckpt", tmp_path / "film.mp4", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
@@ -339,7 +338,7 @@ def test_text_sound_with_a_cover_and_single_pictures_are_no_videos(tmp_path, nam
         (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500))
     else:
         (tmp_path / name).write_text("export const words = 'FFmpeg draws them';\n" * 60)
-    with pytest.raises(RequestError, match="is neither an image"):
+    with refused("input", f"{name} is neither an image"):
         find_sources(tmp_path / name, tmp_path / "out")
 
 

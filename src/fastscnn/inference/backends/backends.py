@@ -1,4 +1,4 @@
-"""What runs the network up to its coarse logits: torch, ONNX Runtime or OpenVINO, each behind one method."""
+"""Backends that run the network up to its coarse logits on the CPU: torch, ONNX Runtime and OpenVINO."""
 
 import tempfile
 from collections import OrderedDict
@@ -20,7 +20,7 @@ from fastscnn.inference.onnx_file import write_onnx
 from fastscnn.utils.errors import RequestError
 
 KEPT_SIZES = 4
-"""Image sizes for which a program of their own is kept."""
+"""Image sizes for which a program for that size alone is kept."""
 
 Shape = tuple[int, ...]
 Program = Callable[[Tensor], Tensor]
@@ -62,11 +62,11 @@ class TorchBackend:
 
 
 class _BySize:
-    """A program for images of any size, and one of its own for each size that keeps coming, which is faster.
+    """A program for images of any size, and a faster one for each size that comes twice in a row.
 
     Args:
         build: Makes the program for one shape, or for all that the file takes.
-        fixed: Whether the file takes one size alone; asked after the first program is built.
+        fixed: Whether the file takes one size alone; called after the first program is built.
     """
 
     def __init__(self, build: Callable[[Shape | None], Program], fixed: Callable[[], bool]) -> None:
@@ -96,7 +96,7 @@ class OnnxBackend:
         threads: Threads of a call; None for torch's own number.
 
     Attributes:
-        smallest_side: Height and width that images must have at least, where it is an int8 file of ours.
+        smallest_side: The smallest height and width of images; above 1 only for int8 files that export.py wrote.
     """
 
     memory_format = torch.contiguous_format
@@ -213,7 +213,7 @@ def build_backend(
 
 @contextmanager
 def torch_threads(threads: int | None) -> Iterator[None]:
-    """Run with so many torch threads, and with as many as before afterwards; None: as many as there are."""
+    """Set the number of torch threads within a block; None leaves it as it is."""
     before = torch.get_num_threads()
     if threads is None or threads == before:
         yield

@@ -9,16 +9,16 @@ from fastscnn.utils.errors import RequestError
 from fastscnn.utils.values import check_choice
 
 BACKENDS = ("auto", "torch", "compile", "triton", "onnx", "openvino")
-"""What `backend` may be."""
+"""The values of `backend`."""
 ON_GPU = ("auto", "torch", "compile", "triton")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 ON_CPU = {"torch": ("float32", "bfloat16"), "compile": ("float32", "bfloat16"), "openvino": ("float32", "bfloat16")}
-"""The precisions of a backend on the CPU; of those that are not named, float32 alone."""
+"""The precisions of a backend on the CPU; other backends compute in float32 alone."""
 
 
 class Choice(NamedTuple):
-    """What runs a network.
+    """The backend, device and precision of a network.
 
     Attributes:
         backend: One of `BACKENDS`; `auto` on a GPU alone, where it means `triton` if the programs fit the network, and
@@ -33,11 +33,11 @@ class Choice(NamedTuple):
 
 
 def choose(backend: str = "auto", device: str = "auto", precision: str = "auto") -> Choice:
-    """Choose what is left to `auto`.
+    """Decide the settings that are `auto`.
 
     Args:
         backend: One of `BACKENDS`.
-        device: `auto` (a CUDA GPU where there is one and the backend runs on it), `cpu` or `cuda`.
+        device: `auto` (a CUDA GPU if there is one and the backend runs on it), `cpu` or `cuda`.
         precision: `auto` is float32 on the CPU and float16 on a GPU.
 
     Raises:
@@ -53,7 +53,7 @@ def choose(backend: str = "auto", device: str = "auto", precision: str = "auto")
             fix="Leave one of them out.",
         )
     if device == "cuda" and not torch.cuda.is_available():
-        raise RequestError("device=cuda, but there is no GPU here.", key="device", fix="Leave device out.")
+        raise RequestError("device=cuda, but this machine has no CUDA GPU.", key="device", fix="Leave device out.")
     if device != "cpu" and backend in ON_GPU and torch.cuda.is_available():
         reason = obstacle(torch.device("cuda")) if backend == "triton" else None
         if reason is not None:

@@ -43,11 +43,11 @@ class GraphRunner:
         scale: Height and width of what the network sees, as a share of the image's.
         max_graphs: Graphs that are kept; the one that was used longest ago goes first.
         engine: What computes the layers: `torch` (cuDNN), `compile` (torch.compile), `triton` (our programs;
-            layers that they do not have are torch's), or `auto`: `triton` where it can run, else `torch`.
+            layers that they do not have are torch's), or `auto`: `triton` if it can run, else `torch`.
         device: The GPU. On the CPU the same is computed without a graph, to test it.
 
     Attributes:
-        fallback: Why `auto` takes `torch`, as a part of a sentence; None where it does not.
+        fallback: Why `auto` takes `torch`, as a part of a sentence; None if it does not.
 
     Raises:
         ValueError: The engine is unknown.
@@ -92,7 +92,7 @@ class GraphRunner:
     def _engine(
         self, network: SegmentationNetwork, engine: str, dtype: torch.dtype, scale: float
     ) -> Callable[[Tensor], Tensor]:
-        """What maps RGB, uint8 [B, H, W, 3], to coarse logits."""
+        """The function from RGB, uint8 [B, H, W, 3], to coarse logits."""
         if engine not in ENGINES:
             raise ValueError(f"engine={engine} is unknown: it is one of {', '.join(ENGINES)}")
         if engine == "auto":
@@ -137,7 +137,7 @@ class GraphRunner:
             return captured.output
 
     def _capture(self, memory: GraphMemory, compute: Callable[[Tensor], Tensor], images: Tensor) -> _Captured:
-        """Run a few times aside, so that all is compiled, chosen and allocated; then capture (torch's notes on CUDA).
+        """Run a few times on a side stream, so that all is compiled and allocated, then capture.
 
         All graphs share one pool of memory, as they never run at the same time: the largest size sets what they take.
         """

@@ -1,4 +1,4 @@
-"""The memory of captured CUDA graphs, which nothing else in the process may take back."""
+"""The memory of captured CUDA graphs, which nothing else in the process may reuse."""
 
 import threading
 import warnings
@@ -44,7 +44,7 @@ class GraphMemory:
         return graph, result
 
     def run_aside(self, compute: Callable[[], Tensor], times: int) -> None:
-        """Run a function on the stream of the captures, so that all is compiled, chosen and allocated."""
+        """Run a function on the stream of the captures, so that all is compiled and allocated."""
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
             for _ in range(times):
@@ -56,7 +56,7 @@ class GraphMemory:
 def own_workspaces() -> Iterator[None]:
     """As torch's own graphs do it (torch/_inductor/cudagraph_trees.py, `clear_cublas_manager`).
 
-    torch has no public name for it; without the private one the workspaces stay where they are.
+    torch has no public name for this; without the private one, the workspaces are not cleared.
     """
     clear: Callable[[], None] = getattr(torch._C, "_cuda_clearCublasWorkspaces", lambda: None)
     clear()

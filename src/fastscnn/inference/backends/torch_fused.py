@@ -1,8 +1,8 @@
 """Convolution, bias, addition and activation in one pass over memory, by oneDNN inside torch.
 
-torch's own convolution leaves bias and activation to passes of their own, which take as long as the arithmetic. The
+torch's own convolution computes bias and activation in separate passes, which take as long as the arithmetic. The
 operators here are those that `torch.compile` emits (torch/_inductor/fx_passes/mkldnn_fusion.py); torch has no public
-name for them. Where a build of torch has none (Arm, macOS) the plain layers stay.
+name for them. In a build of torch without them (Arm, macOS) the plain layers stay.
 """
 
 from typing import Any
@@ -54,7 +54,7 @@ def fused(network: nn.Module) -> fx.GraphModule:
 
 
 def _works(graph: fx.GraphModule, module: nn.Module) -> bool:
-    """Whether the operators take what they are given, which another version of torch may change, and agree."""
+    """Whether the operators take these arguments, which another version of torch may change, and give the same."""
     try:
         return agrees(graph, module)
     except (RuntimeError, TypeError):
@@ -62,7 +62,7 @@ def _works(graph: fx.GraphModule, module: nn.Module) -> bool:
 
 
 def _fuse(graph: fx.GraphModule, node: fx.Node) -> None:
-    """Replace a convolution, with the addition and the activation after it where there are such."""
+    """Replace a convolution, with an addition and an activation that follow it."""
     convolution = layer(graph, node)
     if not _is_convolution(convolution):
         return
@@ -84,7 +84,7 @@ def _fuse(graph: fx.GraphModule, node: fx.Node) -> None:
 
 
 def _addend(graph: fx.GraphModule, node: fx.Node, following: fx.Node | None) -> fx.Node | None:
-    """What is added to a convolution's output, of its shape; None where nothing is.
+    """The node that is added to a convolution's output and has its shape; None if there is none.
 
     Of two convolutions whose outputs are added, the later one takes up the addition.
     """
@@ -134,7 +134,7 @@ class FusedConv(nn.Module):
 
 
 class FusedConvAdd(FusedConv):
-    """A convolution with a bias, something added to it, and ReLU or nothing.
+    """A convolution with a bias, an addition, and optionally ReLU.
 
     Args:
         convolution: As `FusedConv` takes it.
@@ -146,7 +146,7 @@ class FusedConvAdd(FusedConv):
         self.attribute_after = "relu" if activates else None
 
     def forward(self, features: Tensor, addend: Tensor) -> Tensor:  # type: ignore[override]
-        """[B, C, H, W] and what is added, [B, C', H', W'], to [B, C', H', W']."""
+        """[B, C, H, W] and the addend [B, C', H', W'] to [B, C', H', W']."""
         output: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
             features, addend, self.weight, self.bias, *self.geometry, "add", 1.0, self.attribute_after, [], ""
         )

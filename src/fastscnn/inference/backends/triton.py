@@ -27,17 +27,17 @@ from fastscnn.models.blocks import downscale, resize
 from fastscnn.models.graph import CoarseLogits, addends, finish, layer, only_user, replace_nodes
 
 ENDS: dict[type[nn.Module], float] = {nn.ReLU: math.inf, nn.ReLU6: 6.0}
-"""The activations that the programs have, and the highest value of each."""
+"""The activations of the programs, and the highest value of each."""
 MOST_OUTPUTS = 256
-"""Channels that the program of `Separable` can give."""
+"""Output channels that the program of `Separable` supports."""
 OLDEST = (8, 0)
-"""The first compute capability that has all that the programs use: bfloat16, and enough shared memory."""
+"""The first compute capability that the programs run on: it has bfloat16, and enough shared memory."""
 NORMALIZE = "normalize"
 """Name of the layer that normalises, where the first convolution does not."""
 
 
 def obstacle(device: torch.device) -> str | None:
-    """Why the programs do not run on a device, as a part of a sentence; None where they do."""
+    """Why the programs do not run on a device, as a part of a sentence; None if they do."""
     if device.type != "cuda" or torch.version.hip is not None:
         return "it needs an NVIDIA GPU"
     if torch.cuda.get_device_capability(device) < OLDEST:
@@ -96,7 +96,7 @@ def lowered(graph: fx.GraphModule, dtype: torch.dtype) -> fx.GraphModule:
 def _convolution(
     graph: fx.GraphModule, node: fx.Node | None, size: int, *, stride: int | None, depthwise: bool
 ) -> nn.Conv2d | None:
-    """A node's convolution, where it is one of that kernel size, padded to keep its size at stride 1."""
+    """A node's convolution if it has that kernel size and a padding that keeps the size at stride 1."""
     module = layer(graph, node)
     if type(module) is not nn.Conv2d or module.padding_mode != "zeros" or module.kernel_size != (size, size):
         return None
@@ -109,13 +109,13 @@ def _convolution(
 
 
 def _end(graph: fx.GraphModule, node: fx.Node | None) -> float:
-    """The highest value of the activation that a node is; 0 where it is none of those that the programs have."""
+    """The highest value of the activation that a node is; 0 if the programs do not have it."""
     module = layer(graph, node)
     return 0.0 if module is None else ENDS.get(type(module), 0.0)
 
 
 def _tail(graph: fx.GraphModule, node: fx.Node) -> tuple[list[fx.Node], tuple[fx.Node, ...], float]:
-    """The addition and the activation after a node, what is added, and the activation's highest value.
+    """The addition and the activation after a node, the addend, and the activation's highest value.
 
     Of two convolutions whose outputs are added, the earlier one takes up the addition.
     """
@@ -132,7 +132,7 @@ def _tail(graph: fx.GraphModule, node: fx.Node) -> tuple[list[fx.Node], tuple[fx
 
 
 def _take_pixels(graph: fx.GraphModule, dtype: torch.dtype) -> None:
-    """Normalise inside the first convolution where it is the only one that takes the images, or else before it."""
+    """Normalise inside the first convolution if it alone takes the images, else before it."""
     images = next(node for node in graph.graph.nodes if node.op == "placeholder")
     takers = [user for user in images.users if user.meta["shape"] is not None]
     first = _convolution(graph, takers[0], 3, stride=2, depthwise=False) if len(takers) == 1 else None
@@ -163,7 +163,7 @@ def _depthwise(graph: fx.GraphModule, node: fx.Node, dtype: torch.dtype) -> None
     tail, others, highest = _tail(graph, following)
     chain = [node, *([between] if between and highest_between else []), following, *tail]
     beside = next((_linear(graph, other) for other in others), None)
-    if beside is not None:  # what is added is computed in the same program
+    if beside is not None:  # the addend is computed in the same program
         chain.insert(0, others[0])
         others = (others[0].args[0],)  # type: ignore[assignment]
     ending = only_user(chain[-1])
@@ -175,7 +175,7 @@ def _depthwise(graph: fx.GraphModule, node: fx.Node, dtype: torch.dtype) -> None
 
 
 def _linear(graph: fx.GraphModule, node: fx.Node | None) -> nn.Conv2d | None:
-    """A node's 1x1 convolution, where neither an addition of its own nor an activation follows it."""
+    """A node's 1x1 convolution, if neither an addition nor an activation follows it."""
     convolution = _convolution(graph, node, 1, stride=1, depthwise=False)
     if node is None or convolution is None or convolution.out_channels > MOST_OUTPUTS:
         return None
@@ -257,7 +257,7 @@ def _is_bilinear(node: fx.Node) -> bool:
 
 
 def _end_in_float32(graph: fx.GraphModule) -> None:
-    """Have the last layer give float32, where a program of ours is the last."""
+    """Have the last layer give float32, if it is a Triton layer."""
     (output,) = (node for node in graph.graph.nodes if node.op == "output")
     last = layer(graph, output.args[0])
     ends = isinstance(last, Pointwise) or (isinstance(last, Separable) and last.head is not None)

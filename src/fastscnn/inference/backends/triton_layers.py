@@ -26,7 +26,7 @@ def _planes(features: Tensor) -> Tensor:
 
 
 class TritonLayer(nn.Module):
-    """What keeps the types of its tensors when the rest of a network is converted to half precision."""
+    """A layer that keeps the types of its tensors when the rest of a network is converted to half precision."""
 
 
 class Normalize(TritonLayer):
@@ -76,7 +76,7 @@ class Stem(Normalize):
 
 
 class Pointwise(TritonLayer):
-    """A 1x1 convolution, an addition where there is one, and an activation.
+    """A 1x1 convolution, optionally an addition, and an activation.
 
     Args:
         convolution: Gives weights and bias.
@@ -98,7 +98,7 @@ class Pointwise(TritonLayer):
         self.register_buffer("bias", _bias(convolution))
 
     def forward(self, features: Tensor, addend: Tensor | None = None) -> Tensor:
-        """[B, C, H, W] and what is added, [B, C', H, W], to [B, C', H, W]."""
+        """[B, C, H, W] and the addend [B, C', H, W] to [B, C', H, W]."""
         added = None if addend is None else _rows(addend)
         arguments = (_rows(features), self.weight, self.bias)
         return _planes(pointwise(*arguments, highest=self.highest, addend=added, dtype=self.output_dtype))
@@ -117,7 +117,7 @@ class Separable(TritonLayer):
         head: The last convolution; None for none.
 
     Attributes:
-        output_dtype: Of the output, where there is a head; None for that of the features.
+        output_dtype: The dtype of the output if there is a head; None for that of the features.
     """
 
     taps: Tensor
@@ -227,7 +227,7 @@ class Upsample(TritonLayer):
     """Bilinear interpolation with half-pixel centres."""
 
     def forward(self, features: Tensor, size: Sequence[int]) -> Tensor:
-        """[B, C, h, w] to [B, C, *size]; torch's own where a side becomes smaller."""
+        """[B, C, h, w] to [B, C, *size]; torch's own if a side becomes smaller."""
         target = (int(size[0]), int(size[1]))
         if target[0] < features.shape[2] or target[1] < features.shape[3] or features.shape[2:] == target:
             return resize(features, target)
@@ -240,7 +240,7 @@ def _matrix(convolution: nn.Conv2d, dtype: torch.dtype) -> Tensor:
 
 
 def _bias(convolution: nn.Conv2d) -> Tensor:
-    """A convolution's bias, float32; zeros where it has none."""
+    """A convolution's bias, float32; zeros if it has none."""
     if convolution.bias is None:
         return torch.zeros(convolution.out_channels, device=convolution.weight.device)
     return convolution.bias.float()

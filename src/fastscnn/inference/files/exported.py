@@ -1,4 +1,4 @@
-"""A file that `export.py` wrote in the place of a checkpoint: from pixels to labels, by what it says about itself."""
+"""Exported files as networks: from pixels to labels, by the description in the file."""
 
 import math
 from pathlib import Path
@@ -15,7 +15,7 @@ from fastscnn.utils.errors import RequestError
 from fastscnn.utils.plain_files import DamagedFile
 
 FORMATS = {".onnx": "onnx", ".xml": "openvino"}
-"""The format of a file, by what its name ends with."""
+"""The format of a file, by its suffix."""
 
 
 def is_exported(path: str | Path) -> bool:
@@ -34,11 +34,11 @@ class ExportedFile:
         threads: Threads of a call; None for torch's own number.
 
     Attributes:
-        classes: What the labels mean.
-        smallest_side: Height and width that images must have at least, in pixels.
+        classes: The classes of the labels.
+        smallest_side: The smallest height and width of images, in pixels.
 
     Raises:
-        RequestError: It is not there, was not written by `export.py`, or another setting is not for such a file.
+        RequestError: It is missing, was not written by `export.py`, or a setting is not for exported files.
         Crash: It is an int8 file of another processor, and crashes on images of any size on this one.
     """
 
@@ -75,7 +75,7 @@ class ExportedFile:
         described = read_description(self.path)
         if "class_table" not in described:
             raise RequestError(
-                f"checkpoint={path} does not say what it predicts, as the files of this version of export.py do.",
+                f"checkpoint={path} does not describe its classes, as files of this version of export.py do.",
                 key="checkpoint",
                 fix="Export the network again, or name a checkpoint.",
             )
@@ -92,12 +92,12 @@ class ExportedFile:
 
     def __call__(self, images: Tensor) -> Tensor:
         """RGB, uint8 [B, H, W, 3], to train ids, uint8 [B, H, W]."""
-        answer = self._answer(images)
+        output = self._output(images)
         if self.interface.output == "labels":
-            return answer
+            return output
         if self.interface.output == "probabilities":
-            return answer.argmax(1).to(torch.uint8)
-        return upsample_labels(answer, _size(images))
+            return output.argmax(1).to(torch.uint8)
+        return upsample_labels(output, _size(images))
 
     def probabilities(self, images: Tensor) -> Tensor:
         """RGB, uint8 [B, H, W, 3], to the probability of each class, float32 [B, C, H, W].
@@ -111,12 +111,12 @@ class ExportedFile:
                 key="checkpoint",
                 fix="Export it with write=logits or write=probabilities.",
             )
-        answer = self._answer(images)
+        output = self._output(images)
         if self.interface.output == "probabilities":
-            return answer
-        return upsample_probabilities(answer, _size(images))
+            return output
+        return upsample_probabilities(output, _size(images))
 
-    def _answer(self, images: Tensor) -> Tensor:
+    def _output(self, images: Tensor) -> Tensor:
         planar = images.permute(0, 3, 1, 2)
         return self._run(planar if self.interface.input == "uint8" else network_input(planar, self.interface.scale))
 

@@ -18,7 +18,7 @@ PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 NAMES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "torch": "torch"}
 """What the runtime of a format is called."""
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2", "safetensors": ""}
-"""What a format's file name ends with; safetensors is a folder."""
+"""The suffix of a format's file; safetensors is a folder."""
 TITLE = "fastscnn"
 """Where a file holds its description: `rt_info` of OpenVINO, the extra file `fastscnn.json` of torch."""
 INPUT = "images"
@@ -29,7 +29,7 @@ class Run(Protocol):
     """An exported file that is ready to run."""
 
     def __call__(self, images: npt.NDArray[Any], *, fixed: bool = False) -> npt.NDArray[Any]:
-        """Images, as the file takes them, to its answer; `fixed`: by a program for images of this shape alone."""
+        """Images, as the file takes them, to its output; `fixed`: by a program for images of this shape alone."""
 
 
 def needed(backend: str) -> Any:
@@ -43,7 +43,9 @@ def needed(backend: str) -> Any:
         return importlib.import_module(package)
     except ImportError:
         raise RequestError(
-            f"backend={backend} needs {package}, which is not installed: pip install {package}."
+            f"backend={backend} needs the package {package}, which is not installed.",
+            key="backend",
+            fix=f"Run pip install {package}.",
         ) from None
 
 
@@ -60,7 +62,7 @@ def openvino_core() -> Any:
 
 
 def load(file: Path, format: str, threads: int | None = None) -> Run:
-    """Open an exported file with the runtime that it is for, on the CPU, in float32 where it is not int8.
+    """Open an exported file with the runtime that it is for, on the CPU, in float32 unless it is int8.
 
     Args:
         file: The file.
@@ -92,8 +94,8 @@ def _onnx(file: Path, threads: int | None) -> Run:
 
     def run(images: npt.NDArray[Any], *, fixed: bool = False) -> npt.NDArray[Any]:
         program = session(images.shape) if fixed else of_any_size
-        answer: npt.NDArray[Any] = program.run(None, {image.name: images})[0]
-        return answer
+        output: npt.NDArray[Any] = program.run(None, {image.name: images})[0]
+        return output
 
     return run
 
@@ -127,8 +129,8 @@ def _torch(file: Path, threads: int | None) -> Run:
 
     def run(images: npt.NDArray[Any], *, fixed: bool = False) -> npt.NDArray[Any]:
         with torch.inference_mode():
-            answer: npt.NDArray[Any] = module(torch.from_numpy(images)).numpy()
-        return answer
+            output: npt.NDArray[Any] = module(torch.from_numpy(images)).numpy()
+        return output
 
     return run
 
@@ -233,5 +235,5 @@ def _read_xml(file: Path) -> dict[str, str]:
 
 
 def value(described: Mapping[str, str], key: str) -> Any:
-    """A part of a description that is JSON; None where it is not there."""
+    """A part of a description that is JSON; None if it is not there."""
     return json.loads(described[key]) if key in described else None
