@@ -50,7 +50,7 @@ PEERS_OUTPUTS = ["labels"]
 
 
 def measure(
-    settings: Mapping[str, Any], keep: Callable[[dict[str, Any]], None] = lambda result: None
+    settings: Mapping[str, Any], save: Callable[[dict[str, Any]], None] = lambda result: None
 ) -> dict[str, Any]:
     """Time every variant that the settings ask for.
 
@@ -59,7 +59,7 @@ def measure(
 
     Args:
         settings: The plain config of `conf/benchmark.yaml`.
-        keep: Is given the results so far after each group of variants: a run of hours may be stopped.
+        save: Called with the results so far after each group of variants, because a run of hours may be stopped.
 
     Returns:
         `rows`, one for each variant, and `models`: parameters, name and note of each.
@@ -89,7 +89,7 @@ def measure(
                 with torch_threads(count):
                     for group in _groups(ours, stage, settings):
                         result["rows"] += _timed(group, stage, settings, console)
-                        keep(result)
+                        save(result)
                         group.clear()
                         gc.collect()
     return result

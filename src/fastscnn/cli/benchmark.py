@@ -1,4 +1,4 @@
-"""Table 6 on this machine, the peers beside us: `python src/benchmark.py` and `fastscnn-benchmark`."""
+"""Table 6 on this machine, Fast-SCNN beside its peers: `python src/benchmark.py` and `fastscnn-benchmark`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ def benchmark(config: "DictConfig") -> None:
         "machine": machine,
         **describe_process(),
     }
-    result = frame | measure(settings, keep=lambda measured: write_json(output, frame | measured))
+    result = frame | measure(settings, save=lambda measured: write_json(output, frame | measured))
     write_text(written[1], markdown(result))
     try:
         with replaced(written[2]) as target:

@@ -15,7 +15,7 @@ import torch
 from fastscnn.data.transforms.normalize import MEAN, STD
 from fastscnn.inference.export_graph import DIMENSIONS, ExportGraph
 from fastscnn.inference.files.external import call
-from fastscnn.inference.files.runtimes import INPUT, NAMES, TITLE, convert_to_openvino, needed
+from fastscnn.inference.files.runtimes import INPUT, NAMES, TITLE, convert_to_openvino, require_package
 from fastscnn.inference.loader import Trained
 from fastscnn.inference.onnx_file import write_onnx
 from fastscnn.runs.process import version_of
@@ -95,7 +95,7 @@ def _onnx(graph: ExportGraph, file: Path, described: Mapping[str, str]) -> None:
 
 
 def _openvino(graph: ExportGraph, file: Path, described: Mapping[str, str]) -> None:
-    needed("openvino")
+    require_package("openvino")
     call(NAMES["openvino"], "converting an ONNX file", convert_to_openvino, _onnx_bytes(graph), file, dict(described))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fastscnn.inference.backends.torch_fused import fused
 from fastscnn.inference.export_graph import ExportGraph
-from fastscnn.inference.files.runtimes import needed, openvino_core, read_description, read_openvino
+from fastscnn.inference.files.runtimes import openvino_core, read_description, read_openvino, require_package
 from fastscnn.inference.files.smallest import known_smallest_side
 from fastscnn.inference.loader import Trained
 from fastscnn.inference.onnx_file import write_onnx
@@ -102,7 +102,7 @@ class OnnxBackend:
     memory_format = torch.contiguous_format
 
     def __init__(self, file: str | Path, threads: int | None = None) -> None:
-        self._runtime = needed("onnx")
+        self._runtime = require_package("onnx")
         self._model = Path(file).read_bytes()
         self._threads = threads or torch.get_num_threads()
         self._dimensions: list[str | int] = []
@@ -204,7 +204,7 @@ def build_backend(
     """
     if backend in ("torch", "compile"):
         return TorchBackend(trained.network, precision, compile=backend == "compile")
-    needed(backend)
+    require_package(backend)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "network.onnx")
         write_onnx(ExportGraph(trained, input="normalized", output="logits"), file)

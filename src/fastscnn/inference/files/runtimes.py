@@ -32,7 +32,7 @@ class Run(Protocol):
         """Images, as the file takes them, to its output; `fixed`: by a program for images of this shape alone."""
 
 
-def needed(backend: str) -> Any:
+def require_package(backend: str) -> Any:
     """The package that runs a backend.
 
     Raises:
@@ -56,7 +56,7 @@ def openvino_core() -> Any:
         RequestError: OpenVINO is not installed.
     """
     with signal_stack_stays():
-        core = needed("openvino").Core()
+        core = require_package("openvino").Core()
         core.get_property("CPU", "FULL_DEVICE_NAME")  # loads the plugin
     return core
 
@@ -76,7 +76,7 @@ def load(file: Path, format: str, threads: int | None = None) -> Run:
 
 
 def _onnx(file: Path, threads: int | None) -> Run:
-    runtime = needed("onnx")
+    runtime = require_package("onnx")
 
     def session(shape: tuple[int, ...] = ()) -> Any:
         options = runtime.SessionOptions()
@@ -140,7 +140,7 @@ def convert_to_openvino(onnx: bytes, file: Path, described: Mapping[str, str]) -
 
     All weights stay in float32; OpenVINO's own default would round them to float16.
     """
-    openvino = needed("openvino")
+    openvino = require_package("openvino")
     _save(openvino, openvino.Core().read_model(onnx), file, described)
 
 
@@ -161,7 +161,7 @@ def describe(file: Path, format: str, described: Mapping[str, str]) -> None:
         onnx.helper.set_model_props(model, before | dict(described))
         onnx.save(model, beside)
     else:
-        openvino = needed("openvino")
+        openvino = require_package("openvino")
         _save(openvino, read_openvino(openvino.Core(), file), beside, described)
         beside.with_suffix(".bin").replace(file.with_suffix(".bin"))
     beside.replace(file)
@@ -219,7 +219,7 @@ def _reason(error: Exception) -> str:
 
 
 def _read_onnx(file: Path) -> dict[str, str]:
-    runtime = needed("onnx")
+    runtime = require_package("onnx")
     options = runtime.SessionOptions()
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
