@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: an installed package carries a copy of `conf/`, which its commands compose."""
+"""What pyproject.toml cannot say: an installed package carries a copy of `conf/` and of `weights/`."""
 
 from pathlib import Path
 
@@ -6,14 +6,15 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 
-class BuildWithConfigs(build_py):
-    """Copies `conf/` to `fastscnn/conf/`; an editable installation composes the checkout's own."""
+class BuildWithData(build_py):
+    """Copies `conf/` and `weights/` into `fastscnn/`; an editable installation reads the checkout's own."""
 
     def run(self) -> None:
         """Build, and copy."""
         super().run()
         if not self.editable_mode:
-            self.copy_tree("conf", str(Path(self.build_lib, "fastscnn", "conf")))
+            for folder in ("conf", "weights"):
+                self.copy_tree(folder, str(Path(self.build_lib, "fastscnn", folder)))
 
 
-setup(cmdclass={"build_py": BuildWithConfigs})
+setup(cmdclass={"build_py": BuildWithData})

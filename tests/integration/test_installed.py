@@ -8,9 +8,9 @@ import tomllib
 
 import pytest
 
-from helpers import REPO
+from helpers import REPO, random_image, write_image
 
-PARTS = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "src", "conf")
+PARTS = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "src", "conf", "weights")
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +30,12 @@ def installed(tmp_path_factory):
     return target
 
 
-def run_installed(target, folder, *command):
+def run_installed(target, folder, *command, beside=""):
     variables = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     done = subprocess.run(
         [sys.executable, *command],
         cwd=folder,
-        env=variables | {"PYTHONPATH": str(target), "OMP_NUM_THREADS": "1"},
+        env=variables | {"PYTHONPATH": f"{target}{os.pathsep}{beside}", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -49,6 +49,9 @@ def test_installed_package_has_all_that_it_reads_and_nothing_beside_itself(insta
     parts = {str(path.relative_to(REPO / "conf")) for path in (REPO / "conf").rglob("*.yaml")}
     assert {str(path.relative_to(package / "conf")) for path in (package / "conf").rglob("*")} >= parts
     assert (package / "py.typed").is_file()
+    weights = {path.relative_to(REPO / "weights") for path in (REPO / "weights").rglob("*") if path.is_file()}
+    assert weights
+    assert {path.relative_to(package / "weights") for path in (package / "weights").rglob("*")} >= weights
     for source in (REPO / "src" / "fastscnn").rglob("*.*"):
         if "__pycache__" not in source.parts:
             assert (package / source.relative_to(REPO / "src" / "fastscnn")).is_file(), source
@@ -74,3 +77,33 @@ def test_installed_command_composes_the_configs_that_it_carries(installed, tmp_p
     assert "experiment: camvid, " in run_installed(installed, tmp_path, script, "--help")
     assert "dataset: camvid" in run_installed(installed, tmp_path, script, "data=camvid", "--cfg", "job")
     assert list(tmp_path.iterdir()) == []
+
+
+NO_NETWORK = """
+import socket
+def refused(*arguments):
+    raise AssertionError("the network was asked for")
+socket.socket.connect = socket.getaddrinfo = refused
+"""
+
+
+def test_installed_package_labels_a_photograph_with_what_it_carries(installed, tmp_path):
+    write_image(tmp_path / "photo.jpg", random_image(0))
+    (tmp_path / "off").mkdir()
+    (tmp_path / "off" / "sitecustomize.py").write_text(NO_NETWORK, encoding="utf-8")
+    code = """
+from fastscnn import Segmenter
+segmenter = Segmenter.from_pretrained("camvid")
+assert segmenter("photo.jpg").shape == (40, 56)
+assert "bicyclist" in segmenter.classes.names
+"""
+    run_installed(installed, tmp_path, "-c", code, beside=tmp_path / "off")
+    script = str(installed / "bin" / "fastscnn-predict")
+    printed = run_installed(installed, tmp_path, script, "input=photo.jpg", "output=out", beside=tmp_path / "off")
+    assert "checkpoint is not set: predicting with the shipped network camvid" in printed
+    assert "Suited to street photographs" in printed
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "photo_labels.png",
+        "photo_overlay.png",
+        "predict.json",
+    }

@@ -44,7 +44,7 @@ def test_broken_file_is_listed_and_the_others_are_done_and_again(run, folder):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["input=photos", "output=new"], "checkpoint is not set"),
+        (["format=cityscapes", "output=new"], "checkpoint is not set, and no shipped network"),
         (["checkpoint=best.ckpt", "output=new"], "input is not set"),
         (["checkpoint=none.ckpt", "input=photos", "output=new"], "checkpoint=none.ckpt: there is no such file"),
         (["checkpoint=best.ckpt", "input=none", "output=new"], "input=none: there is no such file or folder"),

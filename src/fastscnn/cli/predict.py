@@ -18,6 +18,12 @@ def predict(config: "DictConfig") -> None:
 
     settings: Any = OmegaConf.to_container(config, resolve=True)
     if settings["format"] == "cityscapes":
+        if settings["checkpoint"] is None:
+            raise RequestError(
+                "checkpoint is not set, and no shipped network predicts Cityscapes' classes.",
+                key="checkpoint",
+                fix="Set checkpoint=FILE.",
+            )
         from fastscnn.predict.cityscapes_archive import predict_archive
 
         outcome, archive = predict_archive(settings)

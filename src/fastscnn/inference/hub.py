@@ -1,8 +1,9 @@
-"""Trained networks on the Hugging Face Hub: downloading a repository, and its path on this machine."""
+"""The path of a trained network that is named: a path, a shipped network, or a repository on the Hugging Face Hub."""
 
 import re
 from pathlib import Path
 
+from fastscnn.inference.shipped import NETWORKS, shipped_folder
 from fastscnn.runs.safetensors import CONFIG, WEIGHTS, first_line
 from fastscnn.utils.errors import RequestError
 
@@ -14,16 +15,19 @@ FILES = (".ckpt", ".pt", ".pth", ".safetensors", ".onnx", ".xml")
 def on_disk(source: str | Path, revision: str | None = None) -> Path:
     """The file or the folder of a checkpoint; for a repository on the Hub, that of the downloaded weights.
 
-    A path on disk comes first. A name whose folder exists is not looked for on the Hub.
+    A path on disk comes first, then a network that comes with the package. A name whose folder exists is not looked for
+    on the Hub.
 
     Args:
-        source: A path, or `OWNER/NAME`.
+        source: A path, a name of `NETWORKS`, or `OWNER/NAME`.
         revision: Branch, tag or commit of the repository.
 
     Raises:
         RequestError: There is no such repository, or it cannot be reached.
     """
     path = Path(source).expanduser()
+    if isinstance(source, str) and source in NETWORKS and not path.exists():
+        return shipped_folder(source)
     named = isinstance(source, str) and REPOSITORY.fullmatch(source) and path.suffix not in FILES
     if not named or path.exists() or path.parent.exists():
         return path

@@ -19,6 +19,7 @@ from fastscnn.inference.backends.cuda_graph import GraphRunner, NoProgramsError
 from fastscnn.inference.files.exported import ExportedFile, is_exported
 from fastscnn.inference.loader import Trained, load_trained
 from fastscnn.inference.preprocess import normalized
+from fastscnn.inference.shipped import DEFAULT, shipped_folder
 from fastscnn.kernels import upsample_labels, upsample_probabilities
 from fastscnn.models.blocks import downscale
 from fastscnn.utils.errors import RequestError
@@ -101,6 +102,19 @@ class Segmenter:
         choose(backend, device, precision)  # a wrong choice is named before a file is read
         chosen = {"backend": backend, "device": device, "precision": precision}
         return cls.from_trained(load_trained(source), **chosen, threads=threads, max_pixels=max_pixels)
+
+    @classmethod
+    def from_pretrained(cls, name: str = DEFAULT, **settings: Any) -> "Segmenter":
+        """Load a network that comes with the package; no network connection is needed.
+
+        Args:
+            name: A name of `fastscnn.inference.shipped.NETWORKS`, such as `camvid`.
+            settings: As `from_checkpoint` takes them.
+
+        Raises:
+            RequestError: There is no such network, or as `from_checkpoint`.
+        """
+        return cls.from_checkpoint(shipped_folder(name), **settings)
 
     @classmethod
     def from_trained(

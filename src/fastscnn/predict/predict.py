@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from fastscnn.inference.hub import on_disk
 from fastscnn.inference.segmenter import Segmenter
+from fastscnn.inference.shipped import DEFAULT, described, shipped_folder
 from fastscnn.predict import video
 from fastscnn.predict.draw import drawn
 from fastscnn.predict.inputs import Source, find_sources
@@ -83,6 +84,9 @@ def predict(settings: Mapping[str, Any]) -> Outcome:
     check_writable(output, "output")
     if any(source.is_video for source in sources):
         need_av()
+    if settings["checkpoint"] is None:
+        settings = {**settings, "checkpoint": str(shipped_folder(DEFAULT))}
+        print(f"checkpoint is not set: predicting with {described(DEFAULT)}")
     segmenter = load_segmenter(settings)
     manifest = Manifest(
         output,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fastscnn.data.datamodules.build import TrainingData, build_data, build_image_data, title
 from fastscnn.data.datamodules.imagenet import NAME as IMAGENET
+from fastscnn.inference.hub import on_disk
 from fastscnn.inference.loader import Checkpoint, open_checkpoint, rebuild
 from fastscnn.inference.segmenter import Segmenter
 from fastscnn.runs.folders import new_run_id, refuse_existing, run_folder
@@ -273,7 +274,7 @@ def _write(
     details: Mapping[str, Any],
 ) -> None:
     split = plain["split"]
-    checkpoint = Path(plain["checkpoint"]).resolve()
+    checkpoint = on_disk(plain["checkpoint"]).resolve()
     content = {
         "checkpoint": str(checkpoint),
         "run": _run_of(checkpoint),
