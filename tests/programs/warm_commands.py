@@ -1,0 +1,64 @@
+"""Runs our commands for the tests in children of one process that has torch and Lightning imported: a child starts in
+milliseconds where a new interpreter needs five seconds. `WarmCommands` in integration/conftest.py is its client.
+
+One request a connection: a line of JSON with the file descriptors of stdin, stdout and stderr beside it. Two lines
+come back: the child's pid, and how it ended.
+"""
+
+import contextlib
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+
+import albumentations  # noqa: F401
+import numba  # noqa: F401
+import pytorch_lightning  # noqa: F401
+import timm  # noqa: F401
+import torch  # noqa: F401
+import torchmetrics  # noqa: F401
+
+
+def main(listener: socket.socket) -> dict | None:
+    """Serve until the client has gone; None. In a child that a request made: the request."""
+    while True:
+        connection, _ = listener.accept()
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        text, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+        if not text:
+            return None
+        if os.fork() == 0:  # the one that waits for the command and tells how it ended
+            listener.close()
+            pid = os.fork()
+            if pid == 0:
+                connection.close()
+                for target, source in enumerate(descriptors):
+                    os.dup2(source, target)
+                    os.close(source)
+                return json.loads(text)
+            for descriptor in (0, 1, 2, *descriptors):
+                os.close(descriptor)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            connection.sendall(f"{pid}\n".encode())
+            _, status = os.waitpid(pid, 0)
+            connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+            os._exit(0)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        connection.close()
+
+
+if __name__ == "__main__":
+    request = main(socket.socket(fileno=int(sys.argv[1])))
+    if request is not None:
+        os.chdir(request["cwd"])
+        os.environ.clear()
+        os.environ.update(request["env"])
+        sys.argv = request["argv"]
+        sys.orig_argv = [sys.executable, *sys.argv]
+        sys.path[0] = os.path.dirname(sys.argv[0])
+        runpy.run_path(sys.argv[0], run_name="__main__")
