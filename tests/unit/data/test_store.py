@@ -486,7 +486,7 @@ def test_auto_reads_the_files_and_says_so_once_where_a_named_folder_is_refused(
     (line,) = capsys.readouterr().out.splitlines()
     assert "the files are read instead" in line
     assert len(list(data.train_dataloader())) == 2
-    with pytest.raises(DataError, match=r"data\.store=named: .*Set data\.store=DIR .* or data\.store=off") as error:
+    with refused("data.store", "data.store=named", fix="data.store=off") as error:
         build_data(settings(root, "named"), AUGMENT).prepare_data()
     assert "\n" not in str(error.value)
 
