@@ -27,7 +27,8 @@ from fastscnn.data.datasets.sources import generate_streets, source_of, streets_
 from fastscnn.data.datasets.splits import chosen_frames, drive_of
 from fastscnn.data.store.class_pixels import ClassPixels, class_pixels
 from fastscnn.data.store.files import read_train_ids
-from fastscnn.data.store.store import AUTO, DecodedStore, StoredFrames, StoreUnusable, store_parent
+from fastscnn.data.store.store import AUTO, DecodedStore, StoreUnusable, store_parent
+from fastscnn.data.store.stored_frames import StoredFrames
 from fastscnn.data.transforms.augment import no_augment
 from fastscnn.data.transforms.strong import RareClasses
 from fastscnn.streets.writer import MANIFEST

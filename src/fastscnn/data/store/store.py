@@ -5,29 +5,26 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import cv2
-import numpy as np
 from filelock import FileLock, Timeout
 
 from fastscnn.data.datasets.classes import ClassTable
-from fastscnn.data.datasets.frames import STRICT, Frame, Image, Reading
+from fastscnn.data.datasets.frames import STRICT, Frame, Reading
 from fastscnn.data.store.files import (
     Names,
     Stored,
-    arrays_of,
     intact_stamp,
-    read_rows,
     source_stamp,
     stored_stamp,
     write_frame,
 )
 from fastscnn.data.store.index import Index
-from fastscnn.data.transforms.crop import LoadRows
+from fastscnn.data.store.stored_frames import StoredFrames
 from fastscnn.utils.files import remove_leftovers
 from fastscnn.utils.images import check_image_file
 from fastscnn.utils.names import file_name
@@ -45,37 +42,6 @@ SPARE = 2**30
 
 class StoreUnusable(Exception):
     """The store cannot be written to its folder; the message is the beginning of a sentence."""
-
-
-class StoredFrames:
-    """Reads frames, or some of their rows, from the store; can be sent to worker processes.
-
-    Raises:
-        DataError: When a frame is read, its file is not what was stored.
-    """
-
-    def __init__(self, folder: Path, stored: Mapping[Frame, Stored]) -> None:
-        self.folder = folder
-        self.stored = stored
-        self._memory = np.empty(0, np.uint8)
-
-    def __call__(self, frame: Frame) -> tuple[Image, Image | None]:
-        """Image, uint8 [H, W, 3], RGB, and train ids, uint8 [H, W], or None without a label."""
-        stored = self.stored[frame]
-        pixels = np.empty(stored.bytes, np.uint8)
-        read_rows(self.folder / stored.file, stored, pixels, 0, stored.height)
-        return arrays_of(stored, pixels)
-
-    def by_rows(self, frame: Frame) -> tuple[Image, Image | None, LoadRows]:
-        """Image and train ids as `__call__` gives them, but not yet read, and a function that reads rows into them.
-
-        The next frame uses the same memory, which saves the page faults of a new one.
-        """
-        stored = self.stored[frame]
-        if self._memory.size < stored.bytes:
-            self._memory = np.empty(stored.bytes, np.uint8)
-        image, label = arrays_of(stored, self._memory)
-        return image, label, partial(read_rows, self.folder / stored.file, stored, self._memory)
 
 
 class DecodedStore:
