@@ -148,6 +148,30 @@ def write_cityscapes(
     return root
 
 
+FOLDER_COLORS = [(70, 130, 180), (60, 179, 60), (128, 64, 128)]
+"""Of the masks of `write_folder`."""
+FOLDER_CLASSES = """
+masks: colors
+ignored: [[0, 0, 0]]
+classes:
+  - {name: sky, color: [70, 130, 180]}
+  - {name: tree, color: [60, 179, 60]}
+  - {name: road, color: [128, 64, 128]}
+"""
+
+
+def write_folder(root, names, size=(32, 48), seed=0, masks="masks", images="images", ending=".jpg"):
+    """Write photographs and colour masks of three classes and a few black pixels, by name; returns the root."""
+    for number, name in enumerate(names):
+        values = np.random.default_rng([seed, number]).integers(0, 3, (size[0] // 8, size[1] // 8))
+        values = np.kron(values, np.ones((8, 8), int))
+        mask = np.array(FOLDER_COLORS, np.uint8)[values]
+        mask[:2] = 0
+        write_image(root / images / f"{name}{ending}", np.clip(mask.astype(int) + 20, 0, 255).astype(np.uint8))
+        write_image(root / masks / f"{name}.png", mask)
+    return root
+
+
 def write_class_folders(root, classes=3, images=4, size=(40, 50), seed=0):
     """Write noisy images of one colour a class to `CLASS/NAME.JPEG`; returns the root."""
     rng = np.random.default_rng(seed)

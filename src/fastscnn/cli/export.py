@@ -45,7 +45,7 @@ def calibration(settings: Any, trained: Any) -> Any:
     from fastscnn.training.evaluate_labels import evaluate_labels, some_images
     from fastscnn.utils.errors import RequestError
 
-    data = build_data(data_config(settings["data"], trained.config["data"]))
+    data = build_data(data_config(settings["data"], trained.config["data"], settings["checkpoint"]))
     if data.classes.names != trained.classes.names:
         raise RequestError(
             f"checkpoint={settings['checkpoint']} predicts the classes of {trained.classes.name}, and "

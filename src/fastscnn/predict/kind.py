@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from fastscnn.utils.image_files import ImageFileError, check_image_file
+from fastscnn.utils.image_files import SUFFIXES, ImageFileError, check_image_file
 
 Kind = Literal["image", "video"]
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".avif", ".gif", ".tif", ".tiff", ".jp2", ".ppm", ".pgm")
+IMAGES = SUFFIXES
 VIDEOS = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".flv", ".f4v"),
     *(".wmv", ".asf", ".3gp", ".ogv", ".mxf", ".vob"),

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from fastscnn.data.datamodules.build import TrainingData, build_data, build_image_data, title
 from fastscnn.data.datamodules.imagenet import NAME as IMAGENET
+from fastscnn.data.datasets.folder_splits import NAME as FOLDER
+from fastscnn.data.datasets.folder_splits import with_recorded_lists
 from fastscnn.inference.hub import on_disk
 from fastscnn.inference.loader import Checkpoint, open_checkpoint, rebuild
 from fastscnn.inference.segmenter import Segmenter
@@ -57,7 +59,7 @@ def evaluate(config: DictConfig) -> Result:
 def _evaluate_frames(plain: Mapping[str, Any], checkpoint: Checkpoint) -> Scores:
     split = plain["split"]
     module = Segmentation.from_checkpoint(checkpoint, predictor=_predictor(plain, checkpoint))
-    data = build_data(data_config(plain["data"], module.config["data"]))
+    data = build_data(data_config(plain["data"], module.config["data"], plain["checkpoint"]))
     _check_classes(module, data, plain["checkpoint"])
     data.prepare_data()
     saving = (
@@ -207,15 +209,20 @@ class SavePredictions(pl.Callback):
                 return
 
 
-def data_config(chosen: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
+def data_config(
+    chosen: Mapping[str, Any], saved: Mapping[str, Any], checkpoint: str | Path | None = None
+) -> dict[str, Any]:
     """The checkpoint's data config, or that of the chosen option; root and workers as set on the command line.
 
-    If the root of the training does not exist, as on another machine, the root is taken from the environment.
+    If the root of the training does not exist, as on another machine, the root is taken from the environment. Where a
+    run drew its splits, the checkpoint in its folder is evaluated on the frames that the run did not see.
     """
     settings = {key: value for key, value in chosen.items() if value is not None}
     if "dataset" in settings:
         return {"root": None, **settings}
     merged = {**saved, "root": saved["root"] and native(saved["root"]), **settings}
+    if merged["dataset"] == FOLDER:
+        return dict(with_recorded_lists(merged, Path(checkpoint).expanduser().parent.parent)) if checkpoint else merged
     if merged["root"] and not Path(merged["root"]).expanduser().exists() and "root" not in settings:
         merged["root"] = os.environ.get("CITYSCAPES_DATASET", merged["root"])
     return merged

@@ -11,6 +11,8 @@ from rich.console import Console
 
 from fastscnn.data.datamodules.build import TrainingData, build_training_data
 from fastscnn.data.datamodules.imagenet import ImageNetData
+from fastscnn.data.datamodules.segmentation import SegmentationData
+from fastscnn.data.datasets.folder_splits import LISTS, with_recorded_lists, write_lists
 from fastscnn.runs.checkpoint import is_checkpoint
 from fastscnn.runs.record import BEST, LAST
 from fastscnn.runs.run import Run
@@ -47,7 +49,7 @@ def fit(config: DictConfig) -> None:
         run.print_finished()
         return
     plain: Any = OmegaConf.to_container(run.config, resolve=True)
-    data = checked_data(plain)
+    data = checked_data(plain, run.folder if run.resumption else None)
     weights = None if run.checkpoint else find_weights(plain["pretrain"], plain["paths"]["output_dir"])
     data.prepare_data()  # as Lightning calls them, which does so once more: what is wrong is found without a folder
     data.setup("fit")
@@ -60,7 +62,7 @@ def fit(config: DictConfig) -> None:
     module = build_task(plain, data)
     transfer = load_pretrained(module.network, weights) if weights else None
     with run:
-        run.update(dataset=data.described("train", "val"))
+        run.update(dataset=data.described("train", "val") | drawn_lists(run, data))
         if run.record:
             print_start(run.folder, module, data)
         if run.record and weighed:
@@ -72,11 +74,12 @@ def fit(config: DictConfig) -> None:
         train(plain, module, data, run, callbacks)
 
 
-def checked_data(plain: dict[str, Any]) -> TrainingData:
-    """Check a training's settings and build its data module, which checks its own; nothing is read or written.
+def checked_data(plain: dict[str, Any], resumed: Path | None = None) -> TrainingData:
+    """Check a training's settings and build its data module, which checks its own; nothing is written.
 
     Args:
         plain: The settings; `trainer.accelerator` becomes the one that is taken, where it is `auto`.
+        resumed: The folder of a resumed run, which keeps its frames where they were drawn.
 
     Raises:
         RequestError: A setting is wrong.
@@ -85,9 +88,21 @@ def checked_data(plain: dict[str, Any]) -> TrainingData:
     check_trainer(trainer)
     trainer["accelerator"] = choose_accelerator(trainer["accelerator"], trainer["devices"])
     check_settings(plain)
-    data = build_training_data(plain)
+    settings = with_recorded_lists(plain["data"], resumed) if resumed else plain["data"]
+    data = build_training_data({**plain, "data": settings})
     check_batches(plain)
     return data
+
+
+def drawn_lists(run: Run, data: TrainingData) -> dict[str, Any]:
+    """Write the names of the frames to the run's folder where their splits were drawn; what the record says of it."""
+    drawn = data.source.drawn(data.root) if isinstance(data, SegmentationData) and data.source.drawn else {}
+    if not drawn or not run.record:
+        return {}
+    write_lists(run.folder, drawn)
+    counts = ", ".join(f"{len(names):,} {split}" for split, names in drawn.items() if names)
+    print(f"no folders or lists of splits: frames were drawn (data.random_split), {counts}; {run.folder / LISTS}")
+    return {"lists": LISTS}
 
 
 def train(

@@ -18,6 +18,8 @@ MAX_PIXELS = 200_000_000
 """Pixels of the largest picture that is decoded by default: 600 MB as RGB."""
 LARGEST = 2**36
 """Pixels of a picture that no reader takes, 200 GB as RGB: a larger one is in a damaged or a hostile header."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".avif", ".gif", ".tif", ".tiff", ".jp2", ".ppm", ".pgm")
+"""How the names of image files end, in small letters."""
 ORIENTATION = 0x0112
 """The EXIF tag that says how the camera was held: 1 to 8, 1 is upright."""
 

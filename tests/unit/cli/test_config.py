@@ -27,7 +27,11 @@ def composed(*overrides, name="train"):
 
 @pytest.mark.parametrize(("group", "option"), [(group, option) for group in GROUPS for option in GROUPS[group]])
 def test_every_option_composes_and_passes_the_checks(group, option):
-    alone = {"data": {"imagenet"}, "loss": {"classification"}, "augment": {"imagenet"}}  # experiment=imagenet_pretrain
+    alone = {
+        "data": {"imagenet", "folder"},
+        "loss": {"classification"},
+        "augment": {"imagenet"},
+    }  # experiment=imagenet_pretrain; a root
     config = composed(f"{group}={option}")
     check_config(config)
     plain = OmegaConf.to_container(config, resolve=True)

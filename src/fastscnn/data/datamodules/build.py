@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastscnn.data.datamodules.imagenet import NAME as IMAGENET
 from fastscnn.data.datamodules.imagenet import ImageNetData
 from fastscnn.data.datamodules.segmentation import SegmentationData
+from fastscnn.data.datasets.folder import folder_source
+from fastscnn.data.datasets.folder_splits import NAME as FOLDER
 from fastscnn.data.datasets.frames import DataError, Reading
 from fastscnn.data.datasets.images import train_transform
 from fastscnn.data.transforms.augment import Augmentation, PaperAugment, no_augment
@@ -48,8 +51,9 @@ def build_data(
     Args:
         data: `dataset`, `root`, `crop_size` (`[H, W]`, or `full` for the size of the first training frame),
             `batch_size`, `num_workers`, `store`, `exif`, `max_pixels`, `train_splits` (where something is trained),
-            `held_out` and, for the streets, `streets`. Training reads train and val, with `evaluate_test` the test
-            frames too, and decodes them into the store; where nothing is trained, only what is there is used.
+            `held_out` and, for the streets, `streets`, for a folder what `folder_source` takes. Training reads train
+            and val, with `evaluate_test` the test frames too, and decodes them into the store; where nothing is
+            trained, only what is there is used.
         augment: `name` (`paper`, `strong` or `none`) and the settings of its class; None where nothing is trained.
         seed: Of the order and the augmentation.
         devices: Number of devices that share a batch.
@@ -59,6 +63,8 @@ def build_data(
         DataError: A setting is wrong.
     """
     splits = ("train", "val", "test") if data.get("evaluate_test") else ("train", "val")
+    reading = reading_of(data)
+    source = folder_source(data["root"], data) if data["dataset"] == FOLDER else None
     return SegmentationData(
         **{key: data[key] for key in ("dataset", "batch_size", "num_workers", "crop_size")},
         root=None if data["root"] is None else os.path.expanduser(data["root"]),
@@ -71,9 +77,19 @@ def build_data(
         store=data.get("store", "auto"),  # runs of before the store have no such setting
         train_splits=("train",) if augment is None else data.get("train_splits") or ("train",),
         held_out=data.get("held_out"),
-        reading=Reading(*(_default(data.get(key), default) for key, default in READING.items())),
+        reading=replace(reading, colors=source.colors) if source else reading,
         device=_default(data.get("device"), "auto"),
+        source=source,
     )
+
+
+def reading_of(data: Mapping[str, Any]) -> Reading:
+    """How files are read by a `data` config.
+
+    Raises:
+        RequestError: A setting is wrong.
+    """
+    return Reading(**{key: _default(data.get(key), default) for key, default in READING.items()})
 
 
 def build_image_data(

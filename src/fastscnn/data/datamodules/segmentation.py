@@ -23,7 +23,7 @@ from fastscnn.data.datasets.frames import (
     read_frame,
     read_label,
 )
-from fastscnn.data.datasets.sources import generate_streets, source_of, streets_root, streets_spec
+from fastscnn.data.datasets.sources import Source, generate_streets, source_of, streets_root, streets_spec
 from fastscnn.data.datasets.splits import chosen_frames, drive_of
 from fastscnn.data.store.class_pixels import ClassPixels, class_pixels
 from fastscnn.data.store.files import read_train_ids
@@ -46,7 +46,7 @@ class SegmentationData(EpochData):
     `index` (int64 [B]), `name` and `source` (lists of str). Val and test frames come one at a time and whole.
 
     Args:
-        dataset: A name of `sources.DATASETS`.
+        dataset: A name of `sources.DATASETS`; or any name, with its `source`.
         root: The folder that holds the data set; None with `streets` generates them below `data/streets/`.
         crop_size: Height and width of a training frame; `full` takes those of the first one.
         batch_size: Frames of one optimizer step, over all devices and accumulation steps.
@@ -68,6 +68,7 @@ class SegmentationData(EpochData):
             the store's frames take at most half of its free memory. The pixels are the same to a rounding of one level.
         train_splits: Own splits of the data set that are joined to train on; without `val` left, nothing is validated.
         held_out: A drive or city that is validated on, and left out of the train and val that are trained on.
+        source: Its classes and frames; None for those of the name.
 
     Raises:
         DataError: A setting is wrong; in `prepare_data` and `setup`, files are missing; in `prepare_data`, the files do
@@ -93,13 +94,14 @@ class SegmentationData(EpochData):
         device: str = "auto",
         train_splits: Sequence[str] = ("train",),
         held_out: object = None,
+        source: Source | None = None,
     ) -> None:
         check_choice("data.train_splits", list(train_splits), (["train"], ["val"], ["train", "val"], ["val", "train"]))
         self.train_splits = tuple(train_splits)
         self.held_out = held_out
         used = [split for split in splits if split != "val" or self.validates]
         super().__init__(batch_size, num_workers, seed, devices, accumulate, used)
-        self.source = source_of(dataset)
+        self.source = source or source_of(dataset)
         self.dataset = dataset
         self.streets = streets_spec(streets or {}) if streets or dataset == "streets" else None
         self.root = streets_root(self.streets) if self.streets and root is None else root
@@ -180,6 +182,7 @@ class SegmentationData(EpochData):
         folders = [str(reader.folder) for split in splits if (reader := self._reader(split))]
         chosen: dict[str, Any] = {} if self.train_splits == ("train",) else {"train_splits": list(self.train_splits)}
         chosen |= {} if self.held_out is None else {"held_out": drive_of(self.frames("val")[0])}
+        chosen |= {"root": str(Path(self.root).resolve())} if self.source.drawn and self.root else {}
         return {**super().described(*splits), **chosen, "store": folders[0] if folders else None}
 
     def check_labels(self, split: str, fix: str) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from fastscnn.data.datasets.classes import ClassTable
+from fastscnn.data.datasets.colors import ColorMap
 from fastscnn.utils import images
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.images import MAX_PIXELS, ImageFileError, check_image_file
@@ -59,10 +60,12 @@ class Reading:
             `apply` the orientation (the label was drawn on the upright picture), or `ignore` it (the label was drawn
             on the picture as it is stored).
         max_pixels: The largest picture that is decoded.
+        colors: Where label files hold colours: the value of each; None where they hold the values.
     """
 
     exif: str = "refuse"
     max_pixels: int = MAX_PIXELS
+    colors: ColorMap | None = None
 
     def __post_init__(self) -> None:
         check_choice("data.exif", self.exif, EXIF)
@@ -98,6 +101,20 @@ class Reading:
             turn = self.exif == "apply"
             return images.read_rgb(path, upright=turn, max_pixels=self.max_pixels, setting="data.max_pixels")
 
+    def label(self, path: Path) -> Image:
+        """Read the values of a label file; uint8 [H, W].
+
+        Raises:
+            DataError: It is missing, or is not a complete image of one index, or one colour, for each pixel.
+            ValueError: A pixel has a colour that stands for no value.
+        """
+        limit: dict[str, Any] = {"max_pixels": self.max_pixels, "setting": "data.max_pixels"}
+        with data_errors():
+            if self.colors is None:
+                return images.read_label(path, **limit)
+            colored = images.read_rgb(path, upright=False, **limit)
+        return self.colors.values(colored)
+
 
 STRICT = Reading()
 """How files are read by default."""
@@ -116,13 +133,11 @@ def read_label(path: Path, classes: ClassTable, reading: Reading = STRICT) -> Im
     """Read a label file as train ids; uint8 [H, W], 255 where ignored.
 
     Raises:
-        DataError: The file is missing, is not a complete image of one index for each pixel, or holds a value that is
-            not in the table.
+        DataError: The file is missing, is not a complete image of one index (or colour) for each pixel, or holds a
+            value that is not in the table.
     """
-    with data_errors():
-        values = images.read_label(path, max_pixels=reading.max_pixels, setting="data.max_pixels")
     try:
-        return classes.encode(values)
+        return classes.encode(reading.label(path))
     except ValueError as error:
         raise DataError(
             f"{path}: {error}.", key="data", fix="Replace the file, or choose the data option that it belongs to."

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from fastscnn.data.datasets import camvid, cityscapes
 from fastscnn.data.datasets.classes import CAMVID, CITYSCAPES, ClassTable
+from fastscnn.data.datasets.colors import ColorMap
 from fastscnn.data.datasets.frames import DataError, Frame
 from fastscnn.streets.writer import GENERATOR_VERSION, MANIFEST, StreetsSpec, write_streets
 from fastscnn.utils.files import check_writable, why_not_written
@@ -26,11 +27,15 @@ class Source(NamedTuple):
         classes: The meaning of its labels.
         frames: Lists its frames, given the root and the split.
         prediction_name: Gives the file name of a frame's predicted labels, given the frame's name.
+        colors: Where its label files hold colours: the value of each.
+        drawn: Gives the names of the frames of each split where splits were drawn, given the root.
     """
 
     classes: ClassTable
     frames: Callable[[str | Path | None, str], list[Frame]]
     prediction_name: Callable[[str], str] = _plain_name
+    colors: ColorMap | None = None
+    drawn: Callable[[str | Path | None], Mapping[str, Sequence[str]]] | None = None
 
 
 def streets_frames(root: str | Path | None, split: str) -> list[Frame]:

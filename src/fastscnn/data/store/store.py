@@ -55,7 +55,8 @@ class DecodedStore:
             root and the label table.
         root: Folder of the data set.
         classes: The meaning of the labels.
-        reading: How the files are read; each setting of `exif` has a store of its own.
+        reading: How the files are read; each setting of `exif`, and each table of colours, has a store of
+            its own.
     """
 
     def __init__(self, parent: Path, root: str | Path, classes: ClassTable, reading: Reading = STRICT) -> None:
@@ -63,7 +64,8 @@ class DecodedStore:
         self.classes = classes
         self.reading = reading
         place = self.root.resolve()
-        key = json.dumps([VERSION, str(place), classes.train_ids.tolist(), reading.exif])
+        colors = [[reading.colors.colors, reading.colors.ignored]] if reading.colors else []
+        key = json.dumps([VERSION, str(place), classes.train_ids.tolist(), reading.exif, *colors])
         self.folder = Path(parent) / file_name(place.name, f"-{hashlib.sha256(key.encode()).hexdigest()[:10]}")
         self._named: dict[Frame, Names] = {}
 

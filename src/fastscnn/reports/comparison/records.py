@@ -126,6 +126,8 @@ def place_of(dataset: Mapping[str, Any] | None, chosen: str) -> str:
         return "synthetic streets"
     if name in ("fine", "fine_coarse"):  # older records do not distinguish Cityscapes from streets in its layout
         return "Cityscapes" if dataset else f"{name} (unknown data)"
+    if name == "folder":
+        return f"images in {(dataset or {}).get('root', '?')}"
     return {"camvid": "CamVid", "imagenet": "ImageNet"}.get(name, name)
 
 
