@@ -19,8 +19,8 @@ def upsample_labels(logits: Tensor, size: tuple[int, int]) -> Tensor:
     rounding.
 
     Args:
-        logits: float32, bfloat16 or, on a GPU, float16 [B, C, h, w], of any resolution, C up to 256; scaled
-            bilinearly, half-pixel centres.
+        logits: float32, bfloat16 or float16 [B, C, h, w], of any resolution, C up to 256; scaled bilinearly,
+            half-pixel centres.
         size: Height and width of the labels, of any size.
 
     Returns:

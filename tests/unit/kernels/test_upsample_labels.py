@@ -1,5 +1,9 @@
 """Fused labels and probabilities against plain torch."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,6 +21,7 @@ SHAPES = [
     (1, 11, 30, 40, (30, 40)),
     (1, 2, 45, 60, (360, 480)),
     (1, 256, 4, 4, (31, 33)),
+    (1, 19, 9, 45, (70, 360)),
 ]
 
 
@@ -54,6 +59,20 @@ def test_labels_are_torchs_own(shape, kind, threads):
     expected = F.interpolate(logits, size, mode="bilinear", align_corners=False).argmax(1)
     assert labels.dtype == torch.uint8
     assert (labels != expected).sum() <= 1e-6 * expected.numel()
+
+
+def test_labels_are_torchs_own_also_without_wide_vectors(tmp_path):
+    """The inner loops are written in vectors of 16, which a processor without them computes in parts."""
+    program = """
+import torch
+from fastscnn.kernels import upsample_labels
+logits = torch.randn(1, 19, 9, 45, generator=torch.manual_seed(4))
+for size in ((72, 360), (50, 211)):
+    expected = torch.nn.functional.interpolate(logits, size, mode="bilinear").argmax(1)
+    assert (upsample_labels(logits, size) != expected).sum() == 0, size
+"""
+    environment = os.environ | {"NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=120)
 
 
 def test_labels_that_differ_from_torchs_are_ties_within_rounding():

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fastscnn.kernels.cpu.label_rows import GROUP, SCALE, expand_row, label_row
 from fastscnn.kernels.cpu.numba_utils import HALF, LOG2_E, ONE, SMALLEST, ZERO, compiled, exp2, parallel, stream_product
 
 Floats = npt.NDArray[np.float32]
@@ -24,8 +25,8 @@ Columns = tuple[Indices, Indices, Floats, int]
 
 TILE = 1024
 """Columns of a tile: its rows of 19 classes fit into the second-level cache."""
-LABEL_TILE = 512
-"""The same for the labels: in fewer columns, fewer classes can win."""
+LABEL_TILE = 128
+"""The same for the labels: its rows fit into the first-level cache, and in fewer columns fewer classes can win."""
 MOST_POWERS = 100
 """Largest difference to the highest logit at a position, in powers of two, for which float32 blends suffice."""
 
@@ -95,64 +96,71 @@ def _candidates(logits: Floats, above: int, below: int, left: int, right: int, f
 
 
 @compiled
+def _expand_by_8(logits: Floats, row: int, c: int, start: int, count: int, line: Floats, out: Floats) -> None:
+    """`_expand` at a scale of 8, for `count` logits from output column start on."""
+    width = logits.shape[2]
+    origin = start // SCALE
+    line[0] = logits[c, row, max(origin - 1, 0)]
+    for k in range(count):
+        line[k + 1] = logits[c, row, origin + k]
+    line[count + 1] = logits[c, row, min(origin + count, width - 1)]
+    expand_row(line.ctypes.data, out.ctypes.data + c * out.shape[1] * 4, count)  # type: ignore[call-arg]
+
+
+@compiled
 def _labels(logits: Floats, rows: Rows, columns: Columns, first: int, last: int, out: Any) -> None:
     """Compute output rows first to last of one image: float32 [C, h, w] to uint8 [H, W]."""
     classes = logits.shape[0]
     above, below, low = rows
     width = out.shape[1]
-    tile = LABEL_TILE if columns[3] == 0 else LABEL_TILE // columns[3] * columns[3]
-    line = np.empty(LABEL_TILE + 2, np.float32)
-    upper = np.empty((classes, LABEL_TILE), np.float32)
-    lower = np.empty((classes, LABEL_TILE), np.float32)
-    in_upper = np.full(classes, -1)
-    in_lower = np.full(classes, -1)
+    scale = columns[3]
+    tile = LABEL_TILE if scale == 0 else max(LABEL_TILE // scale, 1) * scale
+    room = -(-max(tile, LABEL_TILE) // GROUP) * GROUP
+    line = np.empty(room + 2, np.float32)
+    expanded = np.empty((2, classes, room), np.float32)  # of the rows above and below, which change places
+    row_in = np.empty((2, classes), np.int64)
     found = np.empty(classes, np.int64)
-    highest = np.empty(LABEL_TILE, np.float32)
-    label = np.empty(LABEL_TILE, np.int32)
+    label = np.empty(room, np.uint8)
+    place, size = expanded.ctypes.data, classes * room * 4
+    found_at, label_at, out_at = found.ctypes.data, label.ctypes.data, out.ctypes.data
     for start in range(0, width, tile):
         stop = min(start + tile, width)
         span = stop - start
-        in_upper[:] = -1
-        in_lower[:] = -1
-        count, upper_row, lower_row = 0, -1, -1
+        whole = span % GROUP == 0
+        row_in[:] = -1
+        count, upper_row, lower_row, upper = 0, -1, -1, 0
         for y in range(first, last):
             if above[y] != upper_row or below[y] != lower_row:
                 if above[y] == lower_row:
-                    upper, lower = lower, upper
-                    in_upper, in_lower = in_lower, in_upper
+                    upper = 1 - upper
                 upper_row, lower_row = above[y], below[y]
                 count = _candidates(logits, upper_row, lower_row, columns[0][start], columns[1][stop - 1], found)
-                for i in range(count):
-                    c = found[i]
-                    if in_upper[c] != upper_row:
-                        _expand(logits, upper_row, c, start, stop, columns, line, upper)
-                        in_upper[c] = upper_row
-                    if in_lower[c] != lower_row:
-                        _expand(logits, lower_row, c, start, stop, columns, line, lower)
-                        in_lower[c] = lower_row
-            share_low = low[y]
-            share_high = ONE - share_low
-            c = found[0]
-            for x in range(span):
-                highest[x] = share_high * upper[c, x] + share_low * lower[c, x]
-                label[x] = c
-            # Two classes at a time, without a branch: one at a time compiles to masked stores, four times slower.
-            for i in range(1, count - 1, 2):
-                c, d = found[i], found[i + 1]
+                for which in range(2):
+                    row = upper_row if which == 0 else lower_row
+                    part = upper if which == 0 else 1 - upper
+                    for i in range(count):
+                        c = found[i]
+                        if row_in[part, c] == row:
+                            continue
+                        if scale == SCALE:
+                            _expand_by_8(logits, row, c, start, span // SCALE, line, expanded[part])
+                        else:
+                            _expand(logits, row, c, start, stop, columns, line, expanded[part])
+                        row_in[part, c] = row
+            label_row(  # type: ignore[call-arg]
+                place + upper * size,
+                place + (1 - upper) * size,
+                room,
+                found_at,
+                count,
+                ONE - low[y],
+                low[y],
+                out_at + y * width + start if whole else label_at,
+                -(-span // GROUP),
+            )
+            if not whole:
                 for x in range(span):
-                    value = share_high * upper[c, x] + share_low * lower[c, x]
-                    other = share_high * upper[d, x] + share_low * lower[d, x]
-                    larger = max(value, other)
-                    index = np.int32(d) if other > value else np.int32(c)
-                    label[x] = max(label[x], index if larger > highest[x] else np.int32(0))
-                    highest[x] = max(larger, highest[x])
-            if count % 2 == 0:
-                c = found[count - 1]
-                for x in range(span):
-                    value = share_high * upper[c, x] + share_low * lower[c, x]
-                    label[x] = max(label[x], np.int32(c) if value > highest[x] else np.int32(0))
-            for x in range(span):
-                out[y, start + x] = label[x]
+                    out[y, start + x] = label[x]
 
 
 @compiled
@@ -228,10 +236,10 @@ def _probabilities(
 
 
 def applies(logits: Tensor) -> bool:
-    """Whether the kernels take these logits: float32 or bfloat16 on the CPU, finite, without a gradient."""
+    """Whether the kernels take these logits: float32, bfloat16 or float16 on the CPU, finite, without a gradient."""
     return (
         logits.device.type == "cpu"
-        and logits.dtype in (torch.float32, torch.bfloat16)
+        and logits.dtype in (torch.float32, torch.bfloat16, torch.float16)
         and not (logits.requires_grad and torch.is_grad_enabled())
         and bool(torch.isfinite(logits.sum(dtype=torch.float32)))
     )
