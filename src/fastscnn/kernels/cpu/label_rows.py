@@ -66,8 +66,8 @@ def label_row(
         labels = ir.VectorType(ir.IntType(8), LANES)
         shares = [_splat(builder, share, LANES) for share in (high, low)]
         names = builder.inttoptr(classes, word.as_pointer())
-        highest = [cgutils.alloca_once(builder, floats) for _ in range(VECTORS)]
-        winner = [cgutils.alloca_once(builder, ints) for _ in range(VECTORS)]
+        highest = [cgutils.alloca_once(builder, floats) for _ in range(VECTORS)]  # type: ignore[no-untyped-call]
+        winner = [cgutils.alloca_once(builder, ints) for _ in range(VECTORS)]  # type: ignore[no-untyped-call]
 
         def each(index: ir.Value, group: ir.Value) -> tuple[ir.Value, list[ir.Value]]:
             """The class of an index, and the blends of its pixels."""
