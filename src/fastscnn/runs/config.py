@@ -33,7 +33,7 @@ def explain(error: Exception, conf: Path, config_name: str) -> str:
     text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        options = error.options or []
+        options = error.options or _options(conf, group)  # Hydra names none of a group that takes a list
         return (
             f"{group}={option}: there is no such option.{_did_you_mean(option, options, group + '=')} "
             f"Options of {group}: {', '.join(options)}."
@@ -67,6 +67,10 @@ def _did_you_mean(word: str, candidates: Iterable[str], prefix: str = "") -> str
 
 def _groups(conf: Path) -> list[str]:
     return sorted(folder.name for folder in conf.iterdir() if folder.is_dir() and folder.name != "hydra")
+
+
+def _options(conf: Path, group: str) -> list[str]:
+    return sorted(file.stem for file in (conf / group).glob("*.yaml"))
 
 
 def _composed(conf: Path, config_name: str) -> DictConfig:

@@ -25,6 +25,8 @@ TRAINED_BY = {"optimizer": "sgd", "scheduler": "poly", "callbacks": ""}
 """Groups that are part of a run's name if their option is not the default."""
 PLAIN_CALLBACKS = ("progress", "lr_monitor")
 """Callbacks that do not change a run."""
+LISTS = ("callbacks", "logger")
+"""Groups that take several options at once."""
 VALUES = {"model": "model.name", "skip": "model.skip", "activation": "model.activation"}
 """Groups that choose one setting, and that setting."""
 RESOLUTIONS = {2.0: "double", 1.0: "full", 0.5: "half", 0.25: "quarter"}
@@ -85,17 +87,24 @@ def chosen_identity(config: DictConfig) -> Identity:
             choices[group] = value
     if scale := OmegaConf.select(config, "resolution.scale"):
         choices["resolution"] = RESOLUTIONS.get(scale, str(scale))
-    choices.pop("callbacks", None)  # a list, of which Hydra knows no option
+    for listed in LISTS:  # groups of which Hydra knows no option
+        choices.pop(listed, None)
     if chosen := [str(name) for name in OmegaConf.select(config, "callbacks") or {} if name not in PLAIN_CALLBACKS]:
         choices["callbacks"] = "+".join(chosen)
+    choices["logger"] = logger_choice(config)
     pairs = (override.lstrip("+~").partition("=") for override in hydra.overrides.task)
-    labelled = {*hydra.runtime.choices, "callbacks", *VALUES.values(), "resolution.scale"}
+    labelled = {*hydra.runtime.choices, *LISTS, *VALUES.values(), "resolution.scale"}
     overrides = {key: value for key, _, value in pairs if key not in labelled}
     identity = Identity(choices, overrides=overrides)
     if hydra.mode != RunMode.MULTIRUN:
         return replace(identity, group=identity.name)
     multirun = current_multirun()
     return replace(identity, group=multirun.group if multirun else Path(hydra.sweep.dir).name)
+
+
+def logger_choice(config: DictConfig) -> str:
+    """The loggers that are chosen, as a record names them: `csv+tensorboard`; `csv` where there is no other."""
+    return "+".join(str(name) for name, node in (OmegaConf.select(config, "logger") or {}).items() if node) or "csv"
 
 
 def recorded_identity(record: Mapping[str, Any]) -> Identity:

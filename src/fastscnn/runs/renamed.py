@@ -5,7 +5,12 @@ from typing import Any
 
 from omegaconf import DictConfig, open_dict
 
-MOVED = {"optimizer.power": "scheduler.power"}
+MOVED = {
+    "optimizer.power": "scheduler.power",
+    "logger.name": "logger",
+    "logger.project": "logger.wandb.project",
+    "logger.entity": "logger.wandb.entity",
+}
 """Earlier name of a setting to the present one."""
 YOUNGER = {"scheduler": "poly"}
 """Groups that earlier runs did not have, with the option that they trained by."""
@@ -31,6 +36,7 @@ def upgraded(config: DictConfig) -> DictConfig:
     with open_dict(config):
         if data is not None and "callbacks" not in config:
             config.callbacks = {"progress": {"_target_": "fastscnn.training.progress.ProgressLine"}}
+        config.logger = _named_loggers(config.get("logger"))
     if config.get("optimizer") is None or "scheduler" in config:
         return config
     with open_dict(config):
@@ -39,3 +45,13 @@ def upgraded(config: DictConfig) -> DictConfig:
         config.optimizer = {"_target_": "torch.optim.SGD", "_partial_": True, "fused": "auto", **settings}
         config.scheduler = {**schedule, "warmup_steps": 0}
     return config
+
+
+def _named_loggers(logger: Any) -> Any:
+    """The `logger` node of an earlier run, which named one logger by `name`, as a mapping of loggers."""
+    if logger is None or not isinstance(logger.get("name"), str):
+        return logger
+    if logger.name == "csv":
+        return {"csv": {"_target_": "fastscnn.runs.metrics_csv.MetricsCSV"}}
+    settings = {name: value for name, value in logger.items_ex(resolve=False) if name != "name"}
+    return {"wandb": {"_target_": "pytorch_lightning.loggers.WandbLogger", **settings}}

@@ -22,7 +22,7 @@ from fastscnn.runs.run_settings import (
     run_settings,
     to_plain,
 )
-from fastscnn.runs.trust import check_trusted, named_targets
+from fastscnn.runs.trust import check_trusted, named_targets, targets_in
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import replaced, write_bytes
 from fastscnn.utils.values import check_whole
@@ -96,7 +96,8 @@ def resumption(
     now = composed.copy() if overrides is None else _overridden(folder, before, overrides, composed, record)
     if overrides is not None:  # else every name in it is the command line's own
         check_effect(now, overrides)
-        check_trusted(to_plain(now), named_targets(overrides), source=str(folder / CONFIG))
+        own = named_targets(overrides) | targets_in(to_plain(composed))
+        check_trusted(to_plain(now), own, source=str(folder / CONFIG))
     with open_dict(now):
         now.paths, now.resume, now.rerun = before.paths, None, False
     changes = _changes(before, now)
@@ -179,7 +180,7 @@ def _overridden(
             raise RequestError(problem, key=key, fix=NEW_RUN)
         if key == "logger":
             with open_dict(config):
-                config.logger = composed.logger
+                config.logger = composed.get("logger") or {}
         elif key == "callbacks":
             _refuse_other_callbacks(folder, config, composed)
         elif key in groups:

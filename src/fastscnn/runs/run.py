@@ -8,26 +8,23 @@ from types import TracebackType
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from fastscnn.runs.effect import check_effect
 from fastscnn.runs.folders import new_run_id, refuse_existing, run_folder
-from fastscnn.runs.identity import Identity, chosen_identity, recorded_identity
+from fastscnn.runs.identity import Identity, chosen_identity, logger_choice, recorded_identity
 from fastscnn.runs.jobs import record_job_folder, release_claim
+from fastscnn.runs.loggers import check_loggers, opened_loggers, uses_wandb
 from fastscnn.runs.metrics_csv import MetricsCSV, cut_back
 from fastscnn.runs.offline import set_aside_dead, set_aside_empty
 from fastscnn.runs.process import RUN_DIR_VARIABLE
 from fastscnn.runs.record import METRICS, RunRecord, recorded
 from fastscnn.runs.resume import Resumption, resumption, write_config
 from fastscnn.runs.resume_point import new_run_command, resume_command
-from fastscnn.runs.wandb_tracker import finish_seconds, wandb_tracker
-from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_writable, remove_leftovers, replaced
 from fastscnn.utils.signals import Interrupted, waiting
-from fastscnn.utils.values import check_choice
 
 
 class Run:
@@ -79,7 +76,7 @@ class Run:
             RequestError: Its folder exists already or cannot be written, W&B would mix it with other runs, or a setting
                 on the command line would have no effect.
         """
-        _check_logger(config)
+        check_loggers(config)
         if is_first_process():
             if config.paths.run_dir:
                 refuse_existing(Path(config.paths.run_dir))
@@ -107,7 +104,7 @@ class Run:
         """
         first_process = is_first_process()
         found = resumption(folder, overrides, composed, first_process=first_process)
-        _check_logger(found.config)
+        check_loggers(found.config)
         if first_process and not found.finished:
             check_writable(found.folder, "resume")
         return cls(found.config, recorded_identity(found.record), found)
@@ -177,11 +174,10 @@ class Run:
                 else:
                     _write_hydra_files(self.config, folder)
                 release_claim()
-                self.loggers = [MetricsCSV(folder / METRICS)]
-                if self.config.logger.name == "wandb":
+                if uses_wandb(self.config):
                     set_aside_dead(Path(self.config.paths.output_dir))
-                    tracker = wandb_tracker(self.config, record, self.identity)
-                    self.loggers.append(stack.enter_context(tracker.running(finish_seconds())))
+                chosen = stack.enter_context(opened_loggers(self.config, record, self.identity))
+                self.loggers = [MetricsCSV(folder / METRICS), *chosen]
                 yield
         except BaseException as error:
             error.add_note(f"The run's folder, left as it is: {folder}")
@@ -219,7 +215,7 @@ class Run:
         now = {key: str(value) for key, (_, value) in resumption.changes.items()}
         record.update(
             overrides=record.data.get("overrides", {}) | now,
-            choices=record.data["choices"] | {"logger": self.config.logger.name},
+            choices=record.data["choices"] | {"logger": logger_choice(self.config)},
         )
         return record
 
@@ -239,17 +235,6 @@ def _clean_up(resumption: Resumption) -> None:
     rows = resumption.point.rows if resumption.point else None
     was_finished = resumption.record["status"] == "finished"
     cut_back(folder / METRICS, rows=rows, epochs=resumption.epochs, finished=was_finished)
-
-
-def _check_logger(config: DictConfig) -> None:
-    check_choice("logger.name", config.logger.name, ("wandb", "csv"))
-    wandb_id = os.environ.get("WANDB_RUN_ID")
-    if wandb_id and config.logger.name == "wandb" and HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise RequestError(
-            f"-m with WANDB_RUN_ID={wandb_id}: every job would write into that one W&B run.",
-            key="logger",
-            fix="Leave -m out of a sweep's command, or unset WANDB_RUN_ID.",
-        )
 
 
 def _write_hydra_files(config: DictConfig, folder: Path) -> None:

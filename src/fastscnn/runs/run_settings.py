@@ -13,7 +13,7 @@ from fastscnn.utils.plain_files import read_yaml
 
 CONFIG = Path(".hydra/config.yaml")
 OVERRIDES = Path(".hydra/overrides.yaml")
-GROUPS = ("data", "model", "optimizer", "trainer", "logger", "paths")
+GROUPS = ("data", "model", "optimizer", "trainer", "paths")
 """What the config of every run holds."""
 CALL_SETTINGS = ("resume", "rerun", "paths")
 """Settings of one call of the command, not of the run."""

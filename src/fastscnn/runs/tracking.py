@@ -42,14 +42,14 @@ def tracked(
     group: str,
     tags: list[str],
     config: Mapping[str, Any],
-    project: str,
-    entity: str | None = None,
     resume: bool = False,
+    **further: Any,
 ) -> Iterator["Run"]:
     """Open a W&B run that ends with this block, as failed if the block does.
 
     With `resume` the run of this id goes on where it ended. Offline that is another folder of the same id in
-    `wandb/`, and `wandb sync` sends them one after the other, as one run.
+    `wandb/`, and `wandb sync` sends them one after the other, as one run. `further` are `project`, `entity` and
+    whatever else `wandb.init` takes.
 
     It is online where there is a key and the server takes it, else offline, without a question; `WANDB_MODE`
     decides if it is set. A line says where the run is, and why if it is offline.
@@ -71,8 +71,6 @@ def tracked(
             f"the W&B run {wandb.run.id} is still open in this process: finish it before another run starts"
         )
     run = _start(
-        project=project,
-        entity=entity,
         dir=str(folder),
         id=run_id if resume else os.environ.get("WANDB_RUN_ID") or run_id,
         resume="allow" if resume else None,
@@ -80,6 +78,7 @@ def tracked(
         group=group,
         tags=tags,
         config=dict(config),
+        **further,
     )
     exit_code = 1
     try:
@@ -104,12 +103,12 @@ def _start(**settings: Any) -> "Run":
         name = "_".join(map(str, wrong["loc"]))
         raise RequestError(
             f"W&B does not accept {name}={wrong['input']}: {wrong['msg']}.",
-            key=f"logger.{name}",
-            fix=f"Change WANDB_{name.upper()} or logger.{name}.",
+            key=f"logger.wandb.{name}",
+            fix=f"Change WANDB_{name.upper()} or logger.wandb.{name}.",
         ) from None
     except wandb.errors.UsageError as error:
-        fix = "Change logger.project, logger.entity or WANDB_RUN_ID."
-        raise RequestError(f"W&B: {error}.", key="logger.project", fix=fix) from None
+        fix = "Change logger.wandb.project, logger.wandb.entity or WANDB_RUN_ID."
+        raise RequestError(f"W&B: {error}.", key="logger.wandb.project", fix=fix) from None
     if run.offline:
         folders = shlex.quote(run.sync_dir)
         if settings["resume"]:  # this folder and the earlier ones of the same run
@@ -125,7 +124,7 @@ def _init(settings: dict[str, Any]) -> tuple["Run", str]:
     import wandb
 
     general = wandb.setup().settings
-    mode: Any = general.mode
+    mode: Any = settings.pop("mode", None) or general.mode
     if mode not in ("online", "run"):
         return wandb.init(mode=mode, **settings), "as asked"
     reason = "no key; wandb login stores one"
@@ -134,6 +133,6 @@ def _init(settings: dict[str, Any]) -> tuple["Run", str]:
             return wandb.init(mode="online", **settings), ""
     except wandb.errors.CommError as error:
         cause = str(error).partition("\n")[0]
-        reason = f"{general.base_url}: {cause}; check the key (wandb login), logger.entity and the network"
+        reason = f"{general.base_url}: {cause}; check the key (wandb login), logger.wandb.entity and the network"
         wandb.teardown()  # W&B's service still holds the run's id
     return wandb.init(mode="offline", **settings), reason

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.loggers.logger import Logger
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -31,6 +32,7 @@ MEANT: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optimizer": (_class_of(Optimizer), "an optimizer"),
     "scheduler": (_is_schedule, "a schedule"),
     "callbacks": (_class_of(pl.Callback), "a callback"),
+    "logger": (_class_of(Logger), "a logger"),
 }
 """Group to what its nodes may build."""
 
@@ -40,7 +42,7 @@ def check_trusted(config: Mapping[str, Any], named: Collection[str] = (), *, sou
 
     Args:
         config: Plain containers.
-        named: Names that the command line gave itself.
+        named: Names that the command line, or the user's own `conf/`, gave itself.
         source: The file or folder, as messages show it.
 
     Raises:
@@ -70,6 +72,11 @@ def named_targets(overrides: Sequence[str]) -> set[str]:
     """The values of every `_target_` on a command line."""
     split = (override.lstrip("+").partition("=") for override in overrides)
     return {value for name, _, value in split if name.endswith(f".{TARGET}")}
+
+
+def targets_in(config: Mapping[str, Any]) -> set[str]:
+    """The values of every `_target_` in a config, which is the user's own."""
+    return {str(node[TARGET]) for _, node in _nodes(config)}
 
 
 def _nodes(value: Any, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,32 @@ from fastscnn.runs.offline import set_aside_empty
 from fastscnn.runs.record import METRICS, RunRecord
 from fastscnn.runs.tracker import Tracker
 from fastscnn.runs.tracking import ENVIRONMENT, tracked, wandb_config
+from fastscnn.utils.targets import OF_HYDRA
+
+OF_THE_LOGGER = ("log_model", "prefix", "checkpoint_name", "add_file_policy")
+"""Arguments that Lightning's logger keeps; it hands the others to `wandb.init`."""
 
 
-def wandb_tracker(config: DictConfig, record: RunRecord, identity: Identity) -> Tracker:
-    """W&B's logger for a run, inside a `Tracker`; its id is recorded when it is open."""
+def wandb_tracker(config: DictConfig, node: Mapping[str, Any], record: RunRecord, identity: Identity) -> Tracker:
+    """W&B's logger for a run, inside a `Tracker`; its id is recorded when it is open.
+
+    Args:
+        config: The run's.
+        node: The logger's own settings: arguments of `WandbLogger`, and any other of `wandb.init`.
+        record: The run's.
+        identity: Name, group and tags of the W&B run, where the node has none.
+    """
     resolved: Any = OmegaConf.to_container(config, resolve=True)
+    own = {name: value for name, value in node.items() if name in OF_THE_LOGGER}
+    further = {name: value for name, value in node.items() if name not in (*OF_THE_LOGGER, *OF_HYDRA)}
+    if further.pop("offline", False):
+        further["mode"] = "offline"
+    settings = {
+        "name": f"{identity.name}-{record.data['id']}",
+        "group": identity.group or identity.name,
+        "tags": identity.tags,
+        **further,
+    }
     run_id, known = record.data["id"], record.data["wandb_id"]
 
     @contextlib.contextmanager
@@ -29,16 +50,12 @@ def wandb_tracker(config: DictConfig, record: RunRecord, identity: Identity) -> 
         with tracked(
             record.folder,
             run_id=known or run_id,
-            name=f"{identity.name}-{run_id}",
-            group=identity.group or identity.name,
-            tags=identity.tags,
             config=wandb_config(resolved, identity.flat(config.seed)),
-            project=config.logger.project,
-            entity=config.logger.entity,
             resume=known is not None,
+            **settings,
         ) as run:
             record.update(wandb_id=None if run.disabled else run.id)
-            yield WandbLogger(experiment=run)
+            yield WandbLogger(experiment=run, **own)
 
     return Tracker(
         "W&B",

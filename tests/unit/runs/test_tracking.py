@@ -142,11 +142,11 @@ def test_disabled_mode_writes_and_prints_nothing(tmp_path, monkeypatch, capsys):
 
 
 def test_wrong_mode_or_project_is_a_wrong_request(tmp_path, monkeypatch):
-    with refused("logger.project"), track(tmp_path, project="a/b"):
+    with refused("logger.wandb.project"), track(tmp_path, project="a/b"):
         pytest.fail("opened")
     wandb.teardown()
     monkeypatch.setenv("WANDB_MODE", "foo")
-    with refused("logger.mode", "mode=foo", fix="WANDB_MODE"), track(tmp_path):
+    with refused("logger.wandb.mode", "mode=foo", fix="WANDB_MODE"), track(tmp_path):
         pytest.fail("opened")
 
 
