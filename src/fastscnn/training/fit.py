@@ -16,7 +16,7 @@ from fastscnn.data.datasets.folder_splits import LISTS, with_recorded_lists, wri
 from fastscnn.runs.checkpoint import is_checkpoint
 from fastscnn.runs.record import BEST, LAST
 from fastscnn.runs.run import Run
-from fastscnn.training.accelerator import choose_accelerator, quiet
+from fastscnn.training.accelerator import choose_accelerator, choose_devices, quiet
 from fastscnn.training.callbacks.build import build_callbacks
 from fastscnn.training.callbacks.record import best_checkpoints
 from fastscnn.training.checks import check_batches, check_settings
@@ -27,7 +27,7 @@ from fastscnn.training.segmentation import Segmentation
 from fastscnn.training.stopping import ended_together
 from fastscnn.training.summary import describe_device, print_profile, print_scores, print_start
 from fastscnn.training.task import Task
-from fastscnn.training.trainer import build_trainer, check_trainer
+from fastscnn.training.trainer import GPUS, build_trainer, check_trainer
 from fastscnn.training.transfer import find_weights, load_pretrained
 from fastscnn.utils.memory import keep_freed_memory
 from fastscnn.utils.signals import waiting
@@ -78,7 +78,8 @@ def checked_data(plain: dict[str, Any], resumed: Path | None = None) -> Training
     """Check a training's settings and build its data module, which checks its own; nothing is written.
 
     Args:
-        plain: The settings; `trainer.accelerator` becomes the one that is taken, where it is `auto`.
+        plain: The settings; `trainer.accelerator` becomes the one that is taken, where it is `auto`, and
+            `trainer.devices` their number, with `trainer.gpus` beside it where it is a list.
         resumed: The folder of a resumed run, which keeps its frames where they were drawn.
 
     Raises:
@@ -86,7 +87,10 @@ def checked_data(plain: dict[str, Any], resumed: Path | None = None) -> Training
     """
     trainer = plain["trainer"]
     check_trainer(trainer)
-    trainer["accelerator"] = choose_accelerator(trainer["accelerator"], trainer["devices"])
+    trainer["accelerator"] = choose_accelerator(trainer["accelerator"])
+    devices = choose_devices(trainer["devices"], trainer["accelerator"])
+    trainer["devices"] = devices if isinstance(devices, int) else len(devices)
+    trainer[GPUS] = None if isinstance(devices, int) else devices
     check_settings(plain)
     settings = with_recorded_lists(plain["data"], resumed) if resumed else plain["data"]
     data = build_training_data({**plain, "data": settings})

@@ -89,6 +89,10 @@ class Task(pl.LightningModule):
             return None
 
     @abstractmethod
+    def metric_names(self, stage: str) -> list[str]:
+        """Names of the metrics that an evaluation of a stage (`val`, `test`) logs."""
+
+    @abstractmethod
     def compile_network(self) -> None:
         """Compile the part that training and evaluation share; the names of the weights stay as they are."""
 
@@ -241,7 +245,7 @@ class Task(pl.LightningModule):
             self.to(memory_format=torch.channels_last)
 
     def _input(self, images: Tensor) -> Tensor:
-        return normalize(images, channels_last=self.channels_last)
+        return normalize(images, channels_last=self.channels_last).to(self.dtype)  # of trainer.precision=bf16-true, ...
 
     def _remembering(self, images: Tensor) -> AbstractContextManager[Any]:
         """The block in which the network runs in training: it decides what autograd stores for the backward pass."""

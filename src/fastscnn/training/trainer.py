@@ -20,7 +20,10 @@ from fastscnn.training.task import Task
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.values import check_choice, check_number, check_switch, check_whole
 
+GPUS = "gpus"
+"""Of the `trainer` settings: the GPUs that `devices` lists, once these have become a number."""
 OWN_SETTINGS = {
+    GPUS,
     "compile",
     "channels_last",
     "cuda_graph",
@@ -34,7 +37,6 @@ OWN_SETTINGS = {
 AUTO = ("auto", True, False)
 CHECKS: dict[str, Callable[[str, Any], None]] = {
     "max_epochs": partial(check_whole, minimum=1),
-    "devices": partial(check_whole, minimum=1),
     "limit_train_batches": partial(check_number, above=0),
     "limit_val_batches": partial(check_number, above=0),
     "accumulate_grad_batches": partial(check_whole, minimum=1),
@@ -51,7 +53,7 @@ CHECKS: dict[str, Callable[[str, Any], None]] = {
     "save_every_epochs": partial(check_whole, minimum=1),
     "cuda_graph": partial(check_choice, options=AUTO),
 }
-"""What the settings of the `trainer` group must be, beside accelerator and precision, which `accelerator` checks."""
+"""What settings of the `trainer` group must be; `accelerator` checks accelerator, devices and precision."""
 SAVE_EVERY_MINUTES = 15
 """Of runs that were started before this was a setting."""
 
@@ -93,6 +95,7 @@ def build_trainer(
     plugins = settings.pop("plugins", None) or []
     if settings["sync_batchnorm"] == "auto":
         settings["sync_batchnorm"] = settings["devices"] > 1 and settings["accelerator"] in ("gpu", "cuda")
+    settings["devices"] = plain["trainer"].get(GPUS) or settings["devices"]
     settings["precision"] = choose_precision(settings["precision"], settings["accelerator"])
     settings["check_val_every_n_epoch"] = validation_interval(
         settings["check_val_every_n_epoch"], settings["max_epochs"]
