@@ -55,7 +55,11 @@ def test_installed_package_has_all_that_it_reads_and_nothing_beside_itself(insta
     for source in (REPO / "src" / "fastscnn").rglob("*.*"):
         if "__pycache__" not in source.parts:
             assert (package / source.relative_to(REPO / "src" / "fastscnn")).is_file(), source
-    assert {path.name for path in installed.iterdir() if path.suffix != ".dist-info"} == {"fastscnn", "bin"}
+    assert {path.name for path in installed.iterdir() if path.suffix != ".dist-info"} == {
+        "fastscnn",
+        "hydra_plugins",
+        "bin",
+    }
 
 
 def test_installed_network_and_kernels_run(installed, tmp_path):
@@ -107,3 +111,18 @@ assert "bicyclist" in segmenter.classes.names
         "photo_overlay.png",
         "predict.json",
     }
+
+
+def test_installed_command_finds_the_sweeper_that_it_carries(installed, tmp_path):
+    arguments = ["-m", "hparams_search=optuna", "hydra.sweeper.n_trials=0", f"paths.output_dir={tmp_path}"]
+    code = f"""
+import sys
+sys.argv = ["fastscnn-train", *{arguments!r}]
+from fastscnn.cli.train import main
+try:
+    main()
+except SystemExit as end:
+    assert end.code == 2, end.code
+assert sys.modules["hydra_plugins.fastscnn_search"].__file__.startswith({str(installed)!r})
+"""
+    run_installed(installed, tmp_path, "-c", code)

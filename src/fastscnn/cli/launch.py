@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.errors import HydraException
@@ -17,7 +18,18 @@ from fastscnn.cli.multirun import close_multirun
 from fastscnn.cli.start import started
 from fastscnn.runs import slurm
 from fastscnn.runs.config import check_config, explain
-from fastscnn.runs.jobs import DONE, FAILED, WRONG_REQUEST, Job, current_job, current_multirun, jobs_share_a_process
+from fastscnn.runs.effect import check_multirun_settings
+from fastscnn.runs.jobs import (
+    DONE,
+    FAILED,
+    WRONG_REQUEST,
+    Job,
+    current_job,
+    current_multirun,
+    jobs_share_a_process,
+    searches,
+)
+from fastscnn.runs.objective import value_of_run
 from fastscnn.runs.process import RUN_DIR_VARIABLE
 from fastscnn.runs.renamed import present_overrides
 from fastscnn.utils.errors import Crash, RequestError
@@ -49,7 +61,7 @@ class JobFailed(Exception):
         self.code = code
 
 
-def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
+def launch(config_name: str, command: Callable[[DictConfig], Any]) -> None:
     """Compose `conf/CONFIG_NAME.yaml` with the command line, call the command with it, and exit.
 
     The command imports slow modules (torch) inside itself, so that help, `--cfg` and unknown overrides answer at once.
@@ -67,12 +79,12 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
     if config_name != BENCHMARK:
         wait_briefly()
 
-    def task(config: DictConfig) -> None:
+    def task(config: DictConfig) -> Any:
         started()
         # The processes of a distributed run stop where all of them do.
         with watched(slurm.signals(), waits=RUN_DIR_VARIABLE in os.environ) as watch:
             try:
-                call(config, command, config_name)
+                return call(config, command, config_name)
             except Interrupted as stop:
                 print_stop(stop)
                 asked = watch.cluster or (stop.signum if signal.Signals(stop.signum).name in slurm.signals() else 0)
@@ -89,6 +101,8 @@ def launch(config_name: str, command: Callable[[DictConfig], None]) -> None:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
     except JobFailed as failed:
         code = failed.code
+    except RequestError as error:  # of a sweeper
+        code = report(error)
     except (HydraException, OmegaConfBaseException) as error:
         print(explain(error, CONF, config_name), file=sys.stderr)
         code = WRONG_REQUEST
@@ -112,26 +126,32 @@ def _is_command(program: Path) -> bool:
     return program.parent == SOURCES or program.name.startswith("fastscnn-")
 
 
-def call(config: DictConfig, command: Callable[[DictConfig], None], name: str) -> None:
-    """Call a command with the composed config: as a job of a multirun, or alone, where an error ends the process."""
+def call(config: DictConfig, command: Callable[[DictConfig], Any], name: str) -> Any:
+    """Call a command with the composed config: as a job of a multirun, or alone, where an error ends the process.
+
+    Returns:
+        What the command returns; of a job of a multirun the value that a search optimises, None where it has none.
+    """
     if (job := current_job()) is not None:
         with job.running():
             run_job(config, job, command)
-        return
+            metric = config.get("optimized_metric")
+            return value_of_run(job.folder, metric, wait=searches()) if job.code == DONE else None
     try:
         check_config(config)
+        check_multirun_settings()
         if slurm.restarted() and "rerun" in config:
             from fastscnn.cli.skip_finished import done_before_restart
 
             if done_before_restart(config):
-                return
+                return None
         with Progress(f"{name}: working", bar=False):
-            command(config)
+            return command(config)
     except Exception as error:
         sys.exit(report(error))
 
 
-def run_job(config: DictConfig, job: Job, command: Callable[[DictConfig], None]) -> None:
+def run_job(config: DictConfig, job: Job, command: Callable[[DictConfig], Any]) -> None:
     """Run one job of a multirun, and record its status.
 
     An error is printed at once. With Hydra's own launcher, which runs the jobs one after the other, it is not raised:

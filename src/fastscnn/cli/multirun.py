@@ -4,11 +4,12 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fastscnn.runs.jobs import (
     DONE,
@@ -21,13 +22,17 @@ from fastscnn.runs.jobs import (
     current_multirun,
     unwritten,
 )
+from fastscnn.runs.objective import MONITORS
 from fastscnn.runs.record import RECORD, observed_record
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_writable
 from fastscnn.utils.text import one_line
 
-SUMMARY_METRICS = ("val/miou", "val/top1")
-"""The summary prints the first of these that a run has."""
+PLUGINS = {
+    "hydra_plugins.hydra_joblib_launcher": "hydra-joblib-launcher",
+    "hydra_plugins.hydra_submitit_launcher": "hydra-submitit-launcher",
+}
+"""The module of a launcher, and what pip calls it."""
 
 
 class AnnounceMultirun(Callback):
@@ -36,13 +41,42 @@ class AnnounceMultirun(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Set the environment variable; ends the command if the folders of the jobs cannot be written."""
         try:
+            check_launcher(config)
             check_writable(Path(config.paths.output_dir), "paths.output_dir")
             check_writable(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
         except RequestError as error:  # Hydra would only warn
             print(one_line(str(error)), file=sys.stderr)
             sys.exit(WRONG_REQUEST)
-        multirun = Multirun.of(config.hydra.overrides.task, Path(config.hydra.sweep.dir).resolve())
+        given = [str(override) for override in config.hydra.overrides.task]
+        named = {override.partition("=")[0] for override in given}
+        searched = OmegaConf.select(config, "hydra.sweeper.params") or {}
+        overrides = [*(f"{key}={value}" for key, value in searched.items() if key not in named), *given]
+        multirun = Multirun.of(overrides, Path(config.hydra.sweep.dir).resolve())
         os.environ[VARIABLE] = json.dumps(asdict(multirun) | {"folder": str(multirun.folder)})
+
+
+def check_launcher(config: DictConfig) -> None:
+    """Check that the launcher of a multirun is installed, and that SLURM's knows how many processes a job has.
+
+    Raises:
+        RequestError: It is not; says what to install, or what to set.
+    """
+    target = str(OmegaConf.select(config, "hydra.launcher._target_"))
+    for module, package in PLUGINS.items():
+        if target.startswith(f"{module}.") and find_spec(module) is None:
+            option = config.hydra.runtime.choices["hydra/launcher"]
+            raise RequestError(
+                f"hydra/launcher={option} needs {package}, which is not installed.",
+                key="hydra/launcher",
+                fix=f"Run pip install {package}.",
+            )
+    devices = OmegaConf.select(config, "trainer.devices")
+    if target.endswith(".SlurmLauncher") and (not isinstance(devices, int) or devices < 1):
+        raise RequestError(
+            f"trainer.devices={devices} does not say how many GPUs a job asks SLURM for.",
+            key="trainer.devices",
+            fix="Set trainer.devices=N.",
+        )
 
 
 def close_multirun() -> int | None:
@@ -94,4 +128,4 @@ def _best(job: Job) -> str:
         metrics = json.loads((Path(job.folder or "") / RECORD).read_text(encoding="utf-8"))["metrics"]["best"]
     except (OSError, ValueError, KeyError):
         return "-"
-    return next((f"{name} {metrics[name]:.4f}" for name in SUMMARY_METRICS if metrics.get(name) is not None), "-")
+    return next((f"{name} {metrics[name]:.4f}" for name in MONITORS if metrics.get(name) is not None), "-")

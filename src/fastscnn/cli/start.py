@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def start(config_name: str, command: "Callable[[DictConfig], None]") -> None:
+def start(config_name: str, command: "Callable[[DictConfig], Any]") -> None:
     """Import what every command needs, then launch one; see `launch`."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)

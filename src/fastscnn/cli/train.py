@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def train(config: "DictConfig") -> None:
-    """Run one training."""
+def train(config: "DictConfig") -> float | None:
+    """Run one training; returns its `optimized_metric`."""
     from fastscnn.training.fit import fit
 
-    fit(config)
+    return fit(config)
 
 
 def main() -> None:

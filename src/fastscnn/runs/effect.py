@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from fastscnn.runs.run_settings import in_settings
 from fastscnn.utils.errors import RequestError
 
 OF_VALIDATION = (
@@ -13,6 +16,25 @@ OF_VALIDATION = (
     "pictures",
 )
 """Settings of the validation: how often, on how much, and how much of it is drawn."""
+
+
+OF_MULTIRUN = ("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweeper", "hydra.sweep")
+"""Settings of a multirun alone."""
+
+
+def check_multirun_settings() -> None:
+    """Check that a single run is not given settings of a multirun.
+
+    Raises:
+        RequestError: It is; names the setting.
+    """
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        return
+    for override in hydra.overrides.hydra:
+        name = str(override).lstrip("+").partition("=")[0]
+        if in_settings(name, OF_MULTIRUN):
+            raise RequestError(f"{override} is for a multirun, and this is a single run.", key=name, fix="Add -m.")
 
 
 def check_effect(config: DictConfig, overrides: Sequence[str]) -> None:

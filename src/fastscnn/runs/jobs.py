@@ -194,3 +194,11 @@ def jobs_share_a_process() -> bool:
         return False
     launcher: str = HydraConfig.get().runtime.choices["hydra/launcher"]
     return launcher == "basic"
+
+
+def searches() -> bool:
+    """Whether this is a job of a search, which goes by what the job returns."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return False
+    sweeper: str = HydraConfig.get().runtime.choices["hydra/sweeper"]
+    return sweeper != "basic"

@@ -170,7 +170,7 @@ def _overridden(
     groups = HydraConfig.get().runtime.choices
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key, value = override.key_or_group, override.value()
-        if key in ("resume", "rerun", "paths.output_dir"):
+        if key in ("resume", "rerun", "optimized_metric", "paths.output_dir"):
             continue
         if key.startswith("paths."):
             problem = f"resume={folder}: a run goes on in its own folder."

@@ -3,17 +3,19 @@
 Each value by itself is checked by the class or function that takes it.
 """
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from fastscnn.data.datamodules.imagenet import NAME
 from fastscnn.models.build import FAST_SCNN, check_model
-from fastscnn.runs.jobs import jobs_share_a_process
+from fastscnn.runs.jobs import jobs_share_a_process, searches
 from fastscnn.training.accelerator import choose_precision
 from fastscnn.training.class_weights import check_class_weights
 from fastscnn.training.losses import SegmentationLoss
 from fastscnn.training.optim import check_optimizer
 from fastscnn.training.schedules import check_schedule
+from fastscnn.training.task import Task
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.values import check_number, check_whole
 
@@ -38,6 +40,42 @@ def check_settings(plain: Mapping[str, Any]) -> None:
     check_device(plain)
     _check_task(plain)
     _check_peer(plain)
+
+
+def check_metric(metric: object, module: Task, *, validates: bool = True, tests: bool) -> None:
+    """Check the name of the metric that a search optimises, as far as names are known before the training.
+
+    Args:
+        metric: `optimized_metric`; None is the module's monitor.
+        module: What is trained.
+        validates: Whether the run has a validation.
+        tests: Whether the best checkpoint is tested.
+
+    Raises:
+        RequestError: The evaluation gives no such metric.
+    """
+    known = [*module.metric_names("val"), *(module.metric_names("test") if tests else ())]
+    text = module.monitor if metric is None and searches() else str(metric)
+    if text.startswith("val/") and not validates:
+        raise RequestError(
+            f"optimized_metric={text} is of the validation, and val is trained on (data.train_splits).",
+            key="optimized_metric",
+            fix="Validate on a drive with data.held_out=NAME, or optimise another metric.",
+        )
+    if metric is None or text in known or not text.startswith(("val/", "test/")):
+        return
+    if text in module.metric_names("test"):
+        raise RequestError(
+            f"optimized_metric={text}, but nothing is tested.",
+            key="optimized_metric",
+            fix=f"Set data.evaluate_test=true, or optimized_metric={module.monitor}.",
+        )
+    near = difflib.get_close_matches(text, known, n=1)
+    raise RequestError(
+        f"optimized_metric={text} is not among the metrics of this run.",
+        key="optimized_metric",
+        fix=f"Set optimized_metric={near[0] if near else module.monitor}.",
+    )
 
 
 def check_batches(plain: Mapping[str, Any], frames: int | None = None) -> None:

@@ -104,6 +104,10 @@ class Classification(Task):
         module.take_weights(checkpoint)
         return module
 
+    def metric_names(self, stage: str) -> list[str]:
+        """The two accuracies."""
+        return [*TopK(0, 0).named(stage)]
+
     def compile_network(self) -> None:
         """Compile the network; the names of the weights stay as they are."""
         self.network.compile()

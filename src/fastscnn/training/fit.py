@@ -14,12 +14,13 @@ from fastscnn.data.datamodules.imagenet import ImageNetData
 from fastscnn.data.datamodules.segmentation import SegmentationData
 from fastscnn.data.datasets.folder_splits import LISTS, with_recorded_lists, write_lists
 from fastscnn.runs.checkpoint import is_checkpoint
+from fastscnn.runs.objective import optimized_value
 from fastscnn.runs.record import BEST, LAST
 from fastscnn.runs.run import Run
 from fastscnn.training.accelerator import choose_accelerator, choose_devices, quiet
 from fastscnn.training.callbacks.build import build_callbacks
 from fastscnn.training.callbacks.record import best_checkpoints
-from fastscnn.training.checks import check_batches, check_settings
+from fastscnn.training.checks import check_batches, check_metric, check_settings
 from fastscnn.training.class_weights import weigh_classes
 from fastscnn.training.profile import StepProfiler
 from fastscnn.training.recompute import choose_keep_memory
@@ -33,7 +34,7 @@ from fastscnn.utils.memory import keep_freed_memory
 from fastscnn.utils.signals import waiting
 
 
-def fit(config: DictConfig) -> None:
+def fit(config: DictConfig) -> float | None:
     """Train the network of a composed `train` config, and evaluate its best checkpoint where the test has labels.
 
     With `resume` it is the run of that folder which goes on. Everything that can be wrong with the request is found
@@ -45,9 +46,10 @@ def fit(config: DictConfig) -> None:
     """
     quiet()
     run = Run.of(config)
+    metric = OmegaConf.select(config, "optimized_metric")
     if run.finished:
         run.print_finished()
-        return
+        return optimized_value(run.resumption.record, metric) if run.resumption else None
     plain: Any = OmegaConf.to_container(run.config, resolve=True)
     data = checked_data(plain, run.folder if run.resumption else None)
     weights = None if run.checkpoint else find_weights(plain["pretrain"], plain["paths"]["output_dir"])
@@ -60,6 +62,7 @@ def fit(config: DictConfig) -> None:
         keep_freed_memory()
     pl.seed_everything(plain["seed"], workers=True, verbose=False)
     module = build_task(plain, data)
+    check_metric(metric, module, validates=data.validates, tests=plain["data"]["evaluate_test"])
     transfer = load_pretrained(module.network, weights) if weights else None
     with run:
         run.update(dataset=data.described("train", "val") | drawn_lists(run, data))
@@ -72,6 +75,7 @@ def fit(config: DictConfig) -> None:
             run.update(pretrain=transfer.record())
             Console().print(str(transfer), highlight=False, soft_wrap=True)
         train(plain, module, data, run, callbacks)
+    return optimized_value(run.record.data, metric) if run.record else None
 
 
 def checked_data(plain: dict[str, Any], resumed: Path | None = None) -> TrainingData:

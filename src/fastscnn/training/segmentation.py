@@ -98,6 +98,11 @@ class Segmentation(Task):
         module.take_weights(checkpoint)
         return module
 
+    def metric_names(self, stage: str) -> list[str]:
+        """The mean, and the IoU of every class and category."""
+        size = self.classes.num_classes
+        return [*score(torch.zeros(size, size, dtype=torch.int64), self.classes).named(stage)]
+
     def compile_network(self) -> None:
         """Compile the part that training and evaluation share, and the heads; weights keep their names."""
         self.network.features = torch.compile(self.network.features)  # type: ignore[method-assign]

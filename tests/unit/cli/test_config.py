@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import OmegaConf
@@ -32,6 +33,8 @@ def test_every_option_composes_and_passes_the_checks(group, option):
         "loss": {"classification"},
         "augment": {"imagenet"},
     }  # experiment=imagenet_pretrain; a root
+    if not torch.cuda.is_available():
+        alone["trainer"] = {"gpu", "ddp"}
     config = composed(f"{group}={option}")
     check_config(config)
     plain = OmegaConf.to_container(config, resolve=True)
