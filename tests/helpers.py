@@ -369,9 +369,12 @@ def change_run(folder, **changes):
     (folder / "run.json").write_text(json.dumps(data))
 
 
+RUN_EXTRAS = {"overrides": {}, "settings": None, "weights": None}
+
+
 def write_run(root, miou, seed=0, *, status="finished", started=0, test=None, place="cityscapes", rows=(), **choices):
     """Write a finished run's folder as comparing reads it; returns the run's id."""
-    overrides = choices.pop("overrides", {})
+    overrides, settings, weights = (choices.pop(key, default) for key, default in RUN_EXTRAS.items())
     name = "-".join([choices.get("data", "fine"), *(f"{k}_{v}" for k, v in choices.items() if k != "data")])
     run_id = f"{len(list(root.rglob('run.json'))):08x}"
     folder = root / name / f"2026-01-01_00-00-{started:02d}-{run_id}"
@@ -395,6 +398,8 @@ def write_run(root, miou, seed=0, *, status="finished", started=0, test=None, pl
         },
         "host": "elsewhere",
         "pid": 1,
+        **({"settings": settings} if settings else {}),
+        **({"pretrain": {"sha256": weights}} if weights else {}),
     }
     (folder / "run.json").write_text(json.dumps(record))
     if rows:

@@ -174,6 +174,66 @@ def test_tables_compare_runs_of_equal_settings_only_and_say_which(tmp_path):
     assert "Cityscapes: trainer.max_epochs=20" in table.caption
 
 
+LONG, SHORT = {"trainer.max_epochs": 3, "optimizer.lr": 0.045}, {"trainer.max_epochs": 1, "optimizer.lr": 0.045}
+
+
+def test_groups_of_unlike_settings_have_no_difference_but_the_name_of_what_differs(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path, 0.6 + 0.01 * seed, seed)
+        write_run(tmp_path, 0.5, seed, overrides={"trainer.max_epochs": "1"})
+        write_run(tmp_path, 0.4, seed, skip="zero")
+    groups = groups_of(tmp_path)
+    table = tables.seeds_table(groups, default_baselines(groups, "val/miou"), "val/miou")
+    found = column(table, "difference")
+    assert found["fine trainer.max_epochs=1"] == "not compared: trainer.max_epochs 1, unset"
+    assert "[" in found["fine-skip_zero"] and "paired" in found["fine-skip_zero"]
+
+
+def test_settings_that_no_command_line_names_are_compared_too(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path, 0.6 + 0.01 * seed, seed, settings=LONG, overrides={"trainer.max_epochs": "3"})
+        write_run(tmp_path, 0.5, seed, skip="zero", settings=SHORT | {"model.skip": "zero"})
+        write_run(tmp_path, 0.4, seed, pretrain="imagenet", settings=LONG)
+    groups = groups_of(tmp_path)
+    table = tables.seeds_table(groups, default_baselines(groups, "val/miou"), "val/miou")
+    found = column(table, "difference")
+    assert found["fine-skip_zero"] == "not compared: trainer.max_epochs 1, 3"
+    assert "paired" in found["fine-pretrain_imagenet"], "what the command line says of a default makes no difference"
+    assert column(tables.skip_table(groups, []), "trained without it").get("ours, Cityscapes val", "") == ""
+    assert "Left out: fine-skip_zero" in tables.table_8(groups).caption
+
+
+def test_group_that_mixes_settings_is_not_compared_unless_it_groups_by_them(tmp_path):
+    for seed in (0, 1):
+        for skip in ("keep", "zero"):
+            write_run(tmp_path, 0.6 + 0.01 * seed, seed, skip=skip, overrides={"optimizer.lr": f"0.{seed + 1}"})
+    runs, evaluations, _ = read_all([tmp_path])
+    mixed, _ = build(runs, evaluations, COMPARE_SETTINGS | {"group_by": ["skip"]}, [])
+    assert "not compared: optimizer.lr 0.1, 0.2" in column(mixed.tables[0], "difference").values()
+    apart, _ = build(runs, evaluations, COMPARE_SETTINGS | {"group_by": ["optimizer.lr"]}, [])
+    assert any("not compared: skip" in cell for cell in column(apart.tables[0], "difference").values())
+    both, _ = build(runs, evaluations, COMPARE_SETTINGS | {"group_by": ["skip", "optimizer.lr"]}, [])
+    assert not any("not compared" in cell for cell in column(both.tables[0], "difference").values())
+
+
+def test_runs_that_started_from_two_files_are_two_groups_that_table_8_does_not_mix(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path, 0.60, seed)
+        write_run(tmp_path, 0.62, seed, pretrain="imagenet", weights="a" * 64)
+        write_run(tmp_path, 0.70, seed, pretrain="imagenet", weights="b" * 64)
+        write_run(tmp_path, 0.64, seed, pretrain="imagenet", data="fine_coarse", weights="a" * 64)
+    groups = groups_of(tmp_path)
+    assert sorted(len(group.runs) for group in groups) == [2, 2, 2, 2]
+    table = tables.table_8(groups)
+    assert list(column(table, "ours, Cityscapes: val").values()) == [
+        "60.00 ± 0.00 (2)",
+        "62.00 ± 0.00 (2)",
+        "",
+        "64.00 ± 0.00 (2)",
+    ]
+    assert "pretrain.sha256=aaaaaaaa" in table.caption
+
+
 def write_peer(root, model, miou, category, **settings):
     """As `train.py model=NAME` records it: skip and activation are no choices of a peer."""
     run_id = write_run(root, miou, model=model, **settings)

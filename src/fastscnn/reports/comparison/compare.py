@@ -15,6 +15,7 @@ from fastscnn.reports.comparison.gallery import gallery
 from fastscnn.reports.comparison.groups import Group, default_baselines, group_key, group_runs
 from fastscnn.reports.comparison.page import write_page
 from fastscnn.reports.comparison.records import Evaluation, Run, read_all
+from fastscnn.reports.comparison.unlike import NAMED
 from fastscnn.reports.comparison.views import NUMERIC, group_labels, run_views
 from fastscnn.reports.comparison.write import markdown, run_csv, show
 from fastscnn.utils.errors import RequestError
@@ -149,7 +150,7 @@ def build(
     named = [(view.label, run) for view, run in zip(views, ordered, strict=True)]
     plain = group_runs(segmenting) if by else groups
     content = [
-        tables.seeds_table(groups, baselines, metric),
+        tables.seeds_table(groups, baselines, metric, by or NAMED),
         tables.table_8(plain),
         tables.skip_table(plain, evaluations),
         tables.table_7(plain, evaluations),

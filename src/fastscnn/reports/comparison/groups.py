@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from scipy import stats
 
 from fastscnn.reports.comparison.records import Run
-from fastscnn.runs.identity import GROUPS
+from fastscnn.runs.identity import GROUPS, PLAIN_CALLBACKS
 from fastscnn.runs.renamed import MOVED
 from fastscnn.runs.run_settings import EXECUTION_SETTINGS, in_settings
 
@@ -30,6 +30,14 @@ PLAIN_EXPERIMENTS = frozenset(
 """Experiments that only choose options of groups: `experiment=fine_only` is `data=fine`."""
 IRRELEVANT = (*EXECUTION_SETTINGS, "seed", "data.root")
 """Settings of how a run was executed, which do not distinguish runs."""
+WEIGHTS = ("pretrain", "init", "distill")
+"""What a run may start or learn from; the record of each holds the digest of its file."""
+EFFECTLESS = (
+    *IRRELEVANT,
+    *(f"{name}.{key}" for name in WEIGHTS for key in ("checkpoint", "sha256")),
+    *(f"callbacks.{name}" for name in PLAIN_CALLBACKS),
+)
+"""Settings that change no number; of files the digest counts, not where they lie."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,8 @@ class Group:
     @property
     def settings(self) -> dict[str, str]:
         """The common settings besides the choices that the paper compares; tables compare groups that share them."""
-        return {name: value for name, value in self.key.items() if name not in (*GROUPS, "pretrain.checkpoint")}
+        apart = (*GROUPS, "pretrain.checkpoint", "pretrain.sha256")
+        return {name: value for name, value in self.key.items() if name not in apart}
 
     def values(self, metric: str) -> dict[int, float]:
         """Seed to the metric of the best validation, percent; seeds without it are omitted."""
@@ -134,8 +143,16 @@ def group_key(run: Run) -> dict[str, str]:
         del choices["experiment"]
     overrides = run.record.get("overrides", {})
     present = {MOVED.get(name, name): str(value) for name, value in overrides.items()}
-    settings = {name: value for name, value in present.items() if not in_settings(name, IRRELEVANT)}
-    return {**choices, "place": run.place, **settings}
+    weights = weights_of(run)
+    known = [f"{name.partition('.')[0]}.checkpoint" for name in weights]  # wherever the file lies
+    settings = {name: value for name, value in present.items() if not in_settings(name, (*IRRELEVANT, *known))}
+    return {**choices, "place": run.place, **settings, **weights}
+
+
+def weights_of(run: Run) -> dict[str, str]:
+    """`pretrain.sha256` and its like to the first letters of the digest, for the files that a run started from."""
+    found = {name: (run.record.get(name) or {}).get("sha256") for name in WEIGHTS}
+    return {f"{name}.sha256": str(digest)[:8] for name, digest in found.items() if digest}
 
 
 def group_runs(runs: Iterable[Run], key: Callable[[Run], Mapping[str, str]] = group_key) -> list[Group]:

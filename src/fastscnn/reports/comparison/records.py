@@ -14,6 +14,8 @@ from fastscnn.runs.record import METRICS, RECORD, STEP, read_record
 from fastscnn.utils.plain_files import DamagedFile, read_json
 
 EVALUATION = "eval.json"
+UNLISTED = ("settings", "packages")
+"""Long parts of a record that are no keys to filter and group by."""
 REQUIRED = ("id", "name", "status", "choices", "seed", "metrics")
 
 
@@ -55,9 +57,10 @@ class Run:
     @cached_property
     def values(self) -> dict[str, str]:
         """All keys that runs can be filtered and grouped by, with their values as text."""
-        flat = dict(_flat(self.record))
+        flat = dict(_flat({key: value for key, value in self.record.items() if key not in UNLISTED}))
         settings = {key: str(value) for key, value in self.record.get("overrides", {}).items()}
-        return {**flat, **settings, **self.choices, "seed": str(self.record["seed"]), "place": self.place}
+        whole = {key: str(value) for key, value in (self.record.get("settings") or {}).items()}
+        return {**flat, **whole, **settings, **self.choices, "seed": str(self.record["seed"]), "place": self.place}
 
     def curve(self, metric: str) -> Curve:
         """The metric at each validation, percent, over epochs and steps; an incomplete last row is ignored.

@@ -4,16 +4,22 @@ from collections.abc import Mapping, Sequence
 
 from fastscnn.reports import paper
 from fastscnn.reports.comparison.content import Table
-from fastscnn.reports.comparison.groups import Group, Spread, default_baselines, difference
+from fastscnn.reports.comparison.groups import Group, Spread, default_baselines
 from fastscnn.reports.comparison.records import Evaluation, Run
+from fastscnn.reports.comparison.unlike import NAMED, PRETRAINED, alike, compared, source_of
 from fastscnn.runs.identity import GROUPS
 
 CITYSCAPES = "Cityscapes"
 SEEDS = "Ours is the mean over seeds ± sample standard deviation (number of seeds)."
 
 
-def seeds_table(groups: Sequence[Group], baselines: Mapping[str, Group], metric: str) -> Table:
-    """Each group's mean and deviation over its seeds, and its difference to the baseline of its data."""
+def seeds_table(
+    groups: Sequence[Group], baselines: Mapping[str, Group], metric: str, named: Sequence[str] = NAMED
+) -> Table:
+    """Each group's mean and deviation over its seeds, and its difference to the baseline of its data.
+
+    `named` are the choices that are compared: where another setting differs, it is named in place of a difference.
+    """
     split, _, name = metric.partition("/")
     test = f"test/{name}"
     rows = []
@@ -23,8 +29,8 @@ def seeds_table(groups: Sequence[Group], baselines: Mapping[str, Group], metric:
         baseline = baselines.get(group.first.place)
         row = [group.label, group.first.place, ", ".join(map(str, group.runs))]
         for measure in dict.fromkeys((metric, test)):
-            gap = difference(group.values(measure), baseline.values(measure)) if baseline else None
-            row += [_spread(group.values(measure)), "baseline" if group is baseline else str(gap or "")]
+            gap, reason = compared(group, baseline, measure, named) if baseline else (None, "")
+            row += [_spread(group.values(measure)), "baseline" if group is baseline else str(gap or reason)]
         rows.append(row)
     columns = ["runs", "data", "seeds", f"best {metric} %", "difference"]
     columns += [f"{test} %", "difference in test"] if split != "test" else []
@@ -32,7 +38,8 @@ def seeds_table(groups: Sequence[Group], baselines: Mapping[str, Group], metric:
     caption = (
         "Mean ± sample standard deviation (number of seeds). Differences are to the mean of the baseline on the same "
         "data, in points, with the 95% confidence interval by Student's t: paired where both have the same seeds, else "
-        "Welch's."
+        "Welch's. Where a setting differs beside the choices that are compared, it is named instead; group_by=[...] "
+        "compares by it."
     )
     if double:
         caption += f" Of a seed that was run again, the newest run counts; not counted: {', '.join(double)}."
@@ -136,7 +143,7 @@ def skip_table(groups: Sequence[Group], evaluations: Sequence[Evaluation]) -> Ta
             if cut or trained:
                 rows.append([f"ours, {place} {split}", whole, cut, trained])
     columns = ["class mIoU, %", "with the skip connection", "taken from the trained network", "trained without it"]
-    caption = f"Removed from the trained network: eval.py checkpoint=FILE skip=zero. {SEEDS}"
+    caption = f"Removed from the trained network: eval.py checkpoint=FILE skip=zero. {SEEDS}{_compared(groups)}"
     return Table("Section 3.2: the skip connection", columns, rows, caption, frozenset({1, 2, 3}))
 
 
@@ -176,13 +183,20 @@ def _other_data(places: Sequence[str]) -> str:
 
 
 def _compared(groups: Sequence[Group]) -> str:
-    """A sentence with the settings of the runs in the table, if they differ from the defaults."""
-    settings_of = []
+    """Sentences with the settings of the runs in the table, and with the groups that have others."""
+    settings_of, left_out = [], []
     for place, baseline in default_baselines(groups, "val/miou").items():
         settings = {k: v for k, v in baseline.settings.items() if k not in ("place", "loss", "optimizer", "scheduler")}
-        if settings:
-            settings_of.append(f"{place}: {' '.join(f'{name}={value}' for name, value in settings.items())}")
-    return f" Only runs of the same settings are shown ({'; '.join(settings_of)})." if settings_of else ""
+        here = [group for group in groups if group.first.place == place]
+        shown = alike(here, baseline)
+        sources = dict.fromkeys(f"{PRETRAINED}={source}" for group in shown if (source := source_of(group)))
+        words = [*(f"{name}={value}" for name, value in settings.items()), *sources]
+        others = [group.label for group in here if group not in shown]
+        left_out += others
+        if words or others:
+            settings_of.append(f"{place}: {' '.join(words) or 'the defaults'}")
+    only = f" Only runs of the same settings are shown ({'; '.join(settings_of)})." if settings_of else ""
+    return only + (f" Left out: {', '.join(left_out)}." if left_out else "")
 
 
 def _peers(groups: Sequence[Group]) -> str:
@@ -199,13 +213,11 @@ def _choose(groups: Sequence[Group], place: str, choices: Mapping[str, str], *, 
     """
     baseline = default_baselines(groups, "val/miou").get(place)
     wanted = {**{name: default for name, default in GROUPS.items() if name != "data"}, **choices}
+    here = [group for group in groups if group.first.place == place]
     fitting = [
         group
-        for group in groups
-        if baseline
-        and group.first.place == place
-        and group.settings == baseline.settings
-        and (group.first.choices.get("data") == "fine_coarse") == coarse
+        for group in (alike(here, baseline) if baseline else ())
+        if (group.first.choices.get("data") == "fine_coarse") == coarse
         and all(group.first.choices.get(name, GROUPS[name]) == option for name, option in wanted.items())
     ]
     ranked = [(len(group.runs), number) for number, group in enumerate(fitting)]

@@ -31,13 +31,20 @@ def run_csv(runs: Sequence[Run], groups: Sequence[Group]) -> str:
     """CSV with a row for each run and a column for each key of any run."""
     labels = {run.record["id"]: group.label for group in groups for run in group.runs.values()}
     keys = list(dict.fromkeys(["id", "name", "group_label", "status", "seed", *GROUPS]))
-    keys += sorted({key for run in runs for key in run.values} - set(keys))
+    keys += sorted({key for run in runs for key in run.values} - set(keys) - _constant(runs))
     text = io.StringIO()
     writer = csv.DictWriter(text, keys, lineterminator="\n")
     writer.writeheader()
     for run in runs:
         writer.writerow({**run.values, "group_label": labels.get(run.record["id"], "")})
     return text.getvalue()
+
+
+def _constant(runs: Sequence[Run]) -> set[str]:
+    """Settings that are the same in all runs, and that no command line names."""
+    settings = {key for run in runs for key in run.record.get("settings") or {}}
+    given = {key for run in runs for key in run.record.get("overrides", {})}
+    return {key for key in settings - given if len({run.values.get(key) for run in runs}) == 1}
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numeric: Container[int] = ()) -> list[str]:
