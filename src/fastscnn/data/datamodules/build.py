@@ -18,6 +18,8 @@ from fastscnn.utils.images import MAX_PIXELS
 
 READING = {"exif": "refuse", "max_pixels": MAX_PIXELS}
 """How files are read by the settings that are null, or that a run of an earlier version does not have."""
+AS_THEY_ARE = {"crop_size": "full", "batch_size": 1}
+"""What stands for `auto` where nothing is trained."""
 TrainingData = SegmentationData | ImageNetData
 
 
@@ -62,6 +64,8 @@ def build_data(
     Raises:
         DataError: A setting is wrong.
     """
+    if augment is None:  # nothing is cropped or gathered
+        data = {**data, **{key: value for key, value in AS_THEY_ARE.items() if data[key] == "auto"}}
     splits = ("train", "val", "test") if data.get("evaluate_test") else ("train", "val")
     reading = reading_of(data)
     source = folder_source(data["root"], data) if data["dataset"] == FOLDER else None

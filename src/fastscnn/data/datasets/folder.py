@@ -14,7 +14,7 @@ from fastscnn.data.datasets.patterns import SPLIT, check_pattern, matching, with
 from fastscnn.data.datasets.sources import Source
 from fastscnn.utils.image_files import SUFFIXES
 
-COMMAND = "python src/check_data.py data=folder {root}"
+COMMAND = "python src/{main}.py data={data} {root}"
 
 
 @dataclass(frozen=True)
@@ -201,11 +201,12 @@ def checked_root(root: str | Path | None) -> Path:
     return folder
 
 
-def check_command(root: str | Path) -> str:
-    """The command that looks at every file of a folder."""
+def check_command(root: str | Path, data: str = NAME, main: str = "check_data") -> str:
+    """The command that looks at every file of a data set; another `main` with the same settings."""
     text = str(root)
     plain = text.translate(str.maketrans("", "", "/_-.")).isalnum()
-    return COMMAND.format(root=f"data.root={text}" if plain else shlex.quote(f'data.root="{text}"'))
+    shown = f"data.root={text}" if plain else shlex.quote(f'data.root="{text}"')
+    return COMMAND.format(main=main, data=data, root=shown)
 
 
 def with_masks(frames: Sequence[Frame], root: Path, masks: str, *, required: bool) -> list[Frame]:
