@@ -37,6 +37,8 @@ def upgraded(config: DictConfig) -> DictConfig:
         if data is not None and "callbacks" not in config:
             config.callbacks = {"progress": {"_target_": "fastscnn.training.progress.ProgressLine"}}
         config.logger = _named_loggers(config.get("logger"))
+        if data is not None and "init" not in config:
+            config.init = {"checkpoint": None, "freeze": []}
     if config.get("optimizer") is None or "scheduler" in config:
         return config
     with open_dict(config):

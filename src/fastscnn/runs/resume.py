@@ -57,16 +57,22 @@ class Resumption:
         """Whether the run is finished already."""
         return self.point is None
 
+    @property
+    def _max_epochs(self) -> Any:
+        """The epochs of the run; where they are `auto`, what that stands for in it."""
+        epochs = self.config.trainer.max_epochs
+        return self.record.get("settled", {}).get("trainer.max_epochs", epochs) if epochs == "auto" else epochs
+
     def lines(self) -> Iterator[str]:
         """The lines that are printed before the run continues."""
         if self.point is None:
             yield (
-                f"{self.folder} is finished (epoch {self.epochs} of {self.config.trainer.max_epochs}). Extend it with "
+                f"{self.folder} is finished (epoch {self.epochs} of {self._max_epochs}). Extend it with "
                 f"trainer.max_epochs=N above {self.epochs}."
             )
             return
         part = f" and {self.point.batches} batches of the next" if self.point.batches else ""
-        yield f"resume: epoch {self.epochs} of {self.config.trainer.max_epochs} is done{part} (step {self.step})"
+        yield f"resume: epoch {self.epochs} of {self._max_epochs} is done{part} (step {self.step})"
         for warning in self.point.warnings:
             yield f"resume: {warning}"
         for key, (before, now) in self.changes.items():

@@ -12,6 +12,7 @@ from fastscnn.models.build import FAST_SCNN, check_model
 from fastscnn.runs.jobs import jobs_share_a_process, searches
 from fastscnn.training.accelerator import choose_precision
 from fastscnn.training.class_weights import check_class_weights
+from fastscnn.training.fine_tuning import check_init
 from fastscnn.training.losses import SegmentationLoss
 from fastscnn.training.optim import check_optimizer
 from fastscnn.training.schedules import check_schedule
@@ -40,6 +41,8 @@ def check_settings(plain: Mapping[str, Any]) -> None:
     check_device(plain)
     _check_task(plain)
     _check_peer(plain)
+    classification = plain["data"]["dataset"] == NAME
+    check_init(plain.get("init") or {}, plain["pretrain"]["name"], classification=classification)
 
 
 def check_metric(metric: object, module: Task, *, validates: bool = True, tests: bool) -> None:

@@ -16,15 +16,19 @@ from fastscnn.data.datasets.folder_splits import LISTS, with_recorded_lists, wri
 from fastscnn.runs.checkpoint import is_checkpoint
 from fastscnn.runs.objective import optimized_value
 from fastscnn.runs.record import BEST, LAST
+from fastscnn.runs.resume import Resumption
 from fastscnn.runs.run import Run
 from fastscnn.training.accelerator import choose_accelerator, choose_devices, quiet
 from fastscnn.training.callbacks.build import build_callbacks
 from fastscnn.training.callbacks.record import best_checkpoints
 from fastscnn.training.checks import check_batches, check_metric, check_settings
 from fastscnn.training.class_weights import weigh_classes
+from fastscnn.training.data_errors import naming_check
+from fastscnn.training.fine_tuning import find_start, freeze_parts, take
 from fastscnn.training.profile import StepProfiler
 from fastscnn.training.recompute import choose_keep_memory
 from fastscnn.training.segmentation import Segmentation
+from fastscnn.training.settle import settle, settled
 from fastscnn.training.stopping import ended_together
 from fastscnn.training.summary import describe_device, print_profile, print_scores, print_start
 from fastscnn.training.task import Task
@@ -51,8 +55,15 @@ def fit(config: DictConfig) -> float | None:
         run.print_finished()
         return optimized_value(run.resumption.record, metric) if run.resumption else None
     plain: Any = OmegaConf.to_container(run.config, resolve=True)
-    data = checked_data(plain, run.folder if run.resumption else None)
+    with naming_check(plain["data"]):
+        return _fit(run, plain, metric)
+
+
+def _fit(run: Run, plain: dict[str, Any], metric: str | None) -> float | None:
+    data = checked_data(plain, run.resumption)
     weights = None if run.checkpoint else find_weights(plain["pretrain"], plain["paths"]["output_dir"])
+    init = plain.get("init") or {}
+    start = None if run.checkpoint else find_start(init)
     data.prepare_data()  # as Lightning calls them, which does so once more: what is wrong is found without a folder
     data.setup("fit")
     check_batches(plain, frames=len(data.frames("train")))
@@ -64,8 +75,13 @@ def fit(config: DictConfig) -> float | None:
     module = build_task(plain, data)
     check_metric(metric, module, validates=data.validates, tests=plain["data"]["evaluate_test"])
     transfer = load_pretrained(module.network, weights) if weights else None
+    taken = take(module, start, init["freeze"]) if start and isinstance(module, Segmentation) else None
+    if init.get("freeze") and isinstance(module, Segmentation):
+        freeze_parts(module, init["freeze"])
     with run:
         run.update(dataset=data.described("train", "val") | drawn_lists(run, data))
+        if chosen := settled(run.config, plain):
+            run.update(settled=chosen)
         if run.record:
             print_start(run.folder, module, data)
         if run.record and weighed:
@@ -74,17 +90,21 @@ def fit(config: DictConfig) -> float | None:
         if run.record and transfer:
             run.update(pretrain=transfer.record())
             Console().print(str(transfer), highlight=False, soft_wrap=True)
+        if run.record and taken:
+            run.update(init=taken.record())
+            Console().print(taken.table())
         train(plain, module, data, run, callbacks)
     return optimized_value(run.record.data, metric) if run.record else None
 
 
-def checked_data(plain: dict[str, Any], resumed: Path | None = None) -> TrainingData:
+def checked_data(plain: dict[str, Any], resumed: Resumption | None = None) -> TrainingData:
     """Check a training's settings and build its data module, which checks its own; nothing is written.
 
     Args:
         plain: The settings; `trainer.accelerator` becomes the one that is taken, where it is `auto`, and
-            `trainer.devices` their number, with `trainer.gpus` beside it where it is a list.
-        resumed: The folder of a resumed run, which keeps its frames where they were drawn.
+            `trainer.devices` their number, with `trainer.gpus` beside it where it is a list. What `settle` settles
+            becomes its value.
+        resumed: A resumed run, which keeps its frames where they were drawn, and its settled values.
 
     Raises:
         RequestError: A setting is wrong.
@@ -96,8 +116,10 @@ def checked_data(plain: dict[str, Any], resumed: Path | None = None) -> Training
     trainer["devices"] = devices if isinstance(devices, int) else len(devices)
     trainer[GPUS] = None if isinstance(devices, int) else devices
     check_settings(plain)
-    settings = with_recorded_lists(plain["data"], resumed) if resumed else plain["data"]
-    data = build_training_data({**plain, "data": settings})
+    settings = with_recorded_lists(plain["data"], resumed.folder) if resumed else plain["data"]
+    settle(plain, settings, resumed.record.get("settled", {}) if resumed else {})
+    lists = {"lists": settings["lists"]} if "lists" in settings else {}
+    data = build_training_data({**plain, "data": plain["data"] | lists})
     check_batches(plain)
     return data
 

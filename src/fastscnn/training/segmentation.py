@@ -56,11 +56,8 @@ class Segmentation(Task):
         self.loss = SegmentationLoss(
             **self.config["loss"], ignore_index=classes.ignore_index, num_classes=classes.num_classes
         )
-        self.auxiliary = nn.ModuleList(
-            AuxiliaryHead(channels, classes.num_classes, dropout=model["dropout"], activation=model["activation"])
-            for channels in self.network.auxiliary_channels
-            if self.loss.auxiliary_weight > 0
-        )
+        heads = self.loss.auxiliary_weight > 0
+        self.auxiliary = auxiliary_heads(self.network, model, classes.num_classes) if heads else nn.ModuleList()
         self._lay_out()
         self._folded: list[nn.Module] = []  # a list, that it is no part of this module
         self._predictor = predictor
@@ -200,3 +197,11 @@ class Segmentation(Task):
         if scores.pixels == 0 and self.trainer.validating:
             raise RequestError("val has no labelled pixel to evaluate.", key="data.root", fix="Check its label files.")
         return scores
+
+
+def auxiliary_heads(network: SegmentationNetwork, model: Mapping[str, Any], num_classes: int) -> nn.ModuleList:
+    """A head for each inner feature map that the network has; `model` is its config."""
+    return nn.ModuleList(
+        AuxiliaryHead(channels, num_classes, dropout=model["dropout"], activation=model["activation"])
+        for channels in network.auxiliary_channels
+    )

@@ -54,6 +54,7 @@ class Task(pl.LightningModule):
         best_scores: Those of the validation with the highest `monitor`.
         scale: Height and width of what the network sees, as a share of the image's (section 3.3).
         weights: Which of a checkpoint's weights these are, `average` or `latest`; None where it has no average.
+        frozen: Parts of the network whose batch statistics stay as they are.
     """
 
     monitor: str
@@ -67,6 +68,7 @@ class Task(pl.LightningModule):
         self.classes = classes
         self.channels_last = bool(self.config.get("trainer", {}).get("channels_last", True))
         self.losses = SeenLosses()
+        self.frozen: list[nn.Module] = []
         self._global_batch = GlobalBatch()
         self._recomputed: Recomputed | None = None
         self._step_graph: StepGraph | None = None
@@ -87,6 +89,13 @@ class Task(pl.LightningModule):
             return self.trainer
         except RuntimeError:
             return None
+
+    def train(self, mode: bool = True) -> "Task":
+        """As any module, but for the frozen parts, which normalise as they are evaluated."""
+        super().train(mode)
+        for part in self.frozen:
+            part.train(False)
+        return self
 
     @abstractmethod
     def metric_names(self, stage: str) -> list[str]:

@@ -36,7 +36,7 @@ OWN_SETTINGS = {
 """Settings of the `trainer` group that are not Lightning's."""
 AUTO = ("auto", True, False)
 CHECKS: dict[str, Callable[[str, Any], None]] = {
-    "max_epochs": partial(check_whole, minimum=1),
+    "max_epochs": partial(check_whole, minimum=1, words=("auto",)),
     "limit_train_batches": partial(check_number, above=0),
     "limit_val_batches": partial(check_number, above=0),
     "accumulate_grad_batches": partial(check_whole, minimum=1),

@@ -1,6 +1,6 @@
 """Pre-trained weights: finding the file, copying its tensors, and reporting which were copied."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,11 +73,11 @@ class Transfer:
         fresh = ", ".join(f"{part} ({count} tensors)" for part, count in self.fresh.items())
         lines = [
             f"pretrain: {len(self.taken)} of {total} tensors of {' and '.join(SHARED)} taken from {self.weights.path}",
-            f"  not taken from the file: {_listed(self.ignored)}",
-            f"  left at their random start: {_listed([*self.missing, fresh])}",
+            f"  not taken from the file: {listed(self.ignored)}",
+            f"  left at their random start: {listed([*self.missing, fresh])}",
         ]
         if self.unlike:
-            lines.append(f"  of another shape: {_listed(self.unlike)}")
+            lines.append(f"  of another shape: {listed(self.unlike)}")
         return "\n".join(lines)
 
 
@@ -99,7 +99,7 @@ def find_weights(pretrain: Mapping[str, Any], output_dir: str | Path) -> Weights
         return None
     checkpoint = pretrain.get("checkpoint")
     path = Path(checkpoint).expanduser() if checkpoint else newest_pretraining(Path(output_dir))
-    return Weights(path, _run_of(path), read_tensors(path))
+    return Weights(path, run_of(path), read_tensors(path))
 
 
 def newest_pretraining(output_dir: Path) -> Path:
@@ -127,7 +127,7 @@ def newest_pretraining(output_dir: Path) -> Path:
     return max(found)[1]
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path, key: str = "pretrain.checkpoint") -> dict[str, Tensor]:
     """Read the tensors of a file: ours, one of timm or torch, or safetensors; nothing in it is executed.
 
     A torch file holds the tensors bare or under one of `CONTAINERS`; prefixes of `WRAPPERS` are taken off the names.
@@ -136,24 +136,23 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         RequestError: There is no such file, it cannot be read safely, or it holds no tensors.
     """
     inside = ", such as checkpoints/best.ckpt in it" if path.is_dir() else ""
-    check_file(path, "pretrain.checkpoint", f"Set pretrain.checkpoint=FILE{inside}.")
+    check_file(path, key, f"Set {key}=FILE{inside}.")
     try:
         if path.suffix == ".safetensors":
             content: Any = load_file(path)
         else:
             content = read_torch_file(path)
     except DamagedPart as error:
-        problem = f"pretrain.checkpoint={path} {error}"
-        raise RequestError(problem, key="pretrain.checkpoint", fix="Copy it again, or name another file.") from None
+        problem = f"{key}={path} {error}"
+        raise RequestError(problem, key=key, fix="Copy it again, or name another file.") from None
     except Exception:  # the readers can raise anything
         raise RequestError(
-            f"pretrain.checkpoint={path} cannot be read safely (tensors and plain containers only).",
-            key="pretrain.checkpoint",
+            f"{key}={path} cannot be read safely (tensors and plain containers only).",
+            key=key,
             fix="Save only its tensors, torch.save(network.state_dict(), FILE), and name that file.",
         ) from None
     tensors = {_bare(str(name)): value for name, value in _contained(content).items() if isinstance(value, Tensor)}
     if not tensors:
-        key = "pretrain.checkpoint"
         raise RequestError(f"{key}={path} holds no tensors by name.", key=key, fix="Name another file.")
     return tensors
 
@@ -172,14 +171,14 @@ def load_pretrained(network: nn.Module, weights: Weights) -> Transfer:
     given = weights.tensors
     taken = [name for name in wanted if name in given and given[name].shape == own[name].shape]
     unlike = [
-        f"{name} ({_shape(given[name])} in the file, {_shape(own[name])} here)"
+        f"{name} ({shape_of(given[name])} in the file, {shape_of(own[name])} here)"
         for name in wanted
         if name in given and name not in taken
     ]
     if not taken:
         raise RequestError(
             f"pretrain.checkpoint={weights.path} has no tensor of {' or '.join(SHARED)} that fits: it holds "
-            f"{_listed(unlike or list(given))}; needed are {_listed(wanted)}.",
+            f"{listed(unlike or list(given))}; needed are {listed(wanted)}.",
             key="pretrain.checkpoint",
             fix="Name a file that experiment=imagenet_pretrain made, or rename its tensors.",
         )
@@ -214,18 +213,21 @@ def _bare(name: str) -> str:
     return name
 
 
-def _run_of(path: Path) -> str | None:
+def run_of(path: Path) -> str | None:
+    """The id of the run in whose folder a checkpoint lies; None where it lies elsewhere."""
     try:
         return str(read_record(path.resolve().parent.parent)["id"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _shape(tensor: Tensor) -> str:
+def shape_of(tensor: Tensor) -> str:
+    """The sides of a tensor, as messages show them."""
     return "x".join(str(side) for side in tensor.shape) or "scalar"
 
 
-def _listed(names: list[str], most: int = 4) -> str:
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """The first few of some names, and how many more there are."""
     names = [name for name in names if name]
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return (", ".join(names[:most]) + rest) or "none"

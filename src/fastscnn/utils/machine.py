@@ -31,6 +31,20 @@ def processor() -> str:
     return f"{values.get('model name', platform.processor())} ({', '.join(vectors)})"
 
 
+def memory_bytes() -> int | None:
+    """Memory that this process may use: of the machine, or of its container; None if the system does not say."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # such as Windows
+        return None
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            memory = min(memory, int(Path(file).read_text()))
+        except (OSError, ValueError):  # another system, or no limit
+            continue
+    return memory
+
+
 def _memory_gib() -> float | None:
     """Memory of the machine; None if the system does not say, such as Windows."""
     try:
