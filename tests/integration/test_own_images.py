@@ -19,7 +19,7 @@ def commands():
     page = (REPO / "docs" / "own_images.md").read_text(encoding="utf-8")
     section = page.partition("## Train on your own images")[2].partition("### ")[0]
     lines = "\n".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL)).splitlines()
-    return [shlex.split(line, comments=True)[1:] for line in lines]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line]
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ def check_data(config: "DictConfig") -> None:
         sys.exit(1)
     print("Nothing wrong was found.", file=sys.stderr if output is None else sys.stdout)
     if report.dataset == "folder" and output is not None:
-        print(f"Train: {check_command(report.root, main='train')}")
+        print(f"Train: {check_command(settings['data'], 'train')}")
 
 
 def main() -> None:

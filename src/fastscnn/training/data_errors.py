@@ -27,8 +27,8 @@ def naming_check(data: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        root = data.get("root")
-        there = root is not None and Path(root).expanduser().is_dir()
+        root = str(data.get("root") or "")
+        there = root and Path(root).expanduser().is_dir()
         if there and data["dataset"] in CHECKED and error.key in OF_FILES and "check_data" not in error.fix:
-            error.fix = f"{error.fix} `{check_command(root, data['dataset'])}` looks at every file.".strip()
+            error.fix = f"{error.fix} `{check_command(data)}` looks at every file.".strip()
         raise

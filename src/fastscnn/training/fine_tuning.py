@@ -183,7 +183,8 @@ def take(module: Segmentation, start: Start, freeze: Sequence[str] = ()) -> Take
     own = module.state_dict()
     layers = class_layers(module)
     names = module.classes.names
-    rows = [(place, start.names.index(name)) for place, name in enumerate(names) if name in (start.names or ())]
+    theirs = {name: place for place, name in enumerate(start.names or ())}
+    rows = [(place, theirs[name]) for place, name in enumerate(names) if name in theirs]
     parts: dict[str, Part] = {}
     unlike = []
     for name, tensor in own.items():

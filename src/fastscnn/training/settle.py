@@ -31,8 +31,8 @@ MOST_PIXELS = 1024 * 2048
 """Of a crop: a frame of Cityscapes."""
 PAPER_BATCH = 12
 """The batch that the learning rate belongs to."""
-SHARE = 0.4
-"""Of the memory that what autograd keeps may take; gradients, work space and the frames need the rest."""
+SHARE = 0.5
+"""Of the memory that what autograd keeps may take; a step's peak is an eighth above it, and frames need memory too."""
 SHOWN, FEWEST, MOST = 60_000, 50, 500
 """Frames that a run shows in all, as often as CamVid's 160 epochs do, and the bounds of its epochs."""
 

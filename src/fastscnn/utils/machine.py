@@ -39,7 +39,7 @@ def memory_bytes() -> int | None:
         return None
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
-            memory = min(memory, int(Path(file).read_text()))
+            memory = min(memory, int(Path(file).read_text(encoding="ascii")))
         except (OSError, ValueError):  # another system, or no limit
             continue
     return memory

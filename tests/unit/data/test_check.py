@@ -14,6 +14,7 @@ from PIL import Image as PILImage
 from fastscnn.cli.check_data import check_data
 from fastscnn.data.check.check import BLACK, FINE, OFFICIAL, check
 from fastscnn.data.check.report import record, table
+from fastscnn.data.datamodules.build import build_data
 from fastscnn.data.datasets.class_file import read_classes
 from helpers import CONF, FOLDER_CLASSES, FOLDER_COLORS, refused, write_cityscapes, write_folder, write_png
 
@@ -157,6 +158,15 @@ def test_classes_are_proposed_from_colours_written_once_and_read_back(root):
     assert classes.table.names[classes.colors.colors.index((0, 0, 0))] == "background"
     with refused("write", file):
         check(SETTINGS | {"root": str(root)}, write=True)
+
+
+def test_command_that_is_named_holds_what_says_where_the_files_are(root):
+    (root / "classes.yaml").unlink()
+    settings = {"images": "images/{split}/{name}.jpg", "masks": "masks/{split}/{name}", "lists": None}
+    finding = only(root, "classes", **settings)
+    assert f"'data.root=\"{root}\"' 'data.images=\"images/{{split}}/{{name}}.jpg\"' write=true" in finding.fix
+    with refused("data.classes", fix="'data.images=\"images/{split}/{name}.jpg\"' write=true"):
+        build_data(SETTINGS | {"root": str(root)} | settings)
 
 
 @pytest.mark.parametrize(

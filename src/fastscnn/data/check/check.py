@@ -116,7 +116,7 @@ def _check_folder(data: Mapping[str, Any], write: bool) -> Report:
     if classes is None:
         proposal = propose(looks, data_name(root))
         classes, proposed = proposal.classes, proposed_lines(proposal, looks)
-        findings += [*_proposal_findings(proposal, file, root, write)]
+        findings += [*_proposal_findings(proposal, file, data, write)]
         if write and proposed:
             write_text(file, proposed)
     return Report(NAME, root, frames, looks, classes, [*findings, *find(looks, classes, reading)], proposed)
@@ -168,13 +168,13 @@ def _listed(listing: FolderFrames, root: Path) -> tuple[Listed, list[Finding]]:
     return frames, findings
 
 
-def _proposal_findings(proposal: Proposal, file: Path, root: Path, write: bool) -> list[Finding]:
+def _proposal_findings(proposal: Proposal, file: Path, data: Mapping[str, Any], write: bool) -> list[Finding]:
     if proposal.classes is None:
         fix = "Correct the masks, then call this again."
         return [Finding("classes", f"{file} is missing, and none can be proposed. {proposal.why_not.rstrip('.')}", fix)]
     if write:
         return []
-    fix = f"`{check_command(root)} write=true` writes the one that is proposed above."
+    fix = f"`{check_command(data)} write=true` writes the one that is proposed above."
     return [Finding("classes", f"{file} is missing", fix)]
 
 

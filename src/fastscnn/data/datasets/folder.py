@@ -3,7 +3,7 @@
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from fastscnn.data.datasets.patterns import SPLIT, check_pattern, matching, with
 from fastscnn.data.datasets.sources import Source
 from fastscnn.utils.image_files import SUFFIXES
 
-COMMAND = "python src/{main}.py data={data} {root}"
+PLACES = ("root", "images", "masks", "lists", "classes")
+"""Settings that say where the files are."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,8 @@ def folder_source(root: str | Path | None, settings: Mapping[str, Any]) -> Sourc
     """
     frames = folder_frames(settings)
     folder = checked_root(root)
-    found = read_classes(classes_file(folder, settings), data_name(folder), f"{check_command(folder)} write=true")
+    propose = f"{check_command({**settings, 'root': folder})} write=true"
+    found = read_classes(classes_file(folder, settings), data_name(folder), propose)
     return Source(found.table, frames, colors=found.colors, drawn=frames.drawn)
 
 
@@ -201,12 +203,18 @@ def checked_root(root: str | Path | None) -> Path:
     return folder
 
 
-def check_command(root: str | Path, data: str = NAME, main: str = "check_data") -> str:
-    """The command that looks at every file of a data set; another `main` with the same settings."""
-    text = str(root)
-    plain = text.translate(str.maketrans("", "", "/_-.")).isalnum()
-    shown = f"data.root={text}" if plain else shlex.quote(f'data.root="{text}"')
-    return COMMAND.format(main=main, data=data, root=shown)
+def check_command(data: Mapping[str, Any], main: str = "check_data") -> str:
+    """The command that looks at every file of a data set; another `main` with the same `data` config."""
+    defaults = {field.name: field.default for field in fields(FolderFrames)}
+    given = {key: data[key] for key in PLACES if data.get(key) not in (None, defaults.get(key))}
+    shown = " ".join(_as_typed(f"data.{key}", str(value)) for key, value in given.items())
+    return f"python src/{main}.py data={data.get('dataset', NAME)} {shown}"
+
+
+def _as_typed(key: str, value: str) -> str:
+    """A setting as it is typed in a shell, quoted where the shell or Hydra needs it."""
+    plain = value.translate(str.maketrans("", "", "/_-.")).isalnum()
+    return f"{key}={value}" if plain else shlex.quote(f'{key}="{value}"')
 
 
 def with_masks(frames: Sequence[Frame], root: Path, masks: str, *, required: bool) -> list[Frame]:
