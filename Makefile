@@ -8,10 +8,10 @@ VENV ?= .venv
 PYTHON ?= python3.11 python3.12 python3.13 python3 python
 ARGS ?=
 
-.PHONY: help train test coverage lint setup lock
+.PHONY: help train test coverage lint docs docs-links docs-test setup lock
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*  ## /make \1 - /p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*  ## /make \1 - /p' Makefile
 
 train: setup  ## train on the synthetic streets; ARGS="experiment=fine_only" goes to src/train.py
 	$(VENV)/bin/python src/train.py $(ARGS)
@@ -24,6 +24,20 @@ coverage: setup  ## run the tests, and count the lines of src/fastscnn that they
 
 lint: setup  ## run the hooks of .pre-commit-config.yaml on every tracked file
 	PATH="$(abspath $(VENV))/bin:$$PATH" pre-commit run --all-files $(ARGS)
+
+docs: setup  ## build the pages of docs/ into docs/_build/html; a warning or a dead link fails
+	@$(VENV)/bin/python -m sphinx -E -W --keep-going -n -q -b html $(ARGS) docs docs/_build/html >docs/_build.log 2>&1 || { \
+	  echo "The pages of docs/ do not build without a warning: each line below names a file, its line and what to mend." >&2; \
+	  cat docs/_build.log >&2; exit 1; }
+	@rm docs/_build.log
+	@echo "The pages: docs/_build/html/index.html"
+
+docs-links: setup  ## follow every link of docs/ to other sites (needs a network)
+	@$(VENV)/bin/python -m sphinx -q -b linkcheck $(ARGS) docs docs/_build/links || { \
+	  echo "Some links of docs/ lead nowhere, or there is no network: docs/_build/links/output.txt has them all." >&2; exit 1; }
+
+docs-test: setup  ## run the commands of README and docs/ that take long; make test runs the others
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m slow tests/integration/test_pages.py $(ARGS)
 
 setup:  ## make the environment and install into it
 	@mkdir -p $(VENV)

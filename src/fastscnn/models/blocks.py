@@ -35,7 +35,7 @@ def check_batch(images: Tensor, training: bool) -> None:
 
 
 def resize(features: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize [B, C, h, w] to [B, C, *size], bilinear with half-pixel centres.
+    """Resize `[B, C, h, w]` to `[B, C, *size]`, bilinear with half-pixel centres.
 
     A graph that is being exported serves all sizes, so that it always resizes.
     """
