@@ -28,6 +28,7 @@ class ResumePoint:
         rows: Rows that `metrics.csv` had at that point; None in checkpoints of earlier versions.
         warnings: What is broken, and what happens because of it.
         best_lost: `best.ckpt` is missing or broken, so its recorded score no longer counts.
+        classes: Names of the classes that the network predicts.
     """
 
     checkpoint: Path
@@ -37,6 +38,7 @@ class ResumePoint:
     rows: int | None
     warnings: tuple[str, ...] = ()
     best_lost: bool = False
+    classes: tuple[str, ...] = ()
 
 
 def resume_point(folder: Path) -> ResumePoint:
@@ -116,4 +118,5 @@ def _point(
         )
     epochs, batches = position(content)
     step, rows = content["global_step"], content[META].get("rows")
-    return ResumePoint(folder / name, epochs, batches, step, rows, warnings, best_lost)
+    classes = tuple(content[META]["classes"].get("names", ()))
+    return ResumePoint(folder / name, epochs, batches, step, rows, warnings, best_lost, classes)

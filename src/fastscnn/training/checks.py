@@ -4,9 +4,11 @@ Each value by itself is checked by the class or function that takes it.
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
+from fastscnn.data.datamodules.build import TrainingData
 from fastscnn.data.datamodules.imagenet import NAME
 from fastscnn.models.build import FAST_SCNN, check_model
 from fastscnn.runs.jobs import jobs_share_a_process, searches
@@ -78,6 +80,32 @@ def check_metric(metric: object, module: Task, *, validates: bool = True, tests:
         f"optimized_metric={text} is not among the metrics of this run.",
         key="optimized_metric",
         fix=f"Set optimized_metric={near[0] if near else module.monitor}.",
+    )
+
+
+def check_classes(trained: Sequence[str], data: TrainingData, source: str, setting: str, fix: str) -> None:
+    """Check that data has the classes that a network was trained to predict, in the same order.
+
+    Args:
+        trained: Their names.
+        data: The data.
+        source: What the network comes from, as the user named it.
+        setting: The setting that did.
+        fix: What to do where they are others.
+
+    Raises:
+        RequestError: They are others.
+    """
+    names = data.classes.names
+    if tuple(trained) == tuple(names):
+        return
+    pairs = enumerate(zip_longest(trained, names, fillvalue="none"))
+    place, (theirs, own) = next((place, pair) for place, pair in pairs if pair[0] != pair[1])
+    raise RequestError(
+        f"{setting}={source} predicts {len(trained)} classes, but data={data.dataset} has the {len(names)} of "
+        f"{data.classes.name}: class {place} is {theirs} there and {own} here.",
+        key="data",
+        fix=fix,
     )
 
 

@@ -26,6 +26,7 @@ from fastscnn.runs.folders import new_run_id, refuse_existing, run_folder
 from fastscnn.runs.process import describe_process
 from fastscnn.runs.record import read_record
 from fastscnn.training.accelerator import choose_accelerator, choose_precision, quiet
+from fastscnn.training.checks import check_classes
 from fastscnn.training.metrics import Scores
 from fastscnn.training.pictures import DrawFrames
 from fastscnn.training.progress import ProgressLine
@@ -240,13 +241,10 @@ def _check_folders(plain: Mapping[str, Any]) -> None:
 
 
 def _check_classes(module: Task, data: TrainingData, checkpoint: str) -> None:
-    if module.classes.names != data.classes.names:
-        raise RequestError(
-            f"checkpoint={checkpoint} predicts the {module.classes.num_classes} classes of {module.classes.name}, but "
-            f"data={data.dataset} has the {data.classes.num_classes} of {data.classes.name}.",
-            key="data",
-            fix="Leave data= out, or name a checkpoint of that data.",
-        )
+    fix = "Leave data= out, or name a checkpoint of that data."
+    if data.dataset == FOLDER:
+        fix = "Give classes.yaml the names and the order that the network was trained with, or train again."
+    check_classes(module.classes.names, data, checkpoint, "checkpoint", fix)
 
 
 def _folder(plain: Mapping[str, Any], name: str) -> Path:

@@ -85,7 +85,7 @@ class Taken:
 
     def table(self) -> Table:
         """A row for each part: how many of its tensors were taken, taken by class, or are made anew."""
-        shown = Table(title=f"{CHECKPOINT}={self.start.file}", title_justify="left", caption=self._caption())
+        shown = Table()
         shown.add_column("part")
         for name in ("taken", "by class", "made anew"):
             shown.add_column(name, justify="right")
@@ -99,8 +99,9 @@ class Taken:
     def _classes(self, taken: bool) -> list[str]:
         return [name for name, found in self.classes.items() if found == taken]
 
-    def _caption(self) -> str:
-        lines = []
+    def __str__(self) -> str:
+        """What the table does not say."""
+        lines = [f"{CHECKPOINT}: the weights are those of {self.start.file}"]
         if self.classes:
             lines.append(f"classes taken by their names: {listed(self._classes(True), 8)}")
             lines.append(f"classes made anew: {listed(self._classes(False), 8)}")
@@ -196,7 +197,7 @@ def take(module: Segmentation, start: Start, freeze: Sequence[str] = ()) -> Take
                 with torch.no_grad():
                     for place, source in rows:
                         tensor.select(dimension, place).copy_(given.select(dimension, source))
-                part.by_class += 1
+                part.by_class, part.fresh = part.by_class + bool(rows), part.fresh + (not rows)
                 continue
         if given is not None and given.shape == tensor.shape:
             with torch.no_grad():
@@ -236,7 +237,9 @@ def freeze_parts(module: Segmentation, parts: Sequence[str]) -> None:
         if part is None:
             children = [child for child, _ in module.network.named_children()]
             raise RequestError(
-                f"{FREEZE}: the network has no part {name}.", key=FREEZE, fix=f"Its parts: {', '.join(children)}."
+                f"{FREEZE}=[{','.join(parts)}]: the network has no part {name}.",
+                key=FREEZE,
+                fix=f"Name some of {', '.join(children)}, or a part of one, such as {children[0]}.0.",
             )
         part.requires_grad_(False)
         module.frozen.append(part)

@@ -21,7 +21,7 @@ from fastscnn.runs.run import Run
 from fastscnn.training.accelerator import choose_accelerator, choose_devices, quiet
 from fastscnn.training.callbacks.build import build_callbacks
 from fastscnn.training.callbacks.record import best_checkpoints
-from fastscnn.training.checks import check_batches, check_metric, check_settings
+from fastscnn.training.checks import check_batches, check_classes, check_metric, check_settings
 from fastscnn.training.class_weights import weigh_classes
 from fastscnn.training.data_errors import naming_check
 from fastscnn.training.fine_tuning import find_start, freeze_parts, take
@@ -61,6 +61,9 @@ def fit(config: DictConfig) -> float | None:
 
 def _fit(run: Run, plain: dict[str, Any], metric: str | None) -> float | None:
     data = checked_data(plain, run.resumption)
+    if run.resumption and run.resumption.point and (trained := run.resumption.point.classes):
+        fix = "Give classes.yaml the names and the order that the run began with, or start a new run."
+        check_classes(trained, data, str(run.folder), "resume", fix)
     weights = None if run.checkpoint else find_weights(plain["pretrain"], plain["paths"]["output_dir"])
     init = plain.get("init") or {}
     start = None if run.checkpoint else find_start(init)
@@ -93,6 +96,7 @@ def _fit(run: Run, plain: dict[str, Any], metric: str | None) -> float | None:
         if run.record and taken:
             run.update(init=taken.record())
             Console().print(taken.table())
+            Console().print(str(taken), highlight=False, soft_wrap=True)
         train(plain, module, data, run, callbacks)
     return optimized_value(run.record.data, metric) if run.record else None
 

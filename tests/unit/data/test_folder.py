@@ -88,6 +88,8 @@ def test_image_without_its_mask_and_a_folder_without_images_are_refused(root, tm
     (root / "masks/train/c.png").unlink()
     with refused("data.root", "train/c.jpg", "1 of 3"):
         FolderFrames()(root, "train")
+    with refused("data.root", "3 of 3", fix="'data.masks=\"masks/{name}_mask.png\"'"):
+        FolderFrames(masks="masks/{split}/{name}_label.png")(root, "train")
     with refused("data.root", "test", "train and val"):
         FolderFrames()(root, "test")
     with refused("data.root", fix="images/{train,val,test}/"):

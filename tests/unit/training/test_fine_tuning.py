@@ -88,6 +88,8 @@ def test_no_class_in_common_leaves_the_class_layer_as_it_is(tmp_path):
     taken = take(module, find_start({"checkpoint": str(file)}))
     assert torch.equal(module.state_dict()[CLASS_LAYER], before)
     assert taken.record()["classes"]["taken"] == []
+    assert taken.parts["classifier"].by_class == 0
+    assert taken.parts["classifier"].fresh == 2
 
 
 def test_safetensors_of_any_origin_give_what_fits_by_shape(tmp_path):

@@ -10,7 +10,7 @@ from fastscnn.data.datasets.folder_splits import read_list
 from fastscnn.runs.record import read_record
 from fastscnn.training.evaluate import evaluate
 from fastscnn.training.fit import fit
-from helpers import CONF, FAST, FOLDER_CLASSES, job, write_folder
+from helpers import CONF, FAST, FOLDER_CLASSES, job, refused, write_folder
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +64,22 @@ def test_run_keeps_its_frames_though_the_folder_grows(trained, root):
     content = json.loads((trained.parent / "eval" / "eval.json").read_text())
     assert content["frames"] == 2
     assert scores.miou == pytest.approx(record["metrics"]["best"]["val/miou"], abs=1e-6)
+
+
+def test_classes_that_were_renamed_or_reordered_are_refused_with_the_first_that_differs(trained, root):
+    file = root / "classes.yaml"
+    file.write_text(FOLDER_CLASSES.replace("tree", "hedge"))
+    try:
+        with (
+            job(f"resume='{trained}'", "trainer.max_epochs=9") as config,
+            refused("data", "class 1 is tree there", "hedge"),
+        ):
+            fit(config)
+        chosen = [f"checkpoint='{trained / 'checkpoints' / 'best.ckpt'}'", f"paths.output_dir='{trained.parent}'"]
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = compose("eval", [*chosen, "trainer.accelerator=cpu", "data.num_workers=0"])
+        with refused("data", "class 1 is tree there", fix="classes.yaml"):
+            evaluate(config)
+    finally:
+        file.write_text(FOLDER_CLASSES)
+    assert read_record(trained)["status"] == "finished"

@@ -235,7 +235,10 @@ def with_masks(frames: Sequence[Frame], root: Path, masks: str, *, required: boo
             f"{missing[0].image} has no mask: data.masks={masks} in data.root={root} names no file for "
             f"{missing[0].name} ({len(missing)} of {len(frames)} images have none).",
             key="data.root",
-            fix="Add the mask, or remove the image.",
+            fix="Add the mask, or remove the image."
+            if len(missing) < len(frames)
+            else "Give the masks the names of the images, or say how they are called, as in "
+            "'data.masks=\"masks/{name}_mask.png\"'.",
         )
     return list(frames)
 
