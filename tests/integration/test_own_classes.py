@@ -44,11 +44,12 @@ def test_class_of_a_users_own_trains_and_is_in_the_runs_name(trained):
     assert "exp_avg" in state["state"][0]
 
 
-def test_run_goes_on_only_where_the_command_line_names_the_class_too(trained, run):
+def test_run_goes_on_only_where_the_command_line_trusts_its_package(trained, run):
     refused = run("train.py", "resume=run", "trainer.max_epochs=2", cwd=trained)
     assert refused.returncode == 2
     assert NAMED in refused.stderr
-    done = run("train.py", "resume=run", "trainer.max_epochs=2", NAMED, cwd=trained)
+    assert "trust=my" in refused.stderr
+    done = run("train.py", "resume=run", "trainer.max_epochs=2", "trust=my", cwd=trained)
     assert done.returncode == 0, done.stderr
     assert read_record(trained / "run")["metrics"]["last"]["epoch"] == 2
 

@@ -14,6 +14,7 @@ from fastscnn.runs.record import LAST, RECORD, read_record, refuse_running
 from fastscnn.runs.renamed import YOUNGER
 from fastscnn.runs.resume_point import ResumePoint, resume_point
 from fastscnn.runs.run_settings import (
+    CALL_SETTINGS,
     CONFIG,
     OVERRIDES,
     may_change,
@@ -22,11 +23,12 @@ from fastscnn.runs.run_settings import (
     run_settings,
     to_plain,
 )
-from fastscnn.runs.trust import check_trusted, named_targets, targets_in
+from fastscnn.runs.trust import check_trusted, named_targets, targets_in, trusted_packages
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import replaced, write_bytes
 from fastscnn.utils.values import check_whole
 
+OF_THE_CALL = [key for key in CALL_SETTINGS if key != "paths"]
 NEW_RUN = "Start a new run without resume."
 
 
@@ -103,7 +105,8 @@ def resumption(
     if overrides is not None:  # else every name in it is the command line's own
         check_effect(now, overrides)
         own = named_targets(overrides) | targets_in(to_plain(composed))
-        check_trusted(to_plain(now), own, source=str(folder / CONFIG))
+        trust = trusted_packages(OmegaConf.select(composed, "trust"))
+        check_trusted(to_plain(now), own, source=str(folder / CONFIG), trust=trust)
     with open_dict(now):
         now.paths, now.resume, now.rerun = before.paths, None, False
     changes = _changes(before, now)
@@ -176,7 +179,7 @@ def _overridden(
     groups = HydraConfig.get().runtime.choices
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key, value = override.key_or_group, override.value()
-        if key in ("resume", "rerun", "optimized_metric", "paths.output_dir"):
+        if key in (*OF_THE_CALL, "paths.output_dir"):
             continue
         if key.startswith("paths."):
             problem = f"resume={folder}: a run goes on in its own folder."

@@ -15,7 +15,7 @@ CONFIG = Path(".hydra/config.yaml")
 OVERRIDES = Path(".hydra/overrides.yaml")
 GROUPS = ("data", "model", "optimizer", "trainer", "paths")
 """What the config of every run holds."""
-CALL_SETTINGS = ("resume", "rerun", "paths", "optimized_metric")
+CALL_SETTINGS = ("resume", "rerun", "paths", "optimized_metric", "trust")
 """Settings of one call of the command, not of the run."""
 EXECUTION_SETTINGS = (
     "paths",
@@ -24,6 +24,7 @@ EXECUTION_SETTINGS = (
     "resume",
     "rerun",
     "optimized_metric",
+    "trust",
     "data.num_workers",
     "data.store",
     "data.device",

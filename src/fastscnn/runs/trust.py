@@ -1,6 +1,7 @@
 """Which names out of a file may be imported and called: classes of a few packages that are meant for their place.
 
-A user's own `conf/` and command line may name any class. A run's folder may come from somebody else.
+A user's own `conf/` and command line may name any class. A run's folder or a checkpoint may come from somebody else;
+`trust=PACKAGE` on the command line opens one more package for what they name.
 """
 
 import inspect
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers.logger import Logger
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -33,38 +35,62 @@ MEANT: dict[str, tuple[Callable[[Any], bool], str]] = {
     "scheduler": (_is_schedule, "a schedule"),
     "callbacks": (_class_of(pl.Callback), "a callback"),
     "logger": (_class_of(Logger), "a logger"),
+    "loss": (_class_of(nn.Module), "a loss"),
+    "data": (_class_of(pl.LightningDataModule), "a data module"),
+    "trainer": (_class_of(pl.Trainer), "a trainer"),
 }
 """Group to what its nodes may build."""
 
 
-def check_trusted(config: Mapping[str, Any], named: Collection[str] = (), *, source: str) -> None:
+def trusted_packages(setting: Any) -> tuple[str, ...]:
+    """The packages that `trust` opens: a name, a list of names, or None.
+
+    Raises:
+        RequestError: One is no package's name.
+    """
+    names = () if setting is None else (setting,) if isinstance(setting, str) else tuple(setting)
+    for name in names:
+        if not (isinstance(name, str) and name.isidentifier()):
+            raise RequestError(
+                f"trust={name} is no package's name.",
+                key="trust",
+                fix="Name the first word of what is refused, such as trust=segmentation_models_pytorch.",
+            )
+    return names
+
+
+def check_trusted(
+    config: Mapping[str, Any], named: Collection[str] = (), *, source: str, trust: Collection[str] = ()
+) -> None:
     """Check every `_target_` of a config that was read from a file.
 
     Args:
         config: Plain containers.
         named: Names that the command line, or the user's own `conf/`, gave itself.
         source: The file or folder, as messages show it.
+        trust: Packages that the user opens beside `PACKAGES`.
 
     Raises:
         RequestError: A name is of another package, or is not meant for its place; nothing has been called, and no
             module of another package imported.
     """
+    packages = (*PACKAGES, *trust)
     for key, node in _nodes(config):
         name = str(node[TARGET])
         if name in named:
             continue
         holds, kind = MEANT.get(key.partition(".")[0], (lambda found: False, "anything"))
-        if name.partition(".")[0] in PACKAGES:
-            found = named_object(node, key)
-            if holds(found) and str(found.__module__).partition(".")[0] in PACKAGES:
-                continue
-            reason = f"which is not meant to build {kind}"
+        package = name.partition(".")[0]
+        reason, fix = f"which is not meant to build {kind}", f"Drop {key} from the file."
+        if package not in packages:
+            reason = f"which is none of the packages {', '.join(packages)}"
+            fix = f"Where you trust it, add trust={package} to the command."
         else:
-            reason = f"which is none of the packages {', '.join(PACKAGES)}"
+            found = named_object(node, key)
+            if holds(found) and str(found.__module__).partition(".")[0] in packages:
+                continue
         raise RequestError(
-            f"{source} names {key}.{TARGET}={name}, {reason}, so it is not called.",
-            key=f"{key}.{TARGET}",
-            fix=f"Where you trust it, name it on the command line too: {key}.{TARGET}={name}.",
+            f"{source} names {key}.{TARGET}={name}, {reason}, so it is not called.", key=f"{key}.{TARGET}", fix=fix
         )
 
 
