@@ -108,7 +108,8 @@ def test_transfer_without_a_pretraining_run_stops_with_the_command(run, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["data=imagenet"], "Run experiment=imagenet_pretrain"),
+        (["data=imagenet"], "data.root is not set"),
+        (["data=imagenet", "loss=cross_entropy"], "loss=classification"),
         (["experiment=imagenet_pretrain"], "data.root is not set"),
     ],
 )

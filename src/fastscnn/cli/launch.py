@@ -31,7 +31,7 @@ from fastscnn.runs.jobs import (
 )
 from fastscnn.runs.objective import value_of_run
 from fastscnn.runs.process import RUN_DIR_VARIABLE
-from fastscnn.runs.renamed import present_overrides
+from fastscnn.runs.renamed import present_overrides, with_companions
 from fastscnn.utils.errors import Crash, RequestError
 from fastscnn.utils.files import not_written, why_not_written
 from fastscnn.utils.output import outlive_reader
@@ -95,6 +95,8 @@ def launch(config_name: str, command: Callable[[DictConfig], Any]) -> None:
                 raise
 
     sys.argv[1:] = present_overrides(sys.argv[1:])
+    if config_name == "train":
+        sys.argv[1:] = with_companions(sys.argv[1:])
     sys.path.append(os.getcwd())  # a user's own modules, which a config may name
     code = DONE
     try:

@@ -12,6 +12,8 @@ MOVED = {
     "logger.entity": "logger.wandb.entity",
 }
 """Earlier name of a setting to the present one."""
+TOGETHER = {"data=imagenet": ("loss=classification", "augment=imagenet")}
+"""What an option of a training is of no use without."""
 YOUNGER = {"scheduler": "poly"}
 """Groups that earlier runs did not have, with the option that they trained by."""
 
@@ -23,6 +25,18 @@ def present_overrides(arguments: Sequence[str]) -> list[str]:
     """Command-line arguments with every setting under its present name."""
     split = [argument.partition("=") for argument in arguments]
     return ["".join((MOVED.get(name, name), equals, value)) for name, equals, value in split]
+
+
+def with_companions(arguments: Sequence[str]) -> list[str]:
+    """The arguments of a training with the options that one of them is of no use without, unless others are chosen."""
+    groups = {argument.partition("=")[0] for argument in arguments}
+    added = [
+        companion
+        for option, companions in TOGETHER.items()
+        for companion in companions
+        if option in arguments and "experiment" not in groups and companion.partition("=")[0] not in groups
+    ]
+    return [*arguments, *added]
 
 
 def upgraded(config: DictConfig) -> DictConfig:
@@ -39,6 +53,7 @@ def upgraded(config: DictConfig) -> DictConfig:
         config.logger = _named_loggers(config.get("logger"))
         if data is not None and "init" not in config:
             config.init = {"checkpoint": None, "freeze": []}
+        _name_classes(config)
     if config.get("optimizer") is None or "scheduler" in config:
         return config
     with open_dict(config):
@@ -47,6 +62,16 @@ def upgraded(config: DictConfig) -> DictConfig:
         config.optimizer = {"_target_": "torch.optim.SGD", "_partial_": True, "fused": "auto", **settings}
         config.scheduler = {**schedule, "warmup_steps": 0}
     return config
+
+
+def _name_classes(config: DictConfig) -> None:
+    """Name the classes of the loss and the trainer, which were not named before."""
+    if isinstance(config.get("trainer"), DictConfig):
+        config.trainer.setdefault("_target_", "pytorch_lightning.Trainer")
+    loss = config.get("loss")
+    if isinstance(loss, DictConfig) and "_target_" not in loss:
+        kind = "ImageLoss" if loss.pop("name", None) == "classification" else "SegmentationLoss"
+        loss["_target_"] = f"fastscnn.training.losses.{kind}"
 
 
 def _named_loggers(logger: Any) -> Any:

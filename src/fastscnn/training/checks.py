@@ -15,8 +15,8 @@ from fastscnn.runs.jobs import jobs_share_a_process, searches
 from fastscnn.training.accelerator import choose_precision
 from fastscnn.training.class_weights import check_class_weights
 from fastscnn.training.fine_tuning import check_init
-from fastscnn.training.losses import SegmentationLoss
 from fastscnn.training.optim import check_optimizer
+from fastscnn.training.own_loss import check_loss
 from fastscnn.training.schedules import check_schedule
 from fastscnn.training.task import Task
 from fastscnn.utils.errors import RequestError
@@ -181,19 +181,8 @@ def check_device(plain: Mapping[str, Any]) -> None:
 def _check_task(plain: Mapping[str, Any]) -> None:
     """Segmentation and the pre-training on images each have settings that the other has not."""
     classification = plain["data"]["dataset"] == NAME
-    if classification != (plain["loss"].get("name") == "classification"):
-        raise (
-            RequestError(
-                "data=imagenet and loss=classification go together.",
-                key="data",
-                fix="Run experiment=imagenet_pretrain.",
-            )
-            if classification
-            else RequestError("loss=classification is for data=imagenet.", key="loss", fix="Leave it out.")
-        )
+    check_loss(plain["loss"], images=classification)
     if not classification:
-        weights = plain["loss"].get("class_weights")  # a word stands for numbers that come from the data
-        SegmentationLoss(**plain["loss"] | {"class_weights": None if isinstance(weights, str) else weights})
         check_number("resolution.scale", plain["resolution"]["scale"], above=0, maximum=4)
         return
     if plain["model"]["name"] != FAST_SCNN:
@@ -214,7 +203,6 @@ def _check_task(plain: Mapping[str, Any]) -> None:
                 key=setting,
                 fix=f"Leave {setting} out{fix}.",
             )
-    check_number("loss.label_smoothing", plain["loss"]["label_smoothing"], minimum=0, below=1)
     for name in ("mixup", "cutmix"):
         check_number(f"augment.{name}", plain["augment"].get(name, 0), minimum=0)
 

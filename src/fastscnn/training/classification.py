@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 from timm.data.mixup import Mixup
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
 from fastscnn.data.datasets.frames import frame_seed
@@ -18,7 +18,9 @@ from fastscnn.models.build import build_classifier
 from fastscnn.models.image_classifier import ImageClassifier
 from fastscnn.runs.checkpoint import META
 from fastscnn.training.global_batch import Part
+from fastscnn.training.losses import ImageLoss
 from fastscnn.training.metrics import percent
+from fastscnn.training.own_loss import build_image_loss
 from fastscnn.training.tally import Tally
 from fastscnn.training.task import Task
 from fastscnn.utils.errors import RequestError
@@ -62,21 +64,21 @@ class Classification(Task):
     Args:
         config: Plain containers with `model`, `loss`, `optimizer`, `augment` and `seed`.
         classes: What to predict.
+        trains: Whether the loss is built, whose class a config names: not for what is only evaluated.
     """
 
     monitor = "val/top1"
     result = TopK
     network: ImageClassifier
 
-    def __init__(self, config: Mapping[str, Any], classes: ImageClasses) -> None:
+    def __init__(self, config: Mapping[str, Any], classes: ImageClasses, *, trains: bool = True) -> None:
         super().__init__(config, classes)
         self.network = build_classifier(self.config["model"], classes.num_classes)
         self._lay_out()
-        smoothing: float = self.config["loss"]["label_smoothing"]
         self.trained = Tally(("hits", "images"))
         self._hits: list[Tensor] = []  # of the latest steps, left on the device
         self.mixing = _mixing(self.config["augment"], classes.num_classes)
-        self.loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
+        self.loss = build_image_loss(self.config["loss"]) if trains else ImageLoss()
         size = classes.num_classes
         self.top1, self.top5 = (
             MulticlassAccuracy(size, top_k=min(k, size), average="micro", validate_args=False) for k in (1, 5)
@@ -100,7 +102,7 @@ class Classification(Task):
                 key="checkpoint",
                 fix="Name another checkpoint.",
             )
-        module = cls(checkpoint.config, image_classes(checkpoint.classes, checkpoint.source))
+        module = cls(checkpoint.config, image_classes(checkpoint.classes, checkpoint.source), trains=False)
         module.take_weights(checkpoint)
         return module
 

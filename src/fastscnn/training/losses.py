@@ -82,6 +82,21 @@ class SegmentationLoss(nn.Module):
         )
 
 
+class ImageLoss(nn.CrossEntropyLoss):
+    """Cross-entropy of images with one class each, or of mixed ones with a share of several.
+
+    Args:
+        label_smoothing: Share of the target that is spread evenly over all classes.
+
+    Raises:
+        RequestError: It is not from 0 to below 1.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        check_number("loss.label_smoothing", label_smoothing, minimum=0, below=1)
+        super().__init__(label_smoothing=label_smoothing)
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 

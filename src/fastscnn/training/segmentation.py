@@ -16,6 +16,7 @@ from fastscnn.models.build import build_network
 from fastscnn.models.folding import folded
 from fastscnn.training.losses import SegmentationLoss
 from fastscnn.training.metrics import ConfusionMatrix, Scores, score
+from fastscnn.training.own_loss import AUXILIARY_WEIGHT, build_loss
 from fastscnn.training.task import Task
 from fastscnn.utils.errors import RequestError
 
@@ -34,6 +35,7 @@ class Segmentation(Task):
         classes: What to predict.
         predictor: Makes the labels of an evaluation in the network's place, train ids uint8 [B, H, W] of images uint8
             [B, 3, H, W]; None for the network itself.
+        trains: Whether the loss is built, whose class a config names: not for what is only evaluated.
     """
 
     monitor = "val/miou"
@@ -49,12 +51,15 @@ class Segmentation(Task):
         classes: ClassTable,
         *,
         predictor: Callable[[Tensor], Tensor] | None = None,
+        trains: bool = True,
     ) -> None:
         super().__init__(config, classes)
         model = self.config["model"]
         self.network = build_network(model, classes.num_classes)
-        self.loss = SegmentationLoss(
-            **self.config["loss"], ignore_index=classes.ignore_index, num_classes=classes.num_classes
+        self.loss: Any = (
+            build_loss(self.config["loss"], ignore_index=classes.ignore_index, num_classes=classes.num_classes)
+            if trains
+            else SegmentationLoss(self.config["loss"].get(AUXILIARY_WEIGHT, 0.4))
         )
         heads = self.loss.auxiliary_weight > 0
         self.auxiliary = auxiliary_heads(self.network, model, classes.num_classes) if heads else nn.ModuleList()
@@ -91,7 +96,7 @@ class Segmentation(Task):
             if isinstance(source, Checkpoint)
             else open_checkpoint(source, skip=skip, resolution=resolution, weights=weights)
         )
-        module = cls(checkpoint.config, checkpoint.class_table(), predictor=predictor)
+        module = cls(checkpoint.config, checkpoint.class_table(), predictor=predictor, trains=False)
         module.take_weights(checkpoint)
         return module
 

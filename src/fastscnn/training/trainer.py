@@ -1,6 +1,5 @@
 """Lightning's Trainer for one training run, with the callbacks that every run has."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -18,6 +17,7 @@ from fastscnn.training.segmentation import Segmentation
 from fastscnn.training.stopping import KeepSignalHandlers, LastCheckpoint
 from fastscnn.training.task import Task
 from fastscnn.utils.errors import RequestError
+from fastscnn.utils.targets import TARGET, build, check_arguments, named_object
 from fastscnn.utils.values import check_choice, check_number, check_switch, check_whole
 
 GPUS = "gpus"
@@ -34,6 +34,16 @@ OWN_SETTINGS = {
     "save_every_minutes",
 }
 """Settings of the `trainer` group that are not Lightning's."""
+TRAINER = "pytorch_lightning.Trainer"
+OF_THE_RUN = (
+    "callbacks",
+    "default_root_dir",
+    "enable_model_summary",
+    "enable_progress_bar",
+    "logger",
+    "use_distributed_sampler",
+)
+"""Arguments that the run gives to its trainer."""
 AUTO = ("auto", True, False)
 CHECKS: dict[str, Callable[[str, Any], None]] = {
     "max_epochs": partial(check_whole, minimum=1, words=("auto",)),
@@ -62,15 +72,30 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
     """Check the `trainer` config of a training before anything starts: the Trainer itself is built within the run.
 
     Raises:
-        RequestError: A setting is not Lightning's, or its value is not what it must be.
+        RequestError: The class is no Trainer or does not take a setting, or its value is not what it must be.
     """
-    unknown = sorted(set(settings) - OWN_SETTINGS - set(inspect.signature(pl.Trainer).parameters))
-    if unknown:
-        key = f"trainer.{unknown[0]}"
-        raise RequestError(f"{key} is no setting of Lightning's Trainer.", key=key, fix="Leave it out.")
+    node = lightning_node(settings)
+    kind = named_object(node, "trainer")
+    if not (isinstance(kind, type) and issubclass(kind, pl.Trainer)):
+        raise RequestError(
+            f"trainer.{TARGET}={node[TARGET]} is no trainer of Lightning's.",
+            key=f"trainer.{TARGET}",
+            fix=f"Name a class that is one, such as {TRAINER}.",
+        )
+    check_arguments(node, "trainer", kind)
+    for name in OF_THE_RUN:
+        if node.get(name) is not None:
+            raise RequestError(
+                f"trainer.{name} is given by the run itself.", key=f"trainer.{name}", fix=f"Drop: '~trainer.{name}'."
+            )
     for name, value in settings.items():
         if name in CHECKS:
             CHECKS[name](f"trainer.{name}", value)
+
+
+def lightning_node(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The `trainer` settings that its class takes, with the class, which earlier runs did not name."""
+    return {TARGET: TRAINER} | {name: value for name, value in settings.items() if name not in OWN_SETTINGS}
 
 
 def build_trainer(
@@ -91,7 +116,7 @@ def build_trainer(
         profiler: Times `trainer.profile_steps` steps; nothing is validated or saved then.
         chosen: Callbacks beside those that every run has.
     """
-    settings = {name: value for name, value in plain["trainer"].items() if name not in OWN_SETTINGS}
+    settings = lightning_node(plain["trainer"])
     plugins = settings.pop("plugins", None) or []
     if settings["sync_batchnorm"] == "auto":
         settings["sync_batchnorm"] = settings["devices"] > 1 and settings["accelerator"] in ("gpu", "cuda")
@@ -122,8 +147,9 @@ def build_trainer(
             callbacks.append(best_checkpoint(run.folder, module.monitor))
         else:
             settings["limit_val_batches"] = 0
-    return pl.Trainer(
-        **settings,
+    trainer: pl.Trainer = build(
+        settings,
+        "trainer",
         default_root_dir=run.folder,
         logger=run.loggers or False,
         callbacks=callbacks,
@@ -132,6 +158,7 @@ def build_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    return trainer
 
 
 def validation_interval(setting: int | str, max_epochs: int) -> int:

@@ -50,14 +50,14 @@ def check_arguments(node: Mapping[str, Any], key: str, target: Callable[..., Any
     """Check that a class takes every argument that its config node gives.
 
     Raises:
-        RequestError: It does not take one; names it, and the override that drops it.
+        RequestError: It does not take some; names them, and the overrides that drop them.
     """
     names, takes_any = parameters(target)
-    for name in node:
-        if name not in OF_HYDRA and name not in names and not takes_any:
-            raise RequestError(
-                f"{key}.{name} is no argument of {node[TARGET]}.", key=f"{key}.{name}", fix=f"Drop it: '~{key}.{name}'."
-            )
+    wrong = [f"{key}.{name}" for name in node if name not in OF_HYDRA and name not in names and not takes_any]
+    if wrong:
+        are = "are no arguments" if len(wrong) > 1 else "is no argument"
+        drops = " ".join(f"'~{name}'" for name in wrong)
+        raise RequestError(f"{', '.join(wrong)} {are} of {node[TARGET]}.", key=wrong[0], fix=f"Drop: {drops}.")
 
 
 def build(node: Mapping[str, Any], key: str, *arguments: Any, **settings: Any) -> Any:
@@ -76,7 +76,7 @@ def build(node: Mapping[str, Any], key: str, *arguments: Any, **settings: Any) -
     check_arguments(node, key, target)
     whole = {**node, "_convert_": "all", "_partial_": True}
     try:
-        return instantiate(whole, **settings)(*arguments)
+        return instantiate(whole)(*arguments, **settings)  # Hydra would copy what it is given
     except RequestError:
         raise
     except Exception as error:

@@ -4,6 +4,7 @@ import importlib.util
 import sqlite3
 
 import pytest
+from omegaconf import open_dict
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fastscnn.runs import loggers
@@ -156,3 +157,14 @@ def test_run_of_before_is_resumed_with_the_logger_that_it_had(name):
         assert (old.wandb.project, old.wandb.entity) == ("mine", None)
         now.logger.wandb.project = "mine"
     assert old == now.logger
+
+
+@pytest.mark.parametrize("option", ["cross_entropy", "ohem", "classification"])
+def test_run_of_before_is_resumed_with_the_loss_and_the_trainer_that_it_had(option):
+    with job(f"loss={option}") as config:
+        earlier = config.copy()
+        with open_dict(earlier):
+            del earlier.loss["_target_"], earlier.trainer["_target_"]
+            if option == "classification":
+                earlier.loss.name = option
+        assert upgraded(earlier) == upgraded(config) == config

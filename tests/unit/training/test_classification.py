@@ -14,6 +14,7 @@ from fastscnn.data.datasets.images import ImageClasses
 from fastscnn.models.build import build_classifier
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.models.image_classifier import SHARED, ImageClassifier
+from fastscnn.runs.renamed import with_companions
 from fastscnn.training.classification import Classification
 from fastscnn.training.fit import checked_data
 from fastscnn.training.segmentation import Segmentation
@@ -120,6 +121,23 @@ def test_label_smoothing_raises_the_loss_of_a_sure_answer():
     )
 
 
+def test_option_of_images_comes_with_the_loss_and_the_augmentation_that_it_needs():
+    assert with_companions(["data=imagenet", "seed=1"]) == [
+        "data=imagenet",
+        "seed=1",
+        "loss=classification",
+        "augment=imagenet",
+    ]
+    assert with_companions(["augment=none", "data=imagenet"]) == [
+        "augment=none",
+        "data=imagenet",
+        "loss=classification",
+    ]
+    for others in (["experiment=imagenet_pretrain", "data=imagenet"], ["data=fine"], ["-m", "data=imagenet,fine"]):
+        assert with_companions(others) == others
+    checked(*with_companions(["data=imagenet"]))
+
+
 def checked(*overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", list(overrides))
@@ -129,7 +147,8 @@ def checked(*overrides):
 @pytest.mark.parametrize(
     ("overrides", "key", "fix"),
     [
-        (["data=imagenet"], "data", "Run experiment=imagenet_pretrain."),
+        (["data=imagenet"], "loss", "Set loss=classification."),
+        (["data=imagenet", "loss=classification"], "augment.name", "Use augment=imagenet or augment=none."),
         (["data=fine", "loss=classification"], "loss", "Leave it out."),
         (["experiment=imagenet_pretrain", "pretrain=imagenet"], "pretrain", "Leave pretrain out."),
         (

@@ -10,7 +10,9 @@ from omegaconf import OmegaConf
 
 from fastscnn.cli.launch import CONF
 from fastscnn.training.losses import SegmentationLoss
+from fastscnn.training.own_loss import build_loss, check_loss
 from fastscnn.utils.errors import RequestError
+from helpers import refused
 
 
 def test_auxiliary_heads_count_four_tenths_each():
@@ -72,7 +74,7 @@ def test_hard_pixels_are_each_heads_own():
 def test_ohem_is_an_option_of_the_loss_and_the_default_takes_all_pixels():
     with initialize_config_dir(str(CONF), version_base="1.3"):
         found = {name: compose("train", [f"loss={name}"]).loss for name in ("cross_entropy", "ohem")}
-    losses = {name: SegmentationLoss(**OmegaConf.to_container(loss)) for name, loss in found.items()}
+    losses = {name: build_loss(OmegaConf.to_container(loss)) for name, loss in found.items()}
     assert losses["cross_entropy"].hard is None
     assert losses["ohem"].hard == (0.7, 0.0625)
     assert losses["ohem"].auxiliary_weight == losses["cross_entropy"].auxiliary_weight == 0.4
@@ -102,3 +104,67 @@ def test_settings_that_cannot_be_meant_so_are_refused(settings, key):
         SegmentationLoss(**settings)
     assert refused.value.key == key
     assert refused.value.fix
+
+
+OWN = """
+import torch
+
+class Dice(torch.nn.Module):
+    def __init__(self, smooth=1.0):
+        super().__init__()
+        self.smooth = smooth
+
+    def forward(self, logits, labels):
+        labelled = labels != 255
+        hot = torch.nn.functional.one_hot(labels.where(labelled, 0), logits.shape[1]).movedim(-1, 1) * labelled[:, None]
+        chances = logits.softmax(1) * labelled[:, None]
+        overlap, total = (chances * hot).sum((0, 2, 3)), (chances + hot).sum((0, 2, 3))
+        return 1 - ((2 * overlap + self.smooth) / (total + self.smooth)).mean()
+
+def no_class(logits, labels):
+    return logits.mean()
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    (tmp_path / "own_losses.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("own_module")
+def test_loss_of_a_users_own_is_of_full_size_logits_and_weighs_the_heads():
+    logits, labels = heads()
+
+    def full(head):
+        return F.interpolate(head, labels.shape[-2:], mode="bilinear")
+
+    loss = build_loss({"_target_": "own_losses.Dice", "smooth": 2.0, "auxiliary_weight": 0.3}, num_classes=4)
+    own = [loss.loss(full(head), labels.long()) for head in logits]
+    assert loss.auxiliary_weight == 0.3
+    torch.testing.assert_close(loss(logits[0], logits[1:], labels), own[0] + 0.3 * (own[1] + own[2]))
+    torch.testing.assert_close(loss.part(logits[0], logits[1:], labels).means.sum(), own[0] + 0.3 * (own[1] + own[2]))
+    assert build_loss({"_target_": "own_losses.Dice"}).auxiliary_weight == 0.4
+
+
+def test_loss_of_a_library_knows_the_ignored_label():
+    logits, labels = heads()
+    torchs = build_loss({"_target_": "torch.nn.CrossEntropyLoss", "auxiliary_weight": 0.4, "label_smoothing": 0.1})
+    ours = build_loss({"_target_": "fastscnn.training.losses.SegmentationLoss", "label_smoothing": 0.1})
+    torch.testing.assert_close(torchs(logits[0], logits[1:], labels), ours(logits[0], logits[1:], labels))
+
+
+@pytest.mark.usefixtures("own_module")
+@pytest.mark.parametrize(
+    ("settings", "key", "fix"),
+    [
+        ({"_target_": "own_losses.Dice", "fused": True, "power": 2}, "loss.fused", "'~loss.fused' '~loss.power'"),
+        ({"_target_": "own_losses.no_class"}, "loss._target_", "torch.nn.CrossEntropyLoss"),
+        ({"_target_": "own_losses.Missing"}, "loss._target_", "PYTHONPATH"),
+        ({"_target_": "own_losses.Dice", "auxiliary_weight": -1}, "loss.auxiliary_weight", ""),
+        ({"_target_": "fastscnn.training.losses.ImageLoss"}, "loss", "Leave it out"),
+    ],
+)
+def test_loss_that_cannot_be_built_is_refused(settings, key, fix):
+    with refused(key, fix=fix):
+        check_loss(settings, images=False)

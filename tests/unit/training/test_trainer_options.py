@@ -1,5 +1,7 @@
 """`trainer=...`, `trainer.devices` and `trainer.precision`: what Lightning's users write is understood."""
 
+import importlib
+
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -115,3 +117,56 @@ def test_training_in_any_precision_computes_and_saves_in_it(root, tmp_path, prec
     assert metrics["train/loss"] > 0 and metrics["val/miou"] >= 0
     state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert {tensor.dtype for tensor in state.values() if tensor.is_floating_point()} == {dtype}
+
+
+OWN = """
+import pytorch_lightning as pl
+
+class Trainer(pl.Trainer):
+    greetings = []
+
+    def __init__(self, greeting="none", **settings):
+        super().__init__(**settings)
+        self.greetings.append((greeting, settings["max_epochs"]))
+
+class Strict(pl.Trainer):
+    def __init__(self, max_epochs, accelerator):
+        super().__init__(max_epochs=max_epochs, accelerator=accelerator)
+
+class NoTrainer:
+    pass
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    (tmp_path / "own_trainers.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("own_module")
+def test_trainer_of_a_users_own_gets_its_arguments_and_saves_what_every_run_saves(root, tmp_path):
+    folder = tmp_path / "run"
+    settings = ["data=fine", f"data.root={root}", "data.batch_size=2", "data.store=off", "trainer.max_epochs=1", *FAST]
+    own = ["trainer._target_=own_trainers.Trainer", "+trainer.greeting=hello", "callbacks=[]"]
+    with job(*settings, *own, "logger=[]", f"paths.run_dir='{folder}'") as config:
+        fit(config)
+    assert importlib.import_module("own_trainers").Trainer.greetings == [("hello", 1)]
+    assert read_record(folder)["status"] == "finished"
+    assert {file.name for file in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert (folder / "metrics.csv").is_file()
+
+
+@pytest.mark.usefixtures("own_module")
+@pytest.mark.parametrize(
+    ("overrides", "key", "fix"),
+    [
+        (["trainer._target_=own_trainers.Strict"], "trainer.devices", "'~trainer.devices' '~trainer.strategy'"),
+        (["trainer._target_=own_trainers.NoTrainer"], "trainer._target_", "pytorch_lightning.Trainer"),
+        (["+trainer.min_epoch=3"], "trainer.min_epoch", "'~trainer.min_epoch'"),
+        (["+trainer.callbacks=[]"], "trainer.callbacks", "'~trainer.callbacks'"),
+    ],
+)
+def test_trainer_that_cannot_be_built_is_refused(overrides, key, fix):
+    with refused(key, fix=fix):
+        checked_data(settings_of("trainer.accelerator=cpu", *overrides))
