@@ -326,8 +326,8 @@ def predict_settings(checkpoint, given, output, **others):
 
 
 @contextlib.contextmanager
-def job(*overrides):
-    """The config of `train.py OVERRIDES`, as within the job that Hydra runs."""
+def job(*overrides, name="train"):
+    """The config of `train.py OVERRIDES`, or of another command, as within the job that Hydra runs."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
@@ -335,7 +335,7 @@ def job(*overrides):
 
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", [*overrides], return_hydra_config=True)
+        config = compose(name, [*overrides], return_hydra_config=True)
         HydraConfig.instance().set_config(config)
         with open_dict(config):
             del config["hydra"]

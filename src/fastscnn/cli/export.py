@@ -41,8 +41,8 @@ def calibration(settings: Any, trained: Any) -> Any:
     """The frames that int8 is calibrated on, and the evaluation of the result."""
     from fastscnn.data.datamodules.build import build_data
     from fastscnn.export.quantize import Calibration
-    from fastscnn.training.evaluate import data_config
     from fastscnn.training.evaluate_labels import evaluate_labels, some_images
+    from fastscnn.training.evaluated_data import data_config
     from fastscnn.utils.errors import RequestError
 
     data = build_data(data_config(settings["data"], trained.config["data"], settings["checkpoint"]))

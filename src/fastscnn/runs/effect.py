@@ -57,6 +57,14 @@ def check_effect(config: DictConfig, overrides: Sequence[str]) -> None:
             key="data.lr",
             fix=f"Set optimizer.lr={given['data.lr']}.",
         )
+    if OmegaConf.select(config, "data.dataset") == "external":
+        for name in given:
+            if in_settings(name, ("augment",)):
+                raise RequestError(
+                    f"{name}={given[name]} has no effect, because data.module makes its own training frames.",
+                    key=name,
+                    fix=f"Leave {name} out.",
+                )
     joined = "val" in (OmegaConf.select(config, "data.train_splits") or ())
     if joined and OmegaConf.select(config, "data.held_out") is None:
         for name in OF_VALIDATION:

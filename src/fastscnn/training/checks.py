@@ -9,6 +9,7 @@ from itertools import zip_longest
 from typing import Any
 
 from fastscnn.data.datamodules.build import TrainingData
+from fastscnn.data.datamodules.external import NAME as EXTERNAL
 from fastscnn.data.datamodules.imagenet import NAME
 from fastscnn.models.build import FAST_SCNN, check_model
 from fastscnn.runs.jobs import jobs_share_a_process, searches
@@ -121,6 +122,8 @@ def check_batches(plain: Mapping[str, Any], frames: int | None = None) -> None:
     Raises:
         RequestError: Names the setting and the fix.
     """
+    if "batch_size" not in plain["data"]:  # an external module's, which is known once it is set up
+        return
     batch, devices = plain["data"]["batch_size"], plain["trainer"]["devices"]
     parts = devices * plain["trainer"]["accumulate_grad_batches"]
     smallest = batch // parts
@@ -182,6 +185,13 @@ def _check_task(plain: Mapping[str, Any]) -> None:
     """Segmentation and the pre-training on images each have settings that the other has not."""
     classification = plain["data"]["dataset"] == NAME
     check_loss(plain["loss"], images=classification)
+    weights = plain["loss"].get("class_weights")
+    if plain["data"]["dataset"] == EXTERNAL and isinstance(weights, str):
+        raise RequestError(
+            f"loss.class_weights={weights} counts the pixels of our own data sets, not those of data.module.",
+            key="loss.class_weights",
+            fix="Give one number for each class.",
+        )
     if not classification:
         check_number("resolution.scale", plain["resolution"]["scale"], above=0, maximum=4)
         return

@@ -1,6 +1,5 @@
 """One evaluation of a trained checkpoint on whole frames, or of an image classifier on its images."""
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -15,10 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import Tensor
 
-from fastscnn.data.datamodules.build import TrainingData, build_data, build_image_data, title
+from fastscnn.data.datamodules.build import TrainingData, build_image_data, title
+from fastscnn.data.datamodules.external import ExternalData
 from fastscnn.data.datamodules.imagenet import NAME as IMAGENET
-from fastscnn.data.datasets.folder_splits import NAME as FOLDER
-from fastscnn.data.datasets.folder_splits import with_recorded_lists
+from fastscnn.data.datamodules.segmentation import SegmentationData
 from fastscnn.inference.hub import on_disk
 from fastscnn.inference.loader import Checkpoint, open_checkpoint, rebuild
 from fastscnn.inference.segmenter import Segmenter
@@ -27,6 +26,7 @@ from fastscnn.runs.process import describe_process
 from fastscnn.runs.record import read_record
 from fastscnn.training.accelerator import choose_accelerator, choose_precision, quiet
 from fastscnn.training.checks import check_classes
+from fastscnn.training.evaluated_data import data_config, evaluation_data
 from fastscnn.training.metrics import Scores
 from fastscnn.training.pictures import DrawFrames
 from fastscnn.training.progress import ProgressLine
@@ -35,7 +35,6 @@ from fastscnn.training.task import Result, Task
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import WriteError, check_writable, write_json, write_png
 from fastscnn.utils.memory import keep_freed_memory
-from fastscnn.utils.names import native
 from fastscnn.utils.shared_folder import writing_in
 
 
@@ -60,17 +59,14 @@ def evaluate(config: DictConfig) -> Result:
 def _evaluate_frames(plain: Mapping[str, Any], checkpoint: Checkpoint) -> Scores:
     split = plain["split"]
     module = Segmentation.from_checkpoint(checkpoint, predictor=_predictor(plain, checkpoint))
-    data = build_data(data_config(plain["data"], module.config["data"], plain["checkpoint"]))
+    data = evaluation_data(plain, module.config["data"])
     _check_classes(module, data, plain["checkpoint"])
     data.prepare_data()
-    saving = (
-        SavePredictions(Path(plain["save_predictions"]).expanduser(), data.source.prediction_name)
-        if plain["save_predictions"]
-        else None
-    )
+    saving = _saving(plain["save_predictions"], data)
     if saving is None:
         data.check_labels(split, "Choose a split that has labels, or save_predictions=DIR to only predict.")
-    data.check_shared_memory(split)
+    if isinstance(data, SegmentationData):
+        data.check_shared_memory(split)
     folder = _folder(plain, f"eval-{data.dataset}-{split}")
     drawn = DrawFrames(plain["pictures"], module.classes)
     callbacks: list[pl.Callback] = [drawn, *([saving] if saving else [])]
@@ -210,23 +206,17 @@ class SavePredictions(pl.Callback):
                 return
 
 
-def data_config(
-    chosen: Mapping[str, Any], saved: Mapping[str, Any], checkpoint: str | Path | None = None
-) -> dict[str, Any]:
-    """The checkpoint's data config, or that of the chosen option; root and workers as set on the command line.
-
-    If the root of the training does not exist, as on another machine, the root is taken from the environment. Where a
-    run drew its splits, the checkpoint in its folder is evaluated on the frames that the run did not see.
-    """
-    settings = {key: value for key, value in chosen.items() if value is not None}
-    if "dataset" in settings:
-        return {"root": None, **settings}
-    merged = {**saved, "root": saved["root"] and native(saved["root"]), **settings}
-    if merged["dataset"] == FOLDER:
-        return dict(with_recorded_lists(merged, Path(checkpoint).expanduser().parent.parent)) if checkpoint else merged
-    if merged["root"] and not Path(merged["root"]).expanduser().exists() and "root" not in settings:
-        merged["root"] = os.environ.get("CITYSCAPES_DATASET", merged["root"])
-    return merged
+def _saving(folder: str | None, data: SegmentationData | ExternalData) -> SavePredictions | None:
+    """What writes the predictions, where they are asked for."""
+    if not folder:
+        return None
+    if isinstance(data, ExternalData):
+        raise RequestError(
+            "save_predictions names files as their frames, and data.module gives no names.",
+            key="save_predictions",
+            fix="Leave it out, or use predict.py.",
+        )
+    return SavePredictions(Path(folder).expanduser(), data.source.prediction_name)
 
 
 def _check_folders(plain: Mapping[str, Any]) -> None:

@@ -69,6 +69,7 @@ def _fit(run: Run, plain: dict[str, Any], metric: str | None) -> float | None:
     start = None if run.checkpoint else find_start(init)
     data.prepare_data()  # as Lightning calls them, which does so once more: what is wrong is found without a folder
     data.setup("fit")
+    plain["data"].setdefault("batch_size", data.batch_size)  # an external module's own
     check_batches(plain, frames=len(data.frames("train")))
     callbacks = build_callbacks(plain.get("callbacks"), validates=data.validates)
     weighed = weigh_classes(plain["loss"], data)

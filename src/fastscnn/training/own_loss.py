@@ -101,7 +101,7 @@ def check_loss(settings: Mapping[str, Any], *, images: bool) -> None:
         return
     weights = settings.get("class_weights")  # a word stands for numbers that come from the data
     listed = len(weights) if isinstance(weights, list) else 2
-    build_loss(settings | ({"class_weights": None} if isinstance(weights, str) else {}), num_classes=listed)
+    build_loss({**settings, **({"class_weights": None} if isinstance(weights, str) else {})}, num_classes=listed)
 
 
 def _checked(settings: Mapping[str, Any], ours: Collection[str] = ()) -> tuple[dict[str, Any], type[nn.Module]]:

@@ -1,5 +1,6 @@
 """Pictures of fixed frames: input, truth and prediction side by side."""
 
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
+from fastscnn.data.datamodules.adapted import Adapted
 from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.runs.record import RunRecord
 from fastscnn.training.segmentation import Segmentation
@@ -84,9 +86,12 @@ class Pictures(pl.Callback):
         if trainer.sanity_checking or not self.count or not self._due(trainer):
             return
         assert isinstance(pl_module, Segmentation)
-        dataset: Any = trainer.val_dataloaders.dataset  # type: ignore[union-attr]
-        for index in chosen_frames(self.count, len(dataset)):
-            sample = dataset[index]
+        loader: Any = trainer.val_dataloaders
+        frames = len(loader.dataset) if isinstance(loader.dataset, Sized) else 0
+        for index in chosen_frames(self.count, frames):
+            sample = loader.dataset[index]
+            if isinstance(loader.collate_fn, Adapted):
+                sample = loader.collate_fn.one(sample) | {"name": f"val_{index:06d}"}
             with torch.inference_mode():
                 prediction = pl_module.predict_labels(sample["image"][None].to(pl_module.device))[0]
             picture = side_by_side(
@@ -122,16 +127,20 @@ class DrawFrames(pl.Callback):
         self.count = count
         self.classes = classes
         self.pictures: dict[str, Picture] = {}
+        self.seen = 0
 
     def on_test_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *args: Any
     ) -> None:
         """Draw the frames of one batch that are to be drawn."""
-        frames = len(trainer.test_dataloaders.dataset)  # type: ignore[union-attr]
-        chosen = set(chosen_frames(self.count, frames))
-        for place, index in enumerate(batch["index"].tolist()):
+        dataset: Any = trainer.test_dataloaders.dataset  # type: ignore[union-attr]
+        chosen = set(chosen_frames(self.count, len(dataset) if isinstance(dataset, Sized) else 0))
+        first, self.seen = self.seen, self.seen + len(batch["image"])
+        indices = batch["index"].tolist() if "index" in batch else range(first, self.seen)
+        for place, index in enumerate(indices):
             if index in chosen:
-                self.pictures[batch["name"][place]] = side_by_side(
+                name = batch["name"][place] if "index" in batch else f"{index:06d}"
+                self.pictures[name] = side_by_side(
                     batch["image"][place].permute(1, 2, 0).cpu().numpy(),
                     batch["label"][place].cpu().numpy() if "label" in batch else None,
                     outputs["predictions"][place].to(torch.uint8).cpu().numpy(),

@@ -41,6 +41,7 @@ class Segmentation(Task):
     monitor = "val/miou"
     result = Scores
     network: SegmentationNetwork
+    loss: Any
     classes: ClassTable
     scores: dict[str, Scores]  # type: ignore[assignment]
     best_scores: Scores | None
@@ -56,7 +57,7 @@ class Segmentation(Task):
         super().__init__(config, classes)
         model = self.config["model"]
         self.network = build_network(model, classes.num_classes)
-        self.loss: Any = (
+        self.loss = (
             build_loss(self.config["loss"], ignore_index=classes.ignore_index, num_classes=classes.num_classes)
             if trains
             else SegmentationLoss(self.config["loss"].get(AUXILIARY_WEIGHT, 0.4))

@@ -7,6 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from fastscnn.data.datamodules.build import TrainingData
+from fastscnn.data.datamodules.external import ExternalData
 from fastscnn.runs.checkpoint_files import CheckpointFiles
 from fastscnn.runs.run import Run
 from fastscnn.training.accelerator import choose_precision
@@ -154,7 +155,7 @@ def build_trainer(
         logger=run.loggers or False,
         callbacks=callbacks,
         plugins=[CheckpointFiles(best_lost=run.best_lost), *plugins],
-        use_distributed_sampler=False,
+        use_distributed_sampler=isinstance(data, ExternalData),  # ours have their own
         enable_progress_bar=False,
         enable_model_summary=False,
     )

@@ -81,4 +81,8 @@ def build(node: Mapping[str, Any], key: str, *arguments: Any, **settings: Any) -
         raise
     except Exception as error:
         cause = str(error).strip().splitlines() or [type(error).__name__]
-        raise RequestError(f"{key}: {node[TARGET]} cannot be built ({cause[0]}).", key=key) from error
+        raise RequestError(
+            f"{key}: {node[TARGET]} cannot be built ({cause[0]}).",
+            key=key,
+            fix=f"Correct its arguments, {key}.NAME=VALUE; one that is not there yet is +{key}.NAME=VALUE.",
+        ) from error

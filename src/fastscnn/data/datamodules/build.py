@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from fastscnn.data.datamodules.external import NAME as EXTERNAL
+from fastscnn.data.datamodules.external import ExternalData, build_external
 from fastscnn.data.datamodules.imagenet import NAME as IMAGENET
 from fastscnn.data.datamodules.imagenet import ImageNetData
 from fastscnn.data.datamodules.segmentation import SegmentationData
@@ -20,7 +22,7 @@ READING = {"exif": "refuse", "max_pixels": MAX_PIXELS}
 """How files are read by the settings that are null, or that a run of an earlier version does not have."""
 AS_THEY_ARE = {"crop_size": "full", "batch_size": 1}
 """What stands for `auto` where nothing is trained."""
-TrainingData = SegmentationData | ImageNetData
+TrainingData = SegmentationData | ImageNetData | ExternalData
 
 
 def build_training_data(plain: Mapping[str, Any]) -> TrainingData:
@@ -29,13 +31,17 @@ def build_training_data(plain: Mapping[str, Any]) -> TrainingData:
     Raises:
         DataError: A setting is wrong.
     """
+    trainer = plain["trainer"]
+    if plain["data"]["dataset"] == EXTERNAL:
+        parts = {"devices": trainer["devices"], "accumulate": trainer["accumulate_grad_batches"]}
+        return build_external(plain["data"], **parts)
     build = build_image_data if plain["data"]["dataset"] == IMAGENET else build_data
     data: TrainingData = build(
         plain["data"],
         plain["augment"],
         seed=plain["seed"],
-        devices=plain["trainer"]["devices"],
-        accumulate=plain["trainer"]["accumulate_grad_batches"],
+        devices=trainer["devices"],
+        accumulate=trainer["accumulate_grad_batches"],
     )
     return data
 
@@ -64,6 +70,12 @@ def build_data(
     Raises:
         DataError: A setting is wrong.
     """
+    if data["dataset"] == EXTERNAL:
+        raise DataError(
+            "data=external gives batches, and this needs the frames of a data set of ours.",
+            key="data",
+            fix="Name one, as in data=folder data.root=DIR.",
+        )
     if augment is None:  # nothing is cropped or gathered
         data = {**data, **{key: value for key, value in AS_THEY_ARE.items() if data[key] == "auto"}}
     splits = ("train", "val", "test") if data.get("evaluate_test") else ("train", "val")
