@@ -29,13 +29,14 @@ def composed(*overrides, name="train"):
 @pytest.mark.parametrize(("group", "option"), [(group, option) for group in GROUPS for option in GROUPS[group]])
 def test_every_option_composes_and_passes_the_checks(group, option):
     alone = {
-        "data": {"imagenet", "folder"},
+        "data": {"imagenet", "folder", "external"},
         "loss": {"classification"},
         "augment": {"imagenet"},
-    }  # experiment=imagenet_pretrain; a root
+    }  # experiment=imagenet_pretrain; a root; a module
     if not torch.cuda.is_available():
         alone["trainer"] = {"gpu", "ddp"}
-    config = composed(f"{group}={option}")
+    needed = ["data.module._target_=my.Module"] if option == "external" else []
+    config = composed(f"{group}={option}", *needed)
     check_config(config)
     plain = OmegaConf.to_container(config, resolve=True)
     if option not in alone.get(group, ()):
