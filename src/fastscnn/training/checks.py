@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
+from fastscnn.data.datamodules.adapted import NAME as EXTERNAL
 from fastscnn.data.datamodules.build import TrainingData
-from fastscnn.data.datamodules.external import NAME as EXTERNAL
 from fastscnn.data.datamodules.imagenet import NAME
 from fastscnn.models.build import FAST_SCNN, check_model
 from fastscnn.runs.jobs import jobs_share_a_process, searches

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastscnn.data.datamodules.imagenet import ImageNetData
+from fastscnn.data.datamodules.build import TrainingData
 from fastscnn.data.datamodules.segmentation import SegmentationData
 from fastscnn.utils.errors import RequestError
 
@@ -82,7 +82,7 @@ def check_class_weights(setting: object) -> None:
         )
 
 
-def weigh_classes(loss: dict[str, Any], data: SegmentationData | ImageNetData) -> ClassWeights | None:
+def weigh_classes(loss: dict[str, Any], data: TrainingData) -> ClassWeights | None:
     """Put numbers in the place of a word in `loss.class_weights`: a checkpoint says what it was trained with.
 
     Args:

@@ -18,6 +18,7 @@ from fastscnn.data.datamodules.build import TrainingData, build_image_data, titl
 from fastscnn.data.datamodules.external import ExternalData
 from fastscnn.data.datamodules.imagenet import NAME as IMAGENET
 from fastscnn.data.datamodules.segmentation import SegmentationData
+from fastscnn.data.datasets.folder_splits import NAME as FOLDER
 from fastscnn.inference.hub import on_disk
 from fastscnn.inference.loader import Checkpoint, open_checkpoint, rebuild
 from fastscnn.inference.segmenter import Segmenter

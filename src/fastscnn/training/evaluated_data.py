@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fastscnn.data.datamodules.adapted import NAME as EXTERNAL
 from fastscnn.data.datamodules.build import build_data
-from fastscnn.data.datamodules.external import NAME as EXTERNAL
 from fastscnn.data.datamodules.external import ExternalData, build_external
 from fastscnn.data.datamodules.segmentation import SegmentationData
 from fastscnn.data.datasets.folder_splits import NAME as FOLDER

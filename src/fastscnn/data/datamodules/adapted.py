@@ -69,22 +69,22 @@ class Adapted:
     def _images(self, images: Any) -> Tensor:
         if not torch.is_tensor(images) or images.ndim != 4 or images.shape[1] != 3:
             raise wrong_batch(f"images of {self.split} are {_shape(images)}", "Give RGB images, [B,3,H,W].")
-        images = images.as_subclass(Tensor)
-        if images.dtype == torch.uint8:
-            return images
-        if not images.is_floating_point():
-            raise wrong_batch(f"images of {self.split} are {images.dtype}", "Give uint8, or floats from 0 to 1.")
+        pixels: Tensor = images.as_subclass(Tensor)  # torchvision has a type of its own
+        if pixels.dtype == torch.uint8:
+            return pixels
+        if not pixels.is_floating_point():
+            raise wrong_batch(f"images of {self.split} are {pixels.dtype}", "Give uint8, or floats from 0 to 1.")
         if self.statistics is not None:
-            mean, std = (images.new_tensor(values)[:, None, None] for values in self.statistics)
-            images = images * std + mean
-        low, high = float(images.min()), float(images.max())
+            mean, std = (pixels.new_tensor(values)[:, None, None] for values in self.statistics)
+            pixels = pixels * std + mean
+        low, high = float(pixels.min()), float(pixels.max())
         if not -ROUNDING <= low <= high <= 1 + ROUNDING:
             raise wrong_batch(
                 f"images of {self.split} have values from {low:.2f} to {high:.2f}",
                 "Set data.mean=[R,G,B] and data.std=[R,G,B] to those by which they are normalised, or give floats from "
                 "0 to 1.",
             )
-        return images.mul(255).round().clamp(0, 255).to(torch.uint8)
+        return pixels.mul(255).round().clamp(0, 255).to(torch.uint8)
 
     def _labels(self, labels: Any, images: Tensor) -> Tensor:
         if torch.is_tensor(labels) and labels.ndim == 4 and labels.shape[1] == 1:
@@ -93,16 +93,16 @@ class Adapted:
         if not torch.is_tensor(labels) or labels.shape != size or labels.is_floating_point():
             expected = "Give whole numbers, [B,H,W], of the images' size."
             raise wrong_batch(f"labels of {self.split} are {_shape(labels)} for images {_shape(images)}", expected)
-        labels = labels.as_subclass(Tensor)
-        ignored = labels == self.ignored
-        outside = ((labels < 0) | (labels >= self.num_classes)) & ~ignored
+        ids: Tensor = labels.as_subclass(Tensor)
+        ignored = ids == self.ignored
+        outside = ((ids < 0) | (ids >= self.num_classes)) & ~ignored
         if outside.any():
-            value = int(labels[outside][0])
+            value = int(ids[outside][0])
             raise wrong_batch(
                 f"a label of {self.split} is {value}, and there are {self.num_classes} classes",
                 f"Set data.ignored={value} where it does not count, or name all classes.",
             )
-        return labels.masked_fill(ignored, 0).to(torch.uint8).masked_fill(ignored, IGNORE_INDEX)
+        return ids.masked_fill(ignored, 0).to(torch.uint8).masked_fill(ignored, IGNORE_INDEX)
 
 
 def _first(batch: Mapping[Any, Any], keys: Sequence[str]) -> Any:

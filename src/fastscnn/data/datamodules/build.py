@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fastscnn.data.datamodules.external import NAME as EXTERNAL
+from fastscnn.data.datamodules.adapted import NAME as EXTERNAL
 from fastscnn.data.datamodules.external import ExternalData, build_external
 from fastscnn.data.datamodules.imagenet import NAME as IMAGENET
 from fastscnn.data.datamodules.imagenet import ImageNetData

@@ -195,7 +195,7 @@ def build_external(data: Mapping[str, Any], *, devices: int = 1, accumulate: int
             fix="Set both, such as data.mean=[0.485,0.456,0.406] data.std=[0.229,0.224,0.225], or neither.",
         )
     module: pl.LightningDataModule = build(node, MODULE)
-    statistics = None if given[0] is None else given
+    statistics: Any = None if given[0] is None else given
     return ExternalData(module, _classes(data.get("classes"), module), ignored, statistics, devices * accumulate)
 
 
