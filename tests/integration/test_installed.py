@@ -78,7 +78,7 @@ assert callable(Segmenter.from_checkpoint)
 
 def test_installed_command_composes_the_configs_that_it_carries(installed, tmp_path):
     script = str(installed / "bin" / "fastscnn-train")
-    assert "experiment: camvid, " in run_installed(installed, tmp_path, script, "--help")
+    assert " experiment=camvid " in run_installed(installed, tmp_path, script, "--help")
     assert "dataset: camvid" in run_installed(installed, tmp_path, script, "data=camvid", "--cfg", "job")
     assert list(tmp_path.iterdir()) == []
 

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from fastscnn.cli.multirun import close_multirun
+from fastscnn.cli.options import register
 from fastscnn.cli.start import started
 from fastscnn.runs import slurm
 from fastscnn.runs.config import check_config, explain
@@ -94,6 +95,7 @@ def launch(config_name: str, command: Callable[[DictConfig], Any]) -> None:
                     raise JobFailed(stop.code) from None
                 raise
 
+    register(CONF)
     sys.argv[1:] = present_overrides(sys.argv[1:])
     if config_name == "train":
         sys.argv[1:] = with_companions(sys.argv[1:])

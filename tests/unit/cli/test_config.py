@@ -9,6 +9,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import OmegaConf
 
 from fastscnn.cli.launch import CONF
+from fastscnn.cli.options import lines
 from fastscnn.models.build import MODELS
 from fastscnn.runs.config import check_config, explain
 from fastscnn.training.checks import check_settings
@@ -244,3 +245,23 @@ def test_automatic_validation_interval_always_ends_on_the_last_epoch(epochs):
 )
 def test_validation_interval_as_set_is_shortened_until_it_ends_on_the_last_epoch(setting, epochs, expected):
     assert validation_interval(setting, epochs) == expected
+
+
+def test_help_has_a_line_for_every_group_and_option_of_a_command():
+    shown = list(lines("train", [CONF]))
+    for group, options in GROUPS.items():
+        (title,) = [line for line in shown if line.startswith(f"{group}: ")]
+        assert len(title) > len(group) + 5
+        for option in options:
+            (line,) = [line for line in shown if f"{group}={option}" == line.split()[0].lstrip("*")]
+            assert len(line.split()) > 3, f"{group}={option} has a header"
+            assert len(line) < 160
+    assert " *optimizer=sgd" in [line[:15] for line in shown]
+    assert not [line for line in lines("eval", [CONF]) if "optimizer" in line]
+
+
+def test_help_lists_the_options_of_a_folder_of_a_users_own(tmp_path):
+    (tmp_path / "optimizer").mkdir()
+    (tmp_path / "optimizer" / "mine.yaml").write_text("# @package _global_\n# A $new one, as in et al. 2020. More.\n")
+    (line,) = [line for line in lines("train", [CONF, tmp_path]) if "optimizer=mine" in line]
+    assert line.split(None, 1)[1] == "A $new one, as in et al. 2020"
