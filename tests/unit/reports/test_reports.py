@@ -19,7 +19,7 @@ from fastscnn.reports.comparison.groups import PLAIN_EXPERIMENTS, default_baseli
 from fastscnn.reports.comparison.records import read_all
 from fastscnn.reports.comparison.write import markdown, run_csv
 from fastscnn.runs.identity import GROUPS
-from helpers import COMPARE_SETTINGS, CONF, refused, write_evaluation, write_run
+from helpers import COMPARE_SETTINGS, CONF, change_run, refused, write_evaluation, write_run
 
 
 def groups_of(root):
@@ -201,6 +201,17 @@ def test_settings_that_no_command_line_names_are_compared_too(tmp_path):
     assert "paired" in found["fine-pretrain_imagenet"], "what the command line says of a default makes no difference"
     assert column(tables.skip_table(groups, []), "trained without it").get("ours, Cityscapes val", "") == ""
     assert "Left out: fine-skip_zero" in tables.table_8(groups).caption
+
+
+def test_word_that_stood_for_other_numbers_is_another_setting(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path, 0.6, seed, settings=LONG | {"trainer.max_epochs": "auto"})
+        write_run(tmp_path, 0.5, seed, skip="zero", settings=LONG | {"trainer.max_epochs": "auto", "model.skip": "zero"})
+    for folder in {path.parent for path in tmp_path.rglob("run.json")}:
+        change_run(folder, settled={"trainer.max_epochs": 4 if "zero" in str(folder) else 12})
+    groups = groups_of(tmp_path)
+    found = column(tables.seeds_table(groups, default_baselines(groups, "val/miou"), "val/miou"), "difference")
+    assert found["fine-skip_zero"] == "not compared: trainer.max_epochs 4, 12"
 
 
 def test_group_that_mixes_settings_is_not_compared_unless_it_groups_by_them(tmp_path):

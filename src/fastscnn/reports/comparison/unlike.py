@@ -63,7 +63,8 @@ def unlike(runs: Sequence[Run], named: Sequence[str] = NAMED) -> dict[str, list[
 
 
 def _effective(run: Run) -> dict[str, str]:
-    return {**_relevant(run.record["settings"]), **weights_of(run)}
+    """Every setting, with what `auto` stood for in the run."""
+    return {**_relevant(run.record["settings"] | run.record.get("settled", {})), **weights_of(run)}
 
 
 def _asked(run: Run) -> dict[str, str]:
