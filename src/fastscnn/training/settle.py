@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from fastscnn.data.datamodules.adapted import NAME as EXTERNAL
 from fastscnn.data.datamodules.build import build_data
 from fastscnn.data.datamodules.imagenet import NAME as IMAGENET
 from fastscnn.data.datamodules.segmentation import FULL, SegmentationData
@@ -50,8 +51,8 @@ def settle(plain: dict[str, Any], data: Mapping[str, Any], recorded: Mapping[str
         RequestError: The frames cannot be listed, or an image cannot be read.
     """
     asked = [name for name in NAMES if _value(plain, name) == AUTO]
-    if asked and data["dataset"] == IMAGENET:
-        raise refused(asked[0], AUTO, "a number where data=imagenet")
+    if asked and data["dataset"] in (IMAGENET, EXTERNAL):
+        raise refused(asked[0], AUTO, f"a number where data={data['dataset']}")
     for name in asked:
         if name in recorded:
             _set(plain, name, recorded[name])

@@ -206,7 +206,9 @@ def test_settings_that_no_command_line_names_are_compared_too(tmp_path):
 def test_word_that_stood_for_other_numbers_is_another_setting(tmp_path):
     for seed in (0, 1):
         write_run(tmp_path, 0.6, seed, settings=LONG | {"trainer.max_epochs": "auto"})
-        write_run(tmp_path, 0.5, seed, skip="zero", settings=LONG | {"trainer.max_epochs": "auto", "model.skip": "zero"})
+        write_run(
+            tmp_path, 0.5, seed, skip="zero", settings=LONG | {"trainer.max_epochs": "auto", "model.skip": "zero"}
+        )
     for folder in {path.parent for path in tmp_path.rglob("run.json")}:
         change_run(folder, settled={"trainer.max_epochs": 4 if "zero" in str(folder) else 12})
     groups = groups_of(tmp_path)

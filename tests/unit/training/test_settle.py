@@ -104,8 +104,9 @@ def test_run_records_what_its_settings_stand_for_and_keeps_it_when_it_goes_on(ro
     assert read_record(tmp_path / "run")["settled"] == settled
 
 
-def test_word_auto_is_refused_where_nothing_stands_for_it():
-    with job("experiment=imagenet_pretrain", "trainer.max_epochs=auto", "trainer.accelerator=cpu") as config:
+@pytest.mark.parametrize("chosen", [["experiment=imagenet_pretrain"], ["data=external", "data.module._target_=a.B"]])
+def test_word_auto_is_refused_where_nothing_stands_for_it(chosen):
+    with job(*chosen, "trainer.max_epochs=auto", "trainer.accelerator=cpu") as config:
         from omegaconf import OmegaConf
 
         with refused("trainer.max_epochs", "auto"):
