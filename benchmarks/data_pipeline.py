@@ -10,8 +10,8 @@ Variants, from a frame to a training crop:
     store, crop first    the same window from the decoded store: what training does
 
 First each alone on one thread, in turn, a few frames at a time. Then each through its DataLoader, those of the project
-as training builds them, for each number of workers up to the cores there are, an epoch of each in turn. All lie in the
-page cache. Writes results/data_pipeline.json and .png.
+as training builds them, for each number of workers up to the cores there are, an epoch of each in turn; the store by
+threads, as training does, and by processes too. All lie in the page cache. Writes results/data_pipeline.json and .png.
 """
 
 import argparse
@@ -41,6 +41,9 @@ from fastscnn.utils.files import write_png
 FRAME = (1024, 2048)
 CROPS = ((512, 1024), (1024, 1024), (1024, 2048))
 USUAL, VARIANTS = "png, resize first", ("png, resize first", "png, crop first", "store, crop first")
+PROCESSES = "store, by processes"
+LOADED = (*VARIANTS[:2], PROCESSES, VARIANTS[2])
+"""What goes through a loader."""
 BATCH = 4
 BARS = {(1024, 1024): 10, (1024, 2048): 6}
 LOADER_BAR = 6
@@ -101,7 +104,8 @@ def build(variant, root, store, crop, workers=0):
     """The data set of a variant, and its loader."""
     data = {"dataset": "fine", "root": str(root), "batch_size": BATCH, "num_workers": workers, "crop_size": list(crop)}
     augment = {"name": "paper", "scale": [0.5, 2.0]}
-    module = build_data(data | {"store": str(store) if variant.startswith("store") else "off"}, augment)
+    data |= {"store": str(store) if variant.startswith("store") else "off"}
+    module = build_data(data | {"loader": "processes" if variant == PROCESSES else "auto"}, augment)
     module.prepare_data()
     if variant == USUAL:
         dataset = Usual(module.frames("train"), crop)
@@ -139,9 +143,9 @@ def alone(root, store, crop, rounds, frames):
 
 def through_loaders(root, store, crop, workers, rounds):
     """Frames a second of each round: an epoch of each loader in turn, after one that starts its workers."""
-    loaders = {variant: build(variant, root, store, crop, workers)[1] for variant in VARIANTS}
-    rates = {variant: [] for variant in VARIANTS}
-    for number, variant in interleaved(VARIANTS, rounds + 1):
+    loaders = {variant: build(variant, root, store, crop, workers)[1] for variant in LOADED}
+    rates = {variant: [] for variant in LOADED}
+    for number, variant in interleaved(LOADED, rounds + 1):
         loader = loaders[variant]
         if hasattr(loader.sampler, "set_epoch"):
             loader.sampler.set_epoch(number)
@@ -199,17 +203,18 @@ def plot(result, path):
     workers = sorted({int(count) for of_crop in loaders.values() for count in of_crop})
     figure, axes = plt.subplots(1, len(loaders), figsize=(3.6 * len(loaders), 3.4), sharey=True)
     for axis, (crop, of_crop) in zip(np.atleast_1d(axes), loaders.items(), strict=True):
-        for number, variant in enumerate(VARIANTS):
+        for number, variant in enumerate(LOADED):
             rates = [of_crop[str(count)][variant]["frames_a_second"] for count in workers]
-            places = np.arange(len(workers)) + 0.27 * (number - 1)
-            bars = axis.bar(places, rates, 0.25, label=variant, color=("#9aa5b1", "#5b8db8", "#d1603d")[number])
+            places = np.arange(len(workers)) + 0.21 * (number - 1.5)
+            color = ("#9aa5b1", "#5b8db8", "#e3a48f", "#d1603d")[number]
+            bars = axis.bar(places, rates, 0.2, label=variant, color=color)
             axis.bar_label(bars, [f"{rate:.0f}" for rate in rates], fontsize=8, padding=1)
         axis.set_xticks(range(len(workers)), [str(count) for count in workers])
         axis.set(title=f"crops of {crop}", xlabel="workers")
         axis.spines[["top", "right"]].set_visible(False)
     np.atleast_1d(axes)[0].set_ylabel("frames a second")
     handles, labels = np.atleast_1d(axes)[0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, ncols=3, loc="upper center")
+    figure.legend(handles, labels, frameon=False, ncols=4, loc="upper center")
     figure.tight_layout(rect=(0, 0, 1, 0.92))
     figure.savefig(path, dpi=130)
 

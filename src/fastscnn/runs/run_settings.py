@@ -26,6 +26,7 @@ EXECUTION_SETTINGS = (
     "optimized_metric",
     "trust",
     "data.num_workers",
+    "data.loader",
     "data.store",
     "data.device",
     "data.max_pixels",
@@ -46,6 +47,7 @@ One of them that a multirun sweeps counts there like any other setting.
 RESUMABLE_SETTINGS = (
     "data.root",
     "data.num_workers",
+    "data.loader",
     "data.store",
     "data.device",
     "data.exif",

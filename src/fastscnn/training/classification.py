@@ -10,7 +10,7 @@ from timm.data.mixup import Mixup
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
-from fastscnn.data.datasets.frames import frame_seed
+from fastscnn.data.datasets.frame_dataset import frame_seed
 from fastscnn.data.datasets.images import ImageClasses, seeded
 from fastscnn.inference.contents import image_classes
 from fastscnn.inference.loader import Checkpoint, open_checkpoint

@@ -6,7 +6,8 @@ import torch
 
 from fastscnn.data.datamodules.segmentation import SegmentationData
 from fastscnn.data.datasets.classes import CITYSCAPES
-from fastscnn.data.datasets.frames import Frame, FrameDataset
+from fastscnn.data.datasets.frame_dataset import FrameDataset
+from fastscnn.data.datasets.frames import Frame
 from fastscnn.data.transforms.augment import PaperAugment
 from helpers import refused, write_cityscapes
 

@@ -8,7 +8,7 @@ import pytest
 
 from fastscnn.data.datasets.camvid import camvid_frames
 from fastscnn.data.datasets.classes import CAMVID
-from fastscnn.data.datasets.frames import FrameDataset
+from fastscnn.data.datasets.frame_dataset import FrameDataset
 from helpers import refused, write_png
 
 CAMVID_ROOT = Path(__file__).parents[3].parent / "shared/data/camvid"

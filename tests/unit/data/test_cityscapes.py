@@ -10,7 +10,8 @@ from cityscapesscripts.helpers.labels import id2label
 
 from fastscnn.data.datasets.cityscapes import fine_coarse_frames, fine_frames
 from fastscnn.data.datasets.classes import CITYSCAPES
-from fastscnn.data.datasets.frames import FrameDataset, read_image, read_label
+from fastscnn.data.datasets.frame_dataset import FrameDataset
+from fastscnn.data.datasets.frames import read_image, read_label
 from helpers import block_labels, paint, refused, write_cityscapes, write_png
 
 

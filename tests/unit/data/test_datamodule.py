@@ -17,7 +17,8 @@ from fastscnn.data.datamodules.sampler import EpochSampler
 from fastscnn.data.datamodules.segmentation import SegmentationData
 from fastscnn.data.datasets import sources
 from fastscnn.data.datasets.classes import CAMVID, CITYSCAPES
-from fastscnn.data.datasets.frames import DataError, FrameDataset
+from fastscnn.data.datasets.frame_dataset import FrameDataset
+from fastscnn.data.datasets.frames import DataError
 from fastscnn.data.datasets.sources import frames_for
 from fastscnn.data.transforms.augment import PaperAugment, no_augment
 from fastscnn.training.optim import total_steps

@@ -10,7 +10,7 @@ from fastscnn.data.datamodules.build import build_data
 from fastscnn.data.datasets.camvid import camvid_frames
 from fastscnn.data.datasets.cityscapes import fine_coarse_frames, fine_frames, prediction_name
 from fastscnn.data.datasets.classes import CITYSCAPES
-from fastscnn.data.datasets.frames import FrameDataset
+from fastscnn.data.datasets.frame_dataset import FrameDataset
 from fastscnn.predict.cityscapes_archive import predict_archive
 from fastscnn.reports.comparison import gallery
 from fastscnn.reports.comparison.records import read_all

@@ -16,10 +16,11 @@ from torch.utils.data import DataLoader
 
 from fastscnn.data.datamodules.build import build_data
 from fastscnn.data.datasets.classes import CAMVID, CITYSCAPES
-from fastscnn.data.datasets.frames import DataError, Frame, FrameDataset
+from fastscnn.data.datasets.frame_dataset import FrameDataset
+from fastscnn.data.datasets.frames import DataError, Frame
 from fastscnn.data.datasets.sources import frames_for
 from fastscnn.data.store import files as store_files
-from fastscnn.data.store import store as store_module
+from fastscnn.data.store import stored_frames
 from fastscnn.data.store.index import NAME
 from fastscnn.data.store.store import DecodedStore, StoreUnusable
 from fastscnn.data.transforms.augment import PaperAugment
@@ -353,7 +354,7 @@ def test_only_the_rows_that_a_crop_shows_are_read(root, store, monkeypatch):
     frames, read = frames_of(root), []
     store.build(frames)
     rows = store_files.read_rows
-    monkeypatch.setattr(store_module, "read_rows", lambda *given: read.append(given[3:]) or rows(*given))
+    monkeypatch.setattr(stored_frames, "read_rows", lambda *given: read.append(given[3:]) or rows(*given))
     augment = PaperAugment(scale=(2.0, 2.0))((12, 20))  # a window of 6x10 pixels of 24x40
     dataset = FrameDataset(frames, CITYSCAPES, augment, read=store.reader(frames))
     for epoch in range(5):

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from wandb.sdk import wandb_setup
 
 from fastscnn.data.datamodules.worker_errors import WatchedIterator
-from fastscnn.data.datasets import frames
+from fastscnn.data.datasets import frame_dataset
 from fastscnn.export import formats
 from fastscnn.inference.backends import graph_memory
 from fastscnn.kernels.cuda import layers
@@ -113,10 +113,10 @@ def test_processes_of_other_devices_are_lightnings_to_end_where_they_are_not_kno
 
 
 def test_batches_are_shared_with_one_copy_more_without_torchs_shared_storage(monkeypatch):
-    monkeypatch.setattr(frames, "get_worker_info", lambda: object())
-    assert frames.shared_bytes((2, 3)).is_shared()
+    monkeypatch.setattr(frame_dataset, "get_worker_info", lambda: object())
+    assert frame_dataset.shared_bytes((2, 3)).is_shared()
     monkeypatch.setattr(torch.UntypedStorage, "_new_shared", None)
-    pixels = frames.shared_bytes((2, 3))
+    pixels = frame_dataset.shared_bytes((2, 3))
     assert (pixels.is_shared(), pixels.shape, pixels.dtype) == (True, (2, 3), torch.uint8)
 
 

@@ -95,6 +95,7 @@ def build_data(
         held_out=data.get("held_out"),
         reading=replace(reading, colors=source.colors) if source else reading,
         device=_default(data.get("device"), "auto"),
+        loader=_default(data.get("loader"), "auto"),
         source=source,
     )
 

@@ -1,4 +1,4 @@
-"""Loaders of batches: which samples, in which order, read by how many processes."""
+"""Loaders of batches: which samples, in which order, read by how many threads or processes."""
 
 import os
 from abc import abstractmethod
@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from fastscnn.data.datamodules.sampler import EpochSampler
 from fastscnn.data.datamodules.shared_memory import check_shared_memory
-from fastscnn.data.datamodules.worker_errors import Key, Loader
-from fastscnn.data.datasets.frames import DataError, FrameDataset
+from fastscnn.data.datamodules.threads import ThreadLoader
+from fastscnn.data.datamodules.worker_errors import Loader
+from fastscnn.data.datasets.frame_dataset import FrameDataset, Key
+from fastscnn.data.datasets.frames import DataError
 from fastscnn.utils.signals import ignore_in_worker
 from fastscnn.utils.values import check_whole
 
@@ -31,8 +33,8 @@ class EpochData(pl.LightningDataModule):
 
     Args:
         batch_size: Samples of one optimizer step, over all devices and accumulation steps.
-        num_workers: Processes that read, for each loader; `auto` takes the usable cores, shared among the devices of
-            this machine, at most 8.
+        num_workers: Threads or processes that read, for each loader; `auto` takes the usable cores, shared among the
+            devices of this machine, at most 8.
         seed: Of the order and the augmentation.
         devices: Number of devices, as long as no trainer is attached.
         accumulate: Forward passes of one optimizer step, as long as no trainer is attached.
@@ -85,12 +87,16 @@ class EpochData(pl.LightningDataModule):
     def synthetic(self) -> bool:
         """Whether the samples are synthetic."""
 
+    def by_threads(self, split: str) -> bool:
+        """Whether threads read a split, not worker processes."""
+        return False
+
     @abstractmethod
     def source_counts(self, split: str) -> dict[str, int]:
         """The number of samples of each source in a split."""
 
     def shuffled(
-        self, dataset: Dataset[dict[str, Any]], count: int, workers: int | None = None
+        self, dataset: Dataset[dict[str, Any]], count: int, workers: int | None = None, *, threads: bool = False
     ) -> DataLoader[dict[str, Any]]:
         """All samples in a new order each epoch; an incomplete global batch at the end is dropped.
 
@@ -98,6 +104,7 @@ class EpochData(pl.LightningDataModule):
             dataset: The samples.
             count: How many there are.
             workers: Processes that read, where it is not `num_workers`.
+            threads: Whether they are threads.
         """
         rank, world_size, _ = self._place()
         if count < world_size:
@@ -113,19 +120,19 @@ class EpochData(pl.LightningDataModule):
             sampler.set_epoch(self.trainer.current_epoch)
             epoch, batches = self._position
             sampler.skip(epoch, batches * own_batch)
-        return self._loader(dataset, sampler, own_batch, workers)
+        return self._loader(dataset, sampler, own_batch, workers, threads=threads)
 
     def go_on(self, epochs: int, batches: int) -> None:
         """Start where a resumed run was stopped, after so many epochs and so many batches of the next epoch."""
         self._position = (epochs, batches)
 
     def in_order(
-        self, dataset: Dataset[dict[str, Any]], count: int, batch_size: int | None = None
+        self, dataset: Dataset[dict[str, Any]], count: int, batch_size: int | None = None, *, threads: bool = False
     ) -> DataLoader[dict[str, Any]]:
         """All samples in their order, each once over all ranks; in training's batches, or of the size that is given."""
         rank, world_size, _ = self._place()
         sampler = EpochSampler(count, self.seed, False, rank, world_size)
-        return self._loader(dataset, sampler, batch_size or self._own_batch())
+        return self._loader(dataset, sampler, batch_size or self._own_batch(), threads=threads)
 
     def _own_batch(self) -> int:
         _, world_size, accumulate = self._place()
@@ -169,6 +176,8 @@ class EpochData(pl.LightningDataModule):
         """
         workers = _worker_count(self.num_workers, self.devices)
         for split in splits if workers else ():
+            if self.by_threads(split):
+                continue
             samples, size = self.batch_of(split, training=training and split == "train")
             count = sum(self.source_counts(split).values())
             check_shared_memory(samples * size, -(-count // (samples * self.devices)), workers, self.devices)
@@ -178,10 +187,18 @@ class EpochData(pl.LightningDataModule):
         """Samples of one device's batch, and bytes of a sample."""
 
     def _loader(
-        self, dataset: Dataset[dict[str, Any]], sampler: EpochSampler, batch_size: int, workers: int | None = None
+        self,
+        dataset: Dataset[dict[str, Any]],
+        sampler: EpochSampler,
+        batch_size: int,
+        workers: int | None = None,
+        *,
+        threads: bool = False,
     ) -> DataLoader[dict[str, Any]]:
         if workers is None:
             workers = _worker_count(self.num_workers, self.trainer.num_devices if self.trainer else self.devices)
+        if threads and workers and isinstance(dataset, FrameDataset):
+            return ThreadLoader(dataset, workers, batch_size=batch_size, sampler=sampler)
         return Loader(
             dataset,
             dataset.batch if isinstance(dataset, FrameDataset) else partial(_collated, dataset),

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from fastscnn.data.datasets.classes import ClassTable
-from fastscnn.data.datasets.frames import Augment, Frame, FrameDataset, frame_seed
+from fastscnn.data.datasets.frame_dataset import FrameDataset, frame_seed
+from fastscnn.data.datasets.frames import Augment, Frame
 from fastscnn.data.store.files import read_rows
 from fastscnn.data.store.stored_frames import StoredFrames
 from fastscnn.data.transforms.batch_crop import CropDrawer, crop_batch, has_batch_form

@@ -1,4 +1,4 @@
-"""The LightningDataModule: which frames, in which batches, read by how many processes."""
+"""The LightningDataModule: which frames, in which batches, read by whom."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -11,22 +11,20 @@ from torch.utils.data import DataLoader
 from fastscnn.data.datamodules.loading import EpochData
 from fastscnn.data.datamodules.resident import ResidentFrames, is_uncut, why_not_resident
 from fastscnn.data.datasets.classes import ClassTable
+from fastscnn.data.datasets.frame_dataset import FrameDataset
 from fastscnn.data.datasets.frames import (
     STRICT,
     Augment,
     DataError,
     Frame,
-    FrameDataset,
-    Image,
     Read,
     Reading,
     read_frame,
-    read_label,
+    read_label_of,
 )
 from fastscnn.data.datasets.sources import Source, generate_streets, source_of, streets_root, streets_spec
 from fastscnn.data.datasets.splits import chosen_frames, drive_of
 from fastscnn.data.store.class_pixels import ClassPixels, class_pixels
-from fastscnn.data.store.files import read_train_ids
 from fastscnn.data.store.store import AUTO, DecodedStore, StoreUnusable, store_parent
 from fastscnn.data.store.stored_frames import StoredFrames
 from fastscnn.data.transforms.augment import no_augment
@@ -50,7 +48,7 @@ class SegmentationData(EpochData):
         root: The folder that holds the data set; None with `streets` generates them below `data/streets/`.
         crop_size: Height and width of a training frame; `full` takes those of the first one.
         batch_size: Frames of one optimizer step, over all devices and accumulation steps.
-        num_workers: Processes that read frames, for each loader; `auto` takes the usable cores, shared among
+        num_workers: Threads or processes that read frames, for each loader; `auto` takes the usable cores, shared among
             the devices of this machine, at most 8.
         augment: Gives, for the crop size, what turns (image, label, seed) into a training frame, such as
             `PaperAugment`.
@@ -66,6 +64,8 @@ class SegmentationData(EpochData):
         reading: What becomes of EXIF orientations, and the largest picture that is decoded.
         device: Where the training frames lie: `cpu`, `gpu`, or `auto`, which is the GPU of a trainer that has one where
             the store's frames take at most half of its free memory. The pixels are the same to a rounding of one level.
+        loader: What reads: `threads` or `processes`; `auto` takes threads where the frames come from the store, whose
+            reading leaves the interpreter to others. The pixels are the same.
         train_splits: Own splits of the data set that are joined to train on; without `val` left, nothing is validated.
         held_out: A drive or city that is validated on, and left out of the train and val that are trained on.
         source: Its classes and frames; None for those of the name.
@@ -92,6 +92,7 @@ class SegmentationData(EpochData):
         store: str | Path | bool = "off",
         reading: Reading = STRICT,
         device: str = "auto",
+        loader: str = "auto",
         train_splits: Sequence[str] = ("train",),
         held_out: object = None,
         source: Source | None = None,
@@ -107,12 +108,14 @@ class SegmentationData(EpochData):
         self.root = streets_root(self.streets) if self.streets and root is None else root
         check_size("data.crop_size", crop_size, words=(FULL,))
         check_choice("data.device", device, ("auto", "cpu", "gpu"))
+        check_choice("data.loader", loader, ("auto", "threads", "processes"))
         self._crop = None if isinstance(crop_size, str) else (crop_size[0], crop_size[1])
         self._make_augment = augment
         self.store = store
         self._store_parent = store_parent(store)
         self.reading = reading
         self.device = device
+        self.loader = loader
         self._resident: ResidentFrames | None = None
         self._said: set[str] = set()
         self._frames: dict[str, list[Frame]] = {}
@@ -154,6 +157,8 @@ class SegmentationData(EpochData):
                     ) from None
                 advice = "the files are read instead, which is slower; data.store=DIR names a folder with room"
                 print(f"{error}: {advice}", flush=True)
+                self._prepared = True
+                self.check_shared_memory(*self.splits, training=True)  # processes read, where threads would have
         self._prepared = True
 
     def setup(self, stage: str | None = None) -> None:
@@ -180,7 +185,7 @@ class SegmentationData(EpochData):
     def described(self, *splits: str) -> dict[str, Any]:
         """The description of the data; `store` is the folder that frames of these splits are read from, or None."""
         folders = [str(reader.folder) for split in splits if (reader := self._reader(split))]
-        chosen: dict[str, Any] = {} if self.train_splits == ("train",) else {"train_splits": list(self.train_splits)}
+        chosen = {} if self.train_splits == ("train",) else {"train_splits": list(self.train_splits)}
         chosen |= {} if self.held_out is None else {"held_out": drive_of(self.frames("val")[0])}
         chosen |= {"root": str(Path(self.root).resolve())} if self.source.drawn and self.root else {}
         return {**super().described(*splits), **chosen, "store": folders[0] if folders else None}
@@ -220,21 +225,16 @@ class SegmentationData(EpochData):
             DataError: A frame has no label, or its label file is missing or broken.
         """
         self.check_labels("train", "Label it, or remove it.")
-        frames, reader = self.frames("train"), self._reader("train")
+        frames, reader, number = self.frames("train"), self._reader("train"), self.classes.num_classes
         if reader is None:
-            return class_pixels(frames, self.classes.num_classes, self._label_file)
-        stored = {frame: reader.stored[frame] for frame in frames}
-        keys = {frame: f"{one.file} {one.checksum:08x}" for frame, one in stored.items()}
-
-        def label(frame: Frame) -> Image:
-            return read_train_ids(reader.folder / stored[frame].file, stored[frame])
-
-        return class_pixels(frames, self.classes.num_classes, label, keys, reader.folder)
+            return class_pixels(frames, number, partial(read_label_of, classes=self.classes, reading=self.reading))
+        return class_pixels(frames, number, reader.label, {frame: reader.key(frame) for frame in frames}, reader.folder)
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Augmented frames in a new order each epoch; the tail that fills no global batch is left out."""
         dataset = self._training_frames()
-        return self.shuffled(dataset, len(dataset), 0 if isinstance(dataset, ResidentFrames) else None)
+        workers = 0 if isinstance(dataset, ResidentFrames) else None
+        return self.shuffled(dataset, len(dataset), workers, threads=self.by_threads("train"))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Cut the images and labels of a training batch out of the frames, where these lie on the device."""
@@ -252,7 +252,13 @@ class SegmentationData(EpochData):
         """Frames of any split as they are, one at a time, each once over all ranks."""
         frames = self.frames(split)
         dataset = FrameDataset(frames, self.classes, read=self._read(split))
-        return self.in_order(dataset, len(frames), batch_size=1)
+        return self.in_order(dataset, len(frames), batch_size=1, threads=self.by_threads(split))
+
+    def by_threads(self, split: str) -> bool:
+        """Whether threads read a split, not worker processes; before `prepare_data`, whether they are going to."""
+        if self.loader != "auto":
+            return self.loader == "threads"
+        return self._store is not None if self.splits and not self._prepared else self._reader(split) is not None
 
     def batch_of(self, split: str, *, training: bool) -> tuple[int, int]:
         """Samples of one device's batch, and bytes of a sample: a training crop, or a frame as large as the first."""
@@ -285,10 +291,6 @@ class SegmentationData(EpochData):
         if self._store_parent is None or self.root is None:
             return None
         return DecodedStore(self._store_parent, self.root, self.classes, self.reading)
-
-    def _label_file(self, frame: Frame) -> Image:
-        assert frame.label is not None
-        return read_label(frame.label, self.classes, self.reading)
 
     def _read(self, split: str) -> Read:
         """Reads the frames of a split, from the store or from their files."""

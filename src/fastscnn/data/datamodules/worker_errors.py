@@ -8,10 +8,9 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from fastscnn.data.datasets.frame_dataset import Key
 from fastscnn.utils.isolated import InChild, portable
 
-Key = int | tuple[int, int]
-"""An index, or (epoch, index) as `EpochSampler` gives them."""
 _WHY = {
     signal.SIGKILL: "which is what a system without free memory does: set data.num_workers or data.batch_size lower",
     signal.SIGBUS: "which a full /dev/shm or a file that became shorter while it was read causes: make room, or set "

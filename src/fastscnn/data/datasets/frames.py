@@ -1,18 +1,13 @@
-"""From a frame on disk to a sample: reading, checking, augmenting."""
+"""Frames on disk: reading and checking their files."""
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
 
 from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.data.datasets.colors import ColorMap
@@ -144,6 +139,12 @@ def read_label(path: Path, classes: ClassTable, reading: Reading = STRICT) -> Im
         ) from None
 
 
+def read_label_of(frame: Frame, classes: ClassTable, reading: Reading = STRICT) -> Image:
+    """Read the label file of a frame that has one, see `read_label`."""
+    assert frame.label is not None
+    return read_label(frame.label, classes, reading)
+
+
 def read_frame(frame: Frame, classes: ClassTable, reading: Reading = STRICT) -> tuple[Image, Image | None]:
     """Read a frame's files: RGB, uint8 [H, W, 3], and train ids, uint8 [H, W], or None where it has no label.
 
@@ -171,102 +172,6 @@ def data_errors() -> Iterator[None]:
         yield
     except ImageFileError as error:
         raise DataError(f"{error.path} {error.found}", key=error.setting or "data.root", fix=error.fix) from None
-
-
-class FrameDataset(Dataset[dict[str, Any]]):
-    """Frames as samples; a key is an index, or (epoch, index) as `EpochSampler` gives them.
-
-    A sample holds `image` (uint8 [3, H, W], RGB), `label` (uint8 [H, W], train ids, 255 ignored; left out
-    where the frame has none), `index` (int), `name` and `source`. The augmentation is drawn from (seed, epoch, index)
-    alone, so any number of workers and a resumed run see the same pixels. `read` reads a frame, by default its files;
-    `focus` gives, by a frame's index, the pixels around which an augmentation that `focuses` may crop.
-    """
-
-    def __init__(
-        self,
-        frames: Sequence[Frame],
-        classes: ClassTable,
-        augment: Augment | None = None,
-        seed: int = 0,
-        read: Read | None = None,
-        focus: Callable[[int], Any] | None = None,
-    ) -> None:
-        self.frames = frames
-        self.classes = classes
-        self.augment = augment
-        self.seed = seed
-        self.focus = focus
-        self.read = read or partial(read_frame, classes=classes)
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
-        image, label, sample = self._frame(key)
-        if label is not None:
-            sample["label"] = torch.from_numpy(np.ascontiguousarray(label))
-        sample["image"] = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        return sample
-
-    def batch(self, keys: Sequence[int | tuple[int, int]]) -> dict[str, Any]:
-        """Samples as a batch: all pixels in one buffer, which a worker process shares with the training process.
-
-        Images are in channels_last order.
-
-        Raises:
-            DataError: A file is wrong, or the frames differ in size.
-        """
-        pixels: list[Tensor] = []
-        samples: list[dict[str, Any]] = []
-        for place, key in enumerate(keys):
-            image, label, sample = self._frame(key)
-            found = [image] if label is None else [image, label]
-            pixels = pixels or [shared_bytes((len(keys), *array.shape)) for array in found]
-            if [buffer.shape[1:] for buffer in pixels] != [array.shape for array in found]:
-                first = self.frames[keys[0][1] if isinstance(keys[0], tuple) else keys[0]].name
-                raise DataError(
-                    f"{first} and {sample['name']} cannot share a batch: their sizes differ, or one has no label.",
-                    key="data.crop_size",
-                    fix="Set data.crop_size=[H,W] with augment=paper or none, or label every frame.",
-                )
-            for buffer, array in zip(pixels, found, strict=True):
-                buffer[place].numpy()[...] = array
-            samples.append(sample)
-        batch: dict[str, Any] = {name: [sample[name] for sample in samples] for name in ("name", "source")}
-        batch["index"] = torch.tensor([sample["index"] for sample in samples])
-        batch["image"] = pixels[0].permute(0, 3, 1, 2)
-        return batch | ({"label": pixels[1]} if len(pixels) > 1 else {})
-
-    def _frame(self, key: int | tuple[int, int]) -> tuple[Image, Image | None, dict[str, Any]]:
-        """Image, label and the other values of a sample."""
-        epoch, index = key if isinstance(key, tuple) else (0, key)
-        frame = self.frames[index]
-        seed = frame_seed(self.seed, epoch, index)
-        by_rows = getattr(self.read, "by_rows", None)
-        focus = {"focus": self.focus(index)} if self.focus else {}
-        if frame.label and by_rows and self.augment and getattr(self.augment, "reads_rows", False):
-            image, label, load = by_rows(frame)
-            image, label = self.augment(image, label, seed, load, **focus)
-        else:
-            image, label = self.read(frame)
-            if label is not None and self.augment is not None:
-                image, label = self.augment(image, label, seed, **focus)
-        return image, label, {"index": index, "name": frame.name, "source": frame.source}
-
-
-def shared_bytes(shape: tuple[int, ...]) -> Tensor:
-    """An uninitialised tensor of uint8; a worker process passes it to the main one without a copy."""
-    if get_worker_info() is None:
-        return torch.empty(shape, dtype=torch.uint8)
-    new_shared: Any = getattr(torch.UntypedStorage, "_new_shared", None)
-    pixels: Any = torch.empty(0 if new_shared else shape, dtype=torch.uint8)
-    made: Tensor = pixels.set_(new_shared(math.prod(shape)), 0, shape) if new_shared else pixels.share_memory_()
-    return made
-
-
-def frame_seed(seed: int, epoch: int, index: int) -> int:
-    """The seed of one frame's augmentation in one epoch; 64 bits."""
-    return int(np.random.SeedSequence([seed, epoch, index]).generate_state(1, np.uint64)[0])
 
 
 def _size(pixels: Image) -> str:

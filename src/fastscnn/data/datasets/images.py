@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from fastscnn.data.datasets.frames import DataError, frame_seed
+from fastscnn.data.datasets.frame_dataset import frame_seed
+from fastscnn.data.datasets.frames import DataError
 from fastscnn.utils.images import MAX_PIXELS, ImageFileError, open_pil
 from fastscnn.utils.values import check_number, check_range
 
