@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from fastscnn.data.datasets.frame_dataset import BatchInParts, FrameDataset, Key
 
 SWITCH_SECONDS = 0.0005
-"""How long a thread waits at most for the interpreter while another one computes in Python; Python's own 5 ms are longer
+"""How long a thread waits at most for the interpreter while another computes in Python; Python's own 5 ms are longer
 than the work on a small frame."""
 AHEAD = 2
 """Batches that are read ahead, or more of them where the threads have less than two frames each."""
