@@ -9,9 +9,9 @@ import signal
 from fastscnn.inference.files import runtimes
 
 
-def load_small_crashes(file, format, threads=None):
+def load_small_crashes(file, format, *settings):
     """As OpenVINO's int8 programs on processors with AMX: a segmentation fault below 32 pixels a side."""
-    run = runtimes.load(file, format, threads)
+    run = runtimes.load(file, format, *settings)
 
     def crashing(images, *, fixed=False):
         if max(images.shape[2:]) < 32:
@@ -21,15 +21,15 @@ def load_small_crashes(file, format, threads=None):
     return crashing
 
 
-def load_small_is_wrong(file, format, threads=None):
+def load_small_is_wrong(file, format, *settings):
     """Answers of the wrong size below 64 pixels."""
-    run = runtimes.load(file, format, threads)
+    run = runtimes.load(file, format, *settings)
     return lambda images, *, fixed=False: run(images, fixed=fixed)[:, : 1 + min(images.shape[2:]) // 64 * 10**6]
 
 
-def load_large_crashes(file, format, threads=None):
+def load_large_crashes(file, format, *settings):
     """A crash on the larger half of the sizes."""
-    run = runtimes.load(file, format, threads)
+    run = runtimes.load(file, format, *settings)
 
     def crashing(images, *, fixed=False):
         if images.shape[2] > 97:
@@ -39,9 +39,9 @@ def load_large_crashes(file, format, threads=None):
     return crashing
 
 
-def load_large_is_wrong(file, format, threads=None):
+def load_large_is_wrong(file, format, *settings):
     """An output of the wrong size on the larger half of the sizes."""
-    run = runtimes.load(file, format, threads)
+    run = runtimes.load(file, format, *settings)
     return lambda images, *, fixed=False: run(images, fixed=fixed)[:, : 10**6 if images.shape[2] <= 97 else 1]
 
 

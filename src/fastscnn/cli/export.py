@@ -24,21 +24,22 @@ def export(config: "DictConfig") -> None:
     done = export(
         trained,
         **chosen,
-        calibration=calibration(settings, trained) if settings["precision"] == "int8" else None,
+        precision=settings["precision"],
+        calibration=None if settings["precision"] == "float32" else calibration(settings, trained),
         metrics=recorded_metrics(settings["checkpoint"]),
     )
     if done.comparison:
-        stage = ", before int8" if done.quantized else ""
+        stage = f", before {settings['precision']}" if done.quantized else ""
         print(f"Compared with the network at six sizes{stage}: {done.comparison}")
     if done.quantized:
-        print(f"int8: {done.quantized}")
+        print(f"{settings['precision']}: {done.quantized}")
     for file in done.files:
         print(f"{file}  {file.stat().st_size / 1e6:.1f} MB")
     print(usage(done.files[0], settings["format"], settings["input"], settings["write"]))
 
 
 def calibration(settings: Any, trained: Any) -> Any:
-    """The frames that int8 is calibrated on, and the evaluation of the result."""
+    """The frames that int8 is calibrated on, and the evaluation of a lower precision."""
     from fastscnn.data.datamodules.build import build_data
     from fastscnn.export.quantize import Calibration
     from fastscnn.training.evaluate_labels import evaluate_labels, some_images
@@ -56,7 +57,7 @@ def calibration(settings: Any, trained: Any) -> Any:
     data.prepare_data()
     chosen = settings["calibration"]
     return Calibration(
-        some_images(data, chosen["split"], chosen["frames"]),
+        some_images(data, chosen["split"], chosen["frames"]) if settings["precision"] == "int8" else (),
         lambda labels: evaluate_labels(labels, data, settings["split"]).miou,
         settings["max_miou_drop"],
     )

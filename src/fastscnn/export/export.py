@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fastscnn.export.formats import description, write_file
 from fastscnn.export.pretrained import save_pretrained
-from fastscnn.export.quantize import Calibration, Quantized, quantize
+from fastscnn.export.quantize import Calibration, Quantized, check_bfloat16, quantize
 from fastscnn.export.verify import Comparison, compare
 from fastscnn.inference.export_graph import INPUTS, OUTPUTS, ExportGraph
 from fastscnn.inference.files.external import ExternalRun
@@ -22,7 +22,9 @@ from fastscnn.utils.files import UNFINISHED, WriteError, check_writable
 from fastscnn.utils.progress import Progress
 from fastscnn.utils.values import check_choice, check_number, check_switch
 
-PRECISIONS = ("float32", "int8")
+PRECISIONS = ("float32", "bfloat16", "int8")
+FORMATS_OF = {"float32": tuple(SUFFIXES), "bfloat16": ("openvino",), "int8": ("onnx", "openvino")}
+"""The formats that a precision is for."""
 ROOM = 2**16
 """Bytes that can be written if the disk is not full."""
 ROOM_OF_A_FILE = 2**23
@@ -36,7 +38,7 @@ class Exported:
     Attributes:
         files: The files, the one to load first.
         comparison: How the float32 graph differs from the network; None for safetensors, which is the network.
-        quantized: What quantization did; None in float32.
+        quantized: What a lower precision cost; None in float32.
     """
 
     files: tuple[Path, ...]
@@ -63,11 +65,11 @@ def check_request(
     check_choice("write", write, OUTPUTS)
     check_choice("precision", precision, PRECISIONS)
     check_switch("overwrite", overwrite)
-    if precision == "int8" and format not in ("onnx", "openvino"):
+    if format not in FORMATS_OF[precision]:
         raise RequestError(
-            f"precision=int8 is not for format={format}.",
+            f"precision={precision} is not for format={format}.",
             key="precision",
-            fix="Set format=onnx or openvino, or leave it out.",
+            fix=f"Set format={' or '.join(FORMATS_OF[precision])}, or leave it out.",
         )
     path, suffix = Path(output).expanduser(), SUFFIXES[format]
     problem, fix = "", ""
@@ -93,6 +95,7 @@ def export(
     input: str = "uint8",
     write: str = "labels",
     overwrite: bool = False,
+    precision: str | None = None,
     calibration: Calibration | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> Exported:
@@ -108,16 +111,17 @@ def export(
         input: As `ExportGraph` has it.
         write: What the file gives, as `ExportGraph`'s output.
         overwrite: Whether the output may exist already.
-        calibration: Makes the file int8; None keeps float32.
+        precision: `float32`, `bfloat16` or `int8`; None is int8 with a calibration, and float32 without.
+        calibration: What int8 and bfloat16 need.
         metrics: What the network reached, for the file's description.
 
     Raises:
         RequestError: The choices do not go together, the output cannot be written, a package is missing, the file
-            disagrees with the network, or int8 costs more than it may.
+            disagrees with the network, or a lower precision costs more than it may.
         Crash: The runtime ended its process; names it, the size and the processor.
         WriteError: The disk is full.
     """
-    precision = "int8" if calibration else "float32"
+    precision = precision or ("int8" if calibration else "float32")
     target = check_request(format, output, input=input, write=write, precision=precision, overwrite=overwrite)
     if format != "safetensors" and not isinstance(trained.network, FastSCNN):
         raise RequestError(
@@ -155,8 +159,10 @@ def export(
                 fix="Set another format.",
             ) from None
         quantized = None
-        if calibration:
+        if calibration and precision == "int8":
             quantized = quantize(file, format, Interface.of(graph, trained), calibration, described)
+        elif calibration and precision == "bfloat16":
+            quantized = check_bfloat16(file, Interface.of(graph, trained), calibration)
         return Exported(_move(folder, target.parent, first=target.name), comparison, quantized)
 
 

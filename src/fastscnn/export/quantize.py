@@ -1,5 +1,10 @@
-"""An exported file in int8: calibrated on images, evaluated by its mIoU; parts that cost too much stay in float32."""
+"""An exported file in less than float32: evaluated by its mIoU, and refused where it costs too much.
 
+int8 is calibrated on images, and parts that cost too much stay in float32. bfloat16 is how OpenVINO computes a float32
+file on a processor that has it; the file says that this was measured.
+"""
+
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,12 +41,13 @@ without VNNI it alone costs 1.4 points of mIoU on CamVid.
 
 @dataclass(frozen=True)
 class Calibration:
-    """What int8 is calibrated and evaluated with.
+    """What int8 is calibrated with, and what a lower precision is evaluated with.
 
     Attributes:
-        images: uint8 [B, 3, H, W] each, like those that the file will take; a few hundred are enough.
+        images: uint8 [B, 3, H, W] each, like those that the file will take; a few hundred are enough. bfloat16 needs
+            none.
         evaluate: The mIoU, 0 to 1, of a function from images uint8 [B, 3, H, W] to labels uint8 [B, H, W].
-        max_drop: Points of mIoU (percent) that int8 may cost.
+        max_drop: Points of mIoU (percent) that the precision may cost.
     """
 
     images: Sequence[Tensor]
@@ -51,11 +57,11 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Quantized:
-    """What int8 cost.
+    """What a lower precision cost.
 
     Attributes:
-        before: mIoU of the float32 file, 0 to 1.
-        after: mIoU of the int8 file.
+        before: mIoU in float32, 0 to 1.
+        after: mIoU in int8, or in bfloat16.
         float32_parts: Parts that stay in float32.
         smallest: The smallest image that the file takes.
     """
@@ -67,7 +73,7 @@ class Quantized:
 
     @property
     def drop(self) -> float:
-        """Points of mIoU that int8 costs, percent."""
+        """Points of mIoU that the precision costs, percent."""
         return 100 * (self.before - self.after)
 
     def __str__(self) -> str:
@@ -111,14 +117,42 @@ def quantize(
         tried.append(result)
         if result.drop <= calibration.max_drop:
             smallest = _smallest(file, format, interface)
-            parts = from_size(smallest.side, described) | {"processor": processor()}
+            parts = from_size(smallest.side, described) | measured(result, "int8")
             call(NAMES[format], "describing an int8 file", describe, file, format, parts)
             for part in _parts(original):
                 part.unlink()
             return replace(result, smallest=smallest)
     best = min(tried, key=lambda result: result.drop)
-    raise RequestError(
-        f"precision=int8 costs at least {best.drop:.2f} points of mIoU ({100 * best.before:.2f} to "
+    raise _costs_too_much(best, "int8", calibration)
+
+
+def check_bfloat16(file: Path, interface: Interface, calibration: Calibration) -> Quantized:
+    """Measure what bfloat16 costs in an OpenVINO file, and write into the file that it may be computed in it.
+
+    Args:
+        file: A float32 file that agrees with the network.
+        interface: What it takes and gives.
+        calibration: The evaluation.
+
+    Raises:
+        RequestError: It costs too much, or this processor does not compute in bfloat16.
+    """
+    after = _evaluated(file, "openvino", interface, calibration, "bfloat16")
+    result = Quantized(_evaluated(file, "openvino", interface, calibration), after, ())
+    if result.drop > calibration.max_drop:
+        raise _costs_too_much(result, "bfloat16", calibration)
+    call(NAMES["openvino"], "describing a bfloat16 file", describe, file, "openvino", measured(result, "bfloat16"))
+    return result
+
+
+def measured(result: Quantized, precision: str) -> dict[str, str]:
+    """The parts of a description that say what a precision cost, and on which processor."""
+    return {"processor": processor(), "miou": json.dumps({"float32": result.before, precision: result.after})}
+
+
+def _costs_too_much(best: Quantized, precision: str, calibration: Calibration) -> RequestError:
+    return RequestError(
+        f"precision={precision} costs at least {best.drop:.2f} points of mIoU ({100 * best.before:.2f} to "
         f"{100 * best.after:.2f}), more than max_miou_drop={calibration.max_drop}: nothing is written.",
         key="max_miou_drop",
         fix="Raise it, calibrate on other frames, or set precision=float32.",
@@ -152,9 +186,11 @@ def _span(sizes: Sequence[tuple[int, int]]) -> str:
     return " to ".join(dict.fromkeys(f"{height}x{width}" for height, width in (sizes[0], sizes[-1])))
 
 
-def _evaluated(file: Path, format: str, interface: Interface, calibration: Calibration) -> float:
+def _evaluated(
+    file: Path, format: str, interface: Interface, calibration: Calibration, precision: str = "float32"
+) -> float:
     """The mIoU of a file, 0 to 1."""
-    with ExternalRun(file, format) as run:
+    with ExternalRun(file, format, precision) as run:
         return calibration.evaluate(labels_by(run, interface))
 
 

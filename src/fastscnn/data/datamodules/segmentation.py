@@ -185,7 +185,7 @@ class SegmentationData(EpochData):
     def described(self, *splits: str) -> dict[str, Any]:
         """The description of the data; `store` is the folder that frames of these splits are read from, or None."""
         folders = [str(reader.folder) for split in splits if (reader := self._reader(split))]
-        chosen = {} if self.train_splits == ("train",) else {"train_splits": list(self.train_splits)}
+        chosen: dict[str, Any] = {} if self.train_splits == ("train",) else {"train_splits": list(self.train_splits)}
         chosen |= {} if self.held_out is None else {"held_out": drive_of(self.frames("val")[0])}
         chosen |= {"root": str(Path(self.root).resolve())} if self.source.drawn and self.root else {}
         return {**super().described(*splits), **chosen, "store": folders[0] if folders else None}

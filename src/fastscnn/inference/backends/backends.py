@@ -13,11 +13,16 @@ from torch import Tensor, nn
 
 from fastscnn.inference.backends.torch_fused import fused
 from fastscnn.inference.export_graph import ExportGraph
-from fastscnn.inference.files.runtimes import openvino_core, read_description, read_openvino, require_package
+from fastscnn.inference.files.runtimes import (
+    openvino_core,
+    openvino_precision,
+    read_description,
+    read_openvino,
+    require_package,
+)
 from fastscnn.inference.files.smallest import known_smallest_side
 from fastscnn.inference.loader import Trained
 from fastscnn.inference.onnx_file import write_onnx
-from fastscnn.utils.errors import RequestError
 
 KEPT_SIZES = 4
 """Image sizes for which a program for that size alone is kept."""
@@ -151,15 +156,9 @@ class OpenVinoBackend:
 
     def __init__(self, file: str | Path, precision: str = "float32", threads: int | None = None) -> None:
         self._core = openvino_core()
-        if precision == "bfloat16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise RequestError(
-                "precision=bfloat16, but OpenVINO does not compute in it on this processor.",
-                key="precision",
-                fix="Set precision=float32.",
-            )
         self._file = Path(file).read_bytes() if Path(file).suffix == ".onnx" else str(file)
         self._settings = {
-            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
+            "INFERENCE_PRECISION_HINT": openvino_precision(self._core, precision),
             "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }

@@ -1,15 +1,16 @@
 """Exported files as networks: from pixels to labels, by the description in the file."""
 
 import math
+import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from fastscnn.inference.backends.backends import OnnxBackend, OpenVinoBackend
+from fastscnn.inference.backends.backends import Backend, OnnxBackend, OpenVinoBackend
 from fastscnn.inference.contents import class_table
 from fastscnn.inference.files.interface import Interface, network_input
-from fastscnn.inference.files.runtimes import NAMES, read_description, value
+from fastscnn.inference.files.runtimes import NAMES, has_bfloat16, openvino_core, read_description, value
 from fastscnn.kernels import upsample_labels, upsample_probabilities
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.plain_files import DamagedFile
@@ -30,11 +31,13 @@ class ExportedFile:
         path: A `.onnx` file, or a `.xml` file with its `.bin` beside it; float32 or int8.
         backend: `auto`, or the name of the file's own runtime.
         device: `auto` or `cpu`.
-        precision: `auto`: that of the file.
+        precision: `auto`: that of the file, or float32 where this processor does not compute in it; `float32` of a file
+            whose precision is bfloat16.
         threads: Threads of a call; None for torch's own number.
 
     Attributes:
         classes: The classes of the labels.
+        precision: `float32`, `bfloat16` or `int8`, in which it is computed.
         smallest_side: The smallest height and width of images, in pixels.
 
     Raises:
@@ -58,7 +61,7 @@ class ExportedFile:
         for name, given, possible in (
             ("backend", backend, ("auto", format)),
             ("device", device, ("auto", "cpu")),
-            ("precision", precision, ("auto",)),
+            ("precision", precision, ("auto", "float32") if format == "openvino" else ("auto",)),
         ):
             if given not in possible:
                 raise RequestError(
@@ -86,9 +89,29 @@ class ExportedFile:
             problem = f"{path}: what it says about itself is damaged ({type(error).__name__}: {error})."
             raise DamagedFile(problem, key="checkpoint", fix="Copy it again, or export the network again.") from None
         self.classes = class_table(table, path)
-        self._run = (OnnxBackend if format == "onnx" else OpenVinoBackend)(self.path, threads=threads)
+        self.precision = self._precision(described.get("precision", "float32"), precision)
+        if format == "onnx":
+            self._run: Backend = OnnxBackend(self.path, threads)
+        else:
+            hint = "bfloat16" if self.precision == "bfloat16" else "float32"
+            self._run = OpenVinoBackend(self.path, hint, threads)
         scale = 1.0 if self.interface.input == "uint8" else self.interface.scale
         self.smallest_side = math.ceil(self._run.smallest_side / scale)
+
+    def _precision(self, of_the_file: str, wanted: str) -> str:
+        """In what the file is computed: bfloat16 where it was measured, can be computed and is not declined."""
+        if wanted == "float32" and of_the_file == "int8":
+            raise RequestError(
+                f"precision=float32, but checkpoint={self.path} is an int8 file.",
+                key="precision",
+                fix="Leave precision out, or name a float32 file.",
+            )
+        if of_the_file != "bfloat16" or wanted == "float32":
+            return of_the_file if wanted == "auto" else wanted
+        if has_bfloat16(openvino_core()):
+            return "bfloat16"
+        print("precision=auto takes float32: OpenVINO does not compute in bfloat16 on this processor.", file=sys.stderr)
+        return "float32"
 
     def __call__(self, images: Tensor) -> Tensor:
         """RGB, uint8 [B, H, W, 3], to train ids, uint8 [B, H, W]."""

@@ -18,15 +18,17 @@ class ExternalRun:
     Args:
         file: The file.
         format: `onnx`, `openvino` or `torch`.
+        precision: `float32`; `bfloat16` for OpenVINO.
 
     Raises:
         Crash: The runtime ended its process, here or in a later call; names it, the size and the processor.
-        RequestError: The runtime is not installed.
+        RequestError: The runtime is not installed, or the processor does not compute in the precision.
     """
 
-    def __init__(self, file: Path, format: str) -> None:
+    def __init__(self, file: Path, format: str, precision: str = "float32") -> None:
         self.file = file
         self.format = format
+        self.precision = precision
         self._child: isolated.Hosted | None = None
 
     def __call__(self, images: npt.NDArray[Any], *, fixed: bool = False) -> npt.NDArray[Any]:
@@ -34,7 +36,7 @@ class ExternalRun:
         batch, _, height, width = images.shape
         try:
             if self._child is None:
-                self._child = isolated.Hosted(load, self.file, self.format)
+                self._child = isolated.Hosted(load, self.file, self.format, None, self.precision)
             output: npt.NDArray[Any] = self._child(images, fixed=fixed)
         except Crash as crash:
             self.close()

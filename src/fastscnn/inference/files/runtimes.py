@@ -61,18 +61,41 @@ def openvino_core() -> Any:
     return core
 
 
-def load(file: Path, format: str, threads: int | None = None) -> Run:
+def openvino_precision(core: Any, precision: str) -> str:
+    """What OpenVINO calls a precision, `float32` or `bfloat16`.
+
+    Raises:
+        RequestError: This processor does not compute in it.
+    """
+    if precision == "bfloat16" and not has_bfloat16(core):
+        raise RequestError(
+            "precision=bfloat16, but OpenVINO does not compute in it on this processor.",
+            key="precision",
+            fix="Set precision=float32.",
+        )
+    return {"float32": "f32", "bfloat16": "bf16"}[precision]
+
+
+def has_bfloat16(core: Any) -> bool:
+    """Whether OpenVINO computes in bfloat16 on this processor (AMX, or AVX512-BF16)."""
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def load(file: Path, format: str, threads: int | None = None, precision: str = "float32") -> Run:
     """Open an exported file with the runtime that it is for, on the CPU, in float32 unless it is int8.
 
     Args:
         file: The file.
         format: `onnx`, `openvino` or `torch`.
         threads: Threads of a call; None for the runtime's own number.
+        precision: `float32`; `bfloat16` for OpenVINO.
 
     Raises:
-        RequestError: The runtime is not installed.
+        RequestError: The runtime is not installed, or the processor does not compute in bfloat16.
     """
-    return {"onnx": _onnx, "openvino": _openvino, "torch": _torch}[format](file, threads)
+    if format == "openvino":
+        return _openvino(file, threads, precision)
+    return {"onnx": _onnx, "torch": _torch}[format](file, threads)
 
 
 def _onnx(file: Path, threads: int | None) -> Run:
@@ -100,9 +123,10 @@ def _onnx(file: Path, threads: int | None) -> Run:
     return run
 
 
-def _openvino(file: Path, threads: int | None) -> Run:
+def _openvino(file: Path, threads: int | None, precision: str) -> Run:
     core = openvino_core()
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    hint = openvino_precision(core, precision)
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     settings |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
 
     def compiled(shape: tuple[int, ...] = ()) -> Any:
