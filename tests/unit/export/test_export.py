@@ -195,7 +195,7 @@ def test_openvino_and_torch_files_describe_themselves_too(exported):
         ("output", {"output": "net.pb"}, "Set output=net.onnx"),
         ("write", {"write": "mask"}, "labels, logits, probabilities"),
         ("precision", {"format": "torch", "output": "a.pt2", "precision": "int8"}, "format=onnx"),
-        ("precision", {"precision": "int4"}, "float32, int8"),
+        ("precision", {"precision": "int4"}, "float32, bfloat16, int8"),
     ],
 )
 def test_wrong_choices_are_refused_with_the_right_ones(key, choices, fix):
