@@ -8,7 +8,7 @@ VENV ?= .venv
 PYTHON ?= python3.11 python3.12 python3.13 python3 python
 ARGS ?=
 
-.PHONY: help train test coverage lint docs docs-links docs-test setup lock
+.PHONY: help train test coverage lint docs docs-links docs-test dist setup lock
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /make \1 - /p' Makefile
@@ -38,6 +38,9 @@ docs-links: setup  ## follow every link of docs/ to other sites (needs a network
 
 docs-test: setup  ## run the commands of README and docs/ that take long; make test runs the others
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m slow tests/integration/test_pages.py $(ARGS)
+
+dist: setup  ## build the wheel into dist/
+	$(VENV)/bin/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
 
 setup:  ## make the environment and install into it
 	@mkdir -p $(VENV)
