@@ -314,6 +314,7 @@ def predict_settings(checkpoint, given, output, **others):
         "output": str(output),
         "write": "auto",
         "label_values": "train_ids",
+        "unknown_below": None,
         "opacity": 0.5,
         "backend": "auto",
         "device": "auto",

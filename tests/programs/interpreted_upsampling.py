@@ -50,6 +50,13 @@ def check_probabilities(logits, size):
     assert error <= 1e-6, f"{tuple(logits.shape)} to {size}: {error}"
 
 
+def check_confidence(logits, size):
+    labels, confidence = cuda.upsample_confidence(logits, size)
+    assert torch.equal(labels, cuda.upsample_labels(logits, size))
+    error = (confidence - full(logits, size).softmax(1).amax(1)).abs().max()
+    assert error <= 1e-6, f"{tuple(logits.shape)} to {size}: {error}"
+
+
 def check_what_is_not_finite():
     logits = torch.randn(1, 7, 6, 20)
     logits[0, 2, 3, 3] = torch.nan
@@ -89,6 +96,9 @@ def main():
         )
         differing += check_labels(logits, size) + check_labels(even, size)
         check_probabilities(logits, size)
+        check_confidence(logits, size)
+        check_confidence(even, size)
+    check_confidence(torch.zeros(1, 19, 2, 2), (5, 5))
     assert differing <= 2
     check_labels(close_calls(1, 9, 3, 5), (24, 40))
     check_probabilities(torch.randn(1, 3, 4, 4) * 30, (8, 32))

@@ -24,6 +24,12 @@ def predict(config: "DictConfig") -> None:
                 key="checkpoint",
                 fix="Set checkpoint=FILE.",
             )
+        if settings["unknown_below"] is not None:
+            raise RequestError(
+                "unknown_below is not for format=cityscapes: the server counts a pixel without a class as wrong.",
+                key="unknown_below",
+                fix="Leave it out.",
+            )
         from fastscnn.predict.cityscapes_archive import predict_archive
 
         outcome, archive = predict_archive(settings)

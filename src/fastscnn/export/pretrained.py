@@ -13,7 +13,7 @@ from fastscnn.runs.safetensors import CHECKSUM, CONFIG, WEIGHTS, first_line
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import write_bytes, write_json
 
-SAVED = ("model", "resolution", "data")
+SAVED = ("model", "resolution", "data", "calibration")
 """The parts of the training config that are saved."""
 
 

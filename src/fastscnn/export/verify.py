@@ -66,7 +66,7 @@ def compare(run: Run, graph: ExportGraph, trained: Trained, shapes: Sequence[Sha
         output = torch.from_numpy(checked_output(run, interface, images))
         which = described_images(len(images), *images.shape[2:])
         with torch.inference_mode():
-            coarse = trained.network.coarse_logits(network_input(images, trained.scale))
+            coarse = trained.network.coarse_logits(network_input(images, trained.scale)) / trained.temperature
             height, width = interface.prepared(images).shape[2:]
             full = resize(coarse, (height, width))
         tolerance = max(TOLERANCE * float(coarse.abs().max()), 1e-6)

@@ -32,7 +32,7 @@ def check_config(config: Any, source: str | Path) -> None:
     """
     if not isinstance(config, Mapping):
         raise wrong(source, "config", config, "a mapping")
-    for key in ("data", "loss", "trainer", "resolution"):
+    for key in ("data", "loss", "trainer", "resolution", "calibration"):
         if not isinstance(config.get(key, {}), Mapping):
             raise wrong(source, key, config[key], "a mapping")
     model = config.get("model")
@@ -42,6 +42,8 @@ def check_config(config: Any, source: str | Path) -> None:
         check_model(model)
         if "resolution" in config:
             check_number("resolution.scale", config["resolution"].get("scale"), above=0, maximum=LARGEST_SCALE)
+        if "calibration" in config:
+            check_number("calibration.temperature", config["calibration"].get("temperature"), above=0)
     if not isinstance(name := config.get("resolution", {}).get("name", ""), str):
         raise wrong(source, "resolution.name", name, "a name")
 

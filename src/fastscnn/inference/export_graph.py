@@ -36,7 +36,7 @@ class ExportGraph(nn.Module):
         input: `uint8`, RGB [B, 3, H, W], normalised and brought to the network's resolution inside; or `normalized`,
             float32 as the network takes it.
         output: `labels`, uint8 [B, H, W]; `logits` before the last upsampling, float32 [B, C, h, w]; or
-            `probabilities`, float32 [B, C, H, W].
+            `probabilities`, float32 [B, C, H, W]. The last two are calibrated where the network is.
 
     Raises:
         ValueError: Input or output is another word.
@@ -53,6 +53,7 @@ class ExportGraph(nn.Module):
         self.input = input
         self.output = output
         self.scale = Fraction(trained.scale).limit_denominator(1000) if input == "uint8" else Fraction(1)
+        self.temperature = trained.temperature
         self.network: Any = exportable(CoarseLogits(trained.network))
         self.register_buffer("mean", 255 * torch.tensor(MEAN).view(3, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(STD).view(3, 1, 1))
@@ -67,6 +68,8 @@ class ExportGraph(nn.Module):
             elif self.scale != 1:
                 images = shrink(shrink(images, 2, self.scale), 3, self.scale)
         logits: Tensor = self.network(images)
+        if self.temperature != 1 and self.output != "labels":
+            logits = logits / self.temperature
         if self.output == "logits":
             return logits
         logits = resize(logits, size)

@@ -73,6 +73,11 @@ class Trained:
     config: Mapping[str, Any]
 
     @property
+    def temperature(self) -> float:
+        """What logits are divided by before they become probabilities (Guo et al. 2017); labels do not change."""
+        return float(self.config.get("calibration", {}).get("temperature", 1.0))
+
+    @property
     def scale(self) -> float:
         """Height and width of what the network sees, as a share of the image's (section 3.3)."""
         return float(self.config.get("resolution", {"scale": 1.0})["scale"])

@@ -10,6 +10,7 @@ from torch import Tensor
 from fastscnn.data.transforms.normalize import normalize
 from fastscnn.kernels.cpu.numba_utils import compiled, parallel
 
+Images = npt.NDArray[Any]
 BAND = 64
 """Rows that one thread takes at a time."""
 
@@ -36,6 +37,26 @@ def normalized(images: npt.NDArray[np.uint8], out: Tensor) -> Tensor:
 
     parallel(fill, [(i, y, min(y + BAND, height)) for i in range(count) for y in range(0, height, BAND)])
     return out
+
+
+def enlarged(batch: Images, side: int) -> Images:
+    """A batch of images [B, H, W, 3] with that height and width at least, by repeating the last row and column."""
+    height, width = size_of(batch)
+    if min(height, width) >= side:
+        return batch
+    down, right = max(side - height, 0), max(side - width, 0)
+    return np.pad(batch, ((0, 0), (0, down), (0, right), (0, 0)), mode="edge")
+
+
+def cut(values: Images, size: tuple[int, int]) -> Images:
+    """Values [B, H, W] of an image that was enlarged, of the image alone."""
+    return values if values.shape[1:] == size else np.ascontiguousarray(values[:, : size[0], : size[1]])
+
+
+def size_of(batch: Images) -> tuple[int, int]:
+    """Height and width of a batch of images [B, H, W, 3]."""
+    height, width = batch.shape[1:3]
+    return height, width
 
 
 @compiled

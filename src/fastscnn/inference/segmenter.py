@@ -18,14 +18,14 @@ from fastscnn.inference.backends.choose import choose
 from fastscnn.inference.backends.cuda_graph import GraphRunner, NoProgramsError
 from fastscnn.inference.files.exported import ExportedFile, is_exported
 from fastscnn.inference.loader import Trained, load_trained
-from fastscnn.inference.preprocess import normalized
+from fastscnn.inference.preprocess import cut, enlarged, normalized, size_of
 from fastscnn.inference.shipped import DEFAULT, shipped_folder
-from fastscnn.kernels import upsample_labels, upsample_probabilities
+from fastscnn.kernels import upsample_confidence, upsample_labels, upsample_probabilities
 from fastscnn.models.blocks import downscale
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.images import MAX_PIXELS, ImageFileError, read_rgb
 from fastscnn.utils.memory import keep_freed_memory
-from fastscnn.utils.values import check_whole
+from fastscnn.utils.values import check_number, check_whole
 
 Array = npt.NDArray[Any]
 FROM_PIXELS = (GraphRunner, ExportedFile)
@@ -54,6 +54,7 @@ class Segmenter:
         classes: ClassTable,
         *,
         scale: float = 1.0,
+        temperature: float = 1.0,
         threads: int | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
@@ -64,6 +65,7 @@ class Segmenter:
         self.smallest_side = math.ceil(getattr(backend, "smallest_side", 1) / scale)
         self._backend = backend
         self._scale = scale
+        self._temperature = temperature
         self._buffer = torch.empty(0)
         self._lock = threading.Lock()
 
@@ -143,10 +145,11 @@ class Segmenter:
             RequestError: A package is missing, or the choices do not go together.
         """
         choice = choose(backend, device, precision)
+        sees: dict[str, Any] = {"scale": trained.scale, "temperature": trained.temperature}
         if choice.device == "cuda":
             dtype = getattr(torch, choice.precision)
             try:
-                runner = GraphRunner(trained.network, dtype=dtype, scale=trained.scale, engine=choice.backend)
+                runner = GraphRunner(trained.network, dtype=dtype, engine=choice.backend, **sees)
             except NoProgramsError as error:
                 raise RequestError(f"backend={backend}: {error}.", key="backend", fix="Set backend=auto.") from None
             if backend == "auto" and runner.fallback:
@@ -154,33 +157,80 @@ class Segmenter:
             return cls(runner, trained.classes, max_pixels=max_pixels)
         keep_freed_memory()
         ready = build_backend(trained, choice.backend, precision=choice.precision, threads=threads)
-        return cls(ready, trained.classes, scale=trained.scale, threads=threads, max_pixels=max_pixels)
+        return cls(ready, trained.classes, **sees, threads=threads, max_pixels=max_pixels)
 
-    def __call__(self, images: Images) -> Any:
+    def __call__(self, images: Images, *, unknown_below: float | None = None) -> Any:
         """Train ids of each pixel.
 
         Args:
             images: RGB, uint8 [H, W, 3], or a batch [B, H, W, 3]; a file, which is turned upright by its EXIF
                 orientation; or a list of such images and files, of any sizes.
+            unknown_below: Pixels whose label has a lower probability than this get `classes.ignore_index`.
 
         Returns:
             uint8 [H, W] of one image, [B, H, W] of a batch, a list of [H, W] of a list.
 
         Raises:
-            RequestError: A file cannot be read, or has more than `max_pixels` pixels.
+            RequestError: `unknown_below` is not from 0 to 1, or the network is an exported file that gives labels only;
+                a file cannot be read, or has more than `max_pixels` pixels.
             ValueError: An array is no RGB image of uint8.
         """
         if isinstance(images, list | tuple):
-            return [self(image) for image in images]
+            return [self(image, unknown_below=unknown_below) for image in images]
+        if unknown_below is not None:
+            check_number("unknown_below", unknown_below, minimum=0, maximum=1)
+            labels, confidence = self.confidence(images)
+            return self.known(labels, confidence, unknown_below)
         small, one = self._batch(images)
         batch = enlarged(small, self.smallest_side)
         with self._lock, torch_threads(self.threads), torch.inference_mode():
             if isinstance(self._backend, FROM_PIXELS):
                 labels = self._backend(torch.from_numpy(batch)).cpu().numpy()
             else:
-                labels = upsample_labels(self._logits(self._backend, batch), _size(batch)).numpy()
-        labels = _cut(labels, _size(small))
+                labels = upsample_labels(self._logits(self._backend, batch), size_of(batch)).numpy()
+        labels = cut(labels, size_of(small))
         return labels[0] if one else labels
+
+    def confidence(self, images: Images) -> Any:
+        """Train ids of each pixel, and the probability of each.
+
+        Computed together in one fused step: the probabilities of the other classes are not kept.
+
+        Args:
+            images: As `__call__` takes them.
+
+        Returns:
+            The labels of `__call__`, and float32 of the same shape; a list of such pairs of a list.
+
+        Raises:
+            RequestError: The network is an exported file that gives labels alone; or as `__call__`.
+            ValueError: As `__call__`.
+        """
+        if isinstance(images, list | tuple):
+            return [self.confidence(image) for image in images]
+        small, one = self._batch(images)
+        batch = enlarged(small, self.smallest_side)
+        with self._lock, torch_threads(self.threads), torch.inference_mode():
+            if isinstance(self._backend, FROM_PIXELS):
+                pair = self._backend.confidence(torch.from_numpy(batch))
+            else:
+                pair = upsample_confidence(self._logits(self._backend, batch), size_of(batch))
+            labels, confidence = (cut(part.cpu().numpy(), size_of(small)) for part in pair)
+        return (labels[0], confidence[0]) if one else (labels, confidence)
+
+    def check_probabilities(self) -> None:
+        """Check that the network gives more than labels.
+
+        Raises:
+            RequestError: It is an exported file that gives labels alone.
+        """
+        if isinstance(self._backend, ExportedFile):
+            self._backend.check_probabilities()
+
+    def known(self, labels: Array, confidence: Array, unknown_below: float) -> Array:
+        """Labels with `classes.ignore_index` where their probability is below a limit."""
+        marked: Array = np.where(confidence < unknown_below, np.uint8(self.classes.ignore_index), labels)
+        return marked
 
     def probabilities(self, images: Images, out: Array | None = None) -> Any:
         """Probability of each class at each pixel.
@@ -209,7 +259,7 @@ class Segmenter:
                 found = self._probabilities(batch)[..., : small.shape[1], : small.shape[2]]
                 probabilities = found.cpu().contiguous() if target is None else target.copy_(found)
             else:
-                probabilities = upsample_probabilities(self._logits(self._backend, batch), _size(batch), target)
+                probabilities = upsample_probabilities(self._logits(self._backend, batch), size_of(batch), target)
         if out is not None:
             return out
         return probabilities[0].numpy() if one else probabilities.numpy()
@@ -217,7 +267,7 @@ class Segmenter:
     def _probabilities(self, batch: Array) -> Tensor:
         if isinstance(self._backend, FROM_PIXELS):
             return self._backend.probabilities(torch.from_numpy(batch))
-        return upsample_probabilities(self._logits(self._backend, batch), _size(batch))
+        return upsample_probabilities(self._logits(self._backend, batch), size_of(batch))
 
     def _batch(self, images: Any) -> tuple[Array, bool]:
         """An image or a batch as a batch; and whether it was one image."""
@@ -236,26 +286,8 @@ class Segmenter:
 
     def _logits(self, backend: Backend, batch: Array) -> Tensor:
         """Images uint8 [B, H, W, 3] to coarse logits on the CPU."""
-        shape = (len(batch), 3, *_size(batch))
+        shape = (len(batch), 3, *size_of(batch))
         if tuple(self._buffer.shape) != shape:
             self._buffer = torch.empty(shape, memory_format=backend.memory_format)
-        return backend(downscale(normalized(batch, self._buffer), self._scale))
-
-
-def enlarged(batch: Array, side: int) -> Array:
-    """A batch of images [B, H, W, 3] with that height and width at least, by repeating the last row and column."""
-    height, width = _size(batch)
-    if min(height, width) >= side:
-        return batch
-    down, right = max(side - height, 0), max(side - width, 0)
-    return np.pad(batch, ((0, 0), (0, down), (0, right), (0, 0)), mode="edge")
-
-
-def _cut(labels: Array, size: tuple[int, int]) -> Array:
-    """Labels [B, H, W] of an image that was enlarged, of the image alone."""
-    return labels if labels.shape[1:] == size else np.ascontiguousarray(labels[:, : size[0], : size[1]])
-
-
-def _size(batch: Array) -> tuple[int, int]:
-    height, width = batch.shape[1:3]
-    return height, width
+        logits = backend(downscale(normalized(batch, self._buffer), self._scale))
+        return logits if self._temperature == 1 else logits / self._temperature

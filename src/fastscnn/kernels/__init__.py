@@ -2,6 +2,7 @@
 
 from fastscnn.kernels.reference import HardPixels
 from fastscnn.kernels.upsample import (
+    upsample_confidence,
     upsample_cross_entropy,
     upsample_cross_entropy_and_weight,
     upsample_labels,
@@ -10,6 +11,7 @@ from fastscnn.kernels.upsample import (
 
 __all__ = [
     "HardPixels",
+    "upsample_confidence",
     "upsample_cross_entropy",
     "upsample_cross_entropy_and_weight",
     "upsample_labels",

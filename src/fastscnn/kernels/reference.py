@@ -18,6 +18,12 @@ def upsample_probabilities(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(logits.float(), size, mode="bilinear", align_corners=False).softmax(1)
 
 
+def upsample_confidence(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """See `fastscnn.kernels.upsample_confidence`."""
+    confidence, labels = upsample_probabilities(logits, size).max(1)
+    return labels.to(torch.uint8), confidence
+
+
 class HardPixels(NamedTuple):
     """Online hard example mining: only the labelled pixels with a low probability count.
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +28,23 @@ from fastscnn.utils.shared_folder import writing_in
 from fastscnn.utils.values import check_choice, check_number, refused
 
 Picture = npt.NDArray[np.uint8]
-KINDS = ("labels", "color", "overlay", "side_by_side")
+KINDS = ("labels", "color", "overlay", "side_by_side", "confidence")
 FILMS = (".mp4", ".m4v", ".mov")
 """Video files that are written in their own format; all others become .mkv, which takes nearly any sound."""
+
+
+class Predicted(NamedTuple):
+    """What was found in an image.
+
+    Attributes:
+        image: RGB, uint8 [H, W, 3].
+        labels: Train ids, uint8 [H, W].
+        confidence: The probability of each label, float32 [H, W]; None where nothing needs it.
+    """
+
+    image: Picture
+    labels: Picture
+    confidence: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,16 +56,25 @@ class Request:
         write: Kinds of pictures; empty: labels and overlay of an image, overlay of a video.
         label_values: `train_ids`, or `file_values` as the data set's label files hold them.
         opacity: Share of the colours in an overlay.
+        unknown_below: Pixels whose label has a lower probability get the ignored value; None: none do.
     """
 
     output: Path
     write: tuple[str, ...] = ()
     label_values: str = "train_ids"
     opacity: float = 0.5
+    unknown_below: float | None = None
 
     def __post_init__(self) -> None:
         check_choice("label_values", self.label_values, ("train_ids", "file_values"))
         check_number("opacity", self.opacity, minimum=0, maximum=1)
+        if self.unknown_below is not None:
+            check_number("unknown_below", self.unknown_below, minimum=0, maximum=1)
+
+    @property
+    def needs_confidence(self) -> bool:
+        """Whether labels alone do not suffice."""
+        return "confidence" in self.write or self.unknown_below is not None
 
     def targets(self, source: Source) -> dict[str, Path]:
         """The path of each kind of picture of an input; the labels of a video are a folder of PNGs."""
@@ -63,12 +86,23 @@ class Request:
         """One input and its targets, as the manifest records them."""
         return Input(source.name, source.path, [*self.targets(source).values()])
 
-    def picture(
-        self, kind: str, image: Picture, labels: Picture, segmenter: Segmenter, named: Sequence[int] | None = None
-    ) -> Picture:
+    def predicted(self, image: Picture, segmenter: Segmenter) -> Predicted:
+        """An image with its labels and, where it is needed, the probability of each."""
+        if not self.needs_confidence:
+            return Predicted(image, segmenter(image))
+        labels, confidence = segmenter.confidence(image)
+        if self.unknown_below is not None:
+            labels = segmenter.known(labels, confidence, self.unknown_below)
+        return Predicted(image, labels, confidence)
+
+    def picture(self, kind: str, found: Predicted, segmenter: Segmenter, named: Sequence[int] | None = None) -> Picture:
         """The picture of one kind; `named` are the classes of the legend, None for those that occur."""
+        if kind == "confidence":
+            assert found.confidence is not None
+            return np.rint(255 * found.confidence).astype(np.uint8)
+        labels = found.labels
         if kind != "labels":
-            return drawn(kind, image, labels, segmenter.classes, self.opacity, named)
+            return drawn(kind, found.image, labels, segmenter.classes, self.opacity, named)
         return labels if self.label_values == "train_ids" else segmenter.classes.decode(labels)
 
 
@@ -79,7 +113,8 @@ def predict(settings: Mapping[str, Any]) -> Outcome:
         RequestError: The checkpoint, the input or the output is not what it must be.
     """
     output = Path(str(settings["output"])).expanduser()
-    request = Request(output, _kinds(settings["write"]), settings["label_values"], settings["opacity"])
+    chosen = {key: settings[key] for key in ("label_values", "opacity", "unknown_below")}
+    request = Request(output, _kinds(settings["write"]), **chosen)
     sources = find_sources(str(settings["input"]), output)
     check_writable(output, "output")
     if any(source.is_video for source in sources):
@@ -88,13 +123,14 @@ def predict(settings: Mapping[str, Any]) -> Outcome:
         settings = {**settings, "checkpoint": str(shipped_folder(DEFAULT))}
         print(f"checkpoint is not set: predicting with {described(DEFAULT)}")
     segmenter = load_segmenter(settings)
+    if request.needs_confidence:
+        segmenter.check_probabilities()
     manifest = Manifest(
         output,
         {
             **made_by(settings),
             "write": list(request.write) or "auto",
-            "label_values": request.label_values,
-            "opacity": request.opacity,
+            **chosen,
         },
         segmenter.classes,
         overwrite=settings["overwrite"],
@@ -135,12 +171,12 @@ def predict_images(
 ) -> Iterator[tuple[Source, Exception | None]]:
     """Predict images; yields each with its error or None."""
 
-    def compute(source: Source, image: Picture) -> tuple[Picture, Picture]:
-        return image, segmenter(image)
+    def compute(source: Source, image: Picture) -> Predicted:
+        return request.predicted(image, segmenter)
 
-    def write(source: Source, pixels: tuple[Picture, Picture]) -> None:
+    def write(source: Source, found: Predicted) -> None:
         for kind, path in request.targets(source).items():
-            write_png(path, request.picture(kind, *pixels, segmenter))
+            write_png(path, request.picture(kind, found, segmenter))
 
     def read(source: Source) -> Picture:
         return read_rgb(source.path, upright=True, max_pixels=segmenter.max_pixels)
@@ -158,9 +194,9 @@ def predict_video(
             progress = stack.enter_context(Progress(source.path.name, frames_of(source.path), "frame"))
 
             def draw(frame: Picture) -> dict[str, Picture]:
-                labels = segmenter(frame)
+                found = request.predicted(frame, segmenter)
                 progress.advance()
-                return {kind: request.picture(kind, frame, labels, segmenter, every) for kind in targets}
+                return {kind: request.picture(kind, found, segmenter, every) for kind in targets}
 
             paths = {kind: stack.enter_context(replaced(target)) for kind, target in targets.items()}
             reading = video.rewrite(source.path, paths, draw, segmenter.max_pixels)

@@ -43,7 +43,8 @@ def rewrite(
         path: The video.
         targets: What is written, by its name: a video of the kind that its suffix says, or for the name `labels` a
             folder with a PNG for each frame.
-        draw: A frame, RGB uint8 [H, W, 3], to the picture for each name; those of one name all of one size.
+        draw: A frame, RGB uint8 [H, W, 3], to the picture for each name, RGB or grey; those of one name all of one
+            size.
         max_pixels: The largest frame that is decoded.
 
     Returns:
@@ -101,8 +102,8 @@ class _Film:
             self.container.close()
 
     def show(self, shot: Shot, picture: Picture) -> None:
-        """Write a picture at its frame's time."""
-        picture = _even(picture)
+        """Write a picture, in colours or grey, at its frame's time."""
+        picture = _even(picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2))
         with self._writing():
             if self.encoder is None:
                 self._start(picture)

@@ -1,5 +1,6 @@
 """CamVid in the SegNet layout, tiny and real."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastscnn.data.datasets.camvid import camvid_frames
-from fastscnn.data.datasets.classes import CAMVID
+from fastscnn.data.datasets.classes import CAMVID, CITYSCAPES
 from fastscnn.data.datasets.frame_dataset import FrameDataset
 from helpers import refused, write_png
 
@@ -76,3 +77,10 @@ def test_the_real_photographs_read(split, count):
         seen |= set(sample["label"].unique().tolist())
     assert seen <= {*range(11), 255}
     assert {0, 1, 3, 8} <= seen
+
+
+def test_pixels_without_a_class_are_written_as_an_ignored_value_and_never_as_a_class():
+    unknown = np.array([[255, 1]], np.uint8)
+    assert CAMVID.decode(unknown).tolist() == [[11, 1]]
+    assert CITYSCAPES.decode(unknown).tolist() == [[0, 8]]
+    assert replace(CAMVID, ignored_values=()).decode(unknown).tolist() == [[255, 1]]

@@ -1,5 +1,7 @@
 """Exported files in the place of a checkpoint, and int8 files that do not run below some size."""
 
+from dataclasses import replace
+
 import crashing_runtime
 import cv2
 import numpy as np
@@ -14,7 +16,7 @@ from fastscnn.inference.segmenter import Segmenter
 from fastscnn.predict.manifest import digest
 from fastscnn.predict.predict import predict
 from fastscnn.utils.errors import Crash, RequestError
-from helpers import BENCHMARK_SETTINGS, predict_settings, refused, trained_network
+from helpers import BENCHMARK_SETTINGS, predict_settings, refused, trained_network, write_image
 
 SMALL = (2, 16, 8)
 
@@ -63,8 +65,30 @@ def test_exported_file_is_taken_as_a_checkpoint_is(network, tmp_path, format, in
         with pytest.raises(RequestError) as error:
             segmenter.probabilities(images)
         assert "write=logits" in error.value.fix
+        write_image(tmp_path / "a.png", pictures(8, 8))
+        settings = predict_settings(file, tmp_path / "a.png", tmp_path / "out")
+        for wish in ({"write": ["confidence"]}, {"unknown_below": 0.5}):
+            with pytest.raises(RequestError) as error:
+                predict(settings | wish)
+            assert "write=logits" in error.value.fix
+            assert not (tmp_path / "out").exists()
         return
+    labels, confidence = segmenter.confidence(images)
+    assert (labels == segmenter(images)).mean() > 0.99
+    np.testing.assert_allclose(confidence, reference.confidence(images)[1], atol=1e-4)
     np.testing.assert_allclose(segmenter.probabilities(images), reference.probabilities(images), atol=1e-4)
+
+
+def test_exported_network_is_calibrated_as_the_checkpoint_is(network, tmp_path):
+    pytest.importorskip("onnxruntime")
+    calibrated = replace(network, config={**network.config, "calibration": {"temperature": 3.0}})
+    image = pictures(40, 56)
+    expected = Segmenter.from_trained(calibrated, backend="torch", device="cpu").probabilities(image)
+    assert abs(expected - Segmenter.from_trained(network, backend="torch").probabilities(image)).max() > 0.01
+    for write in ("probabilities", "logits"):
+        file = tmp_path / write / "net.onnx"
+        export(calibrated, file, format="onnx", write=write)
+        np.testing.assert_allclose(Segmenter.from_checkpoint(file).probabilities(image), expected, atol=1e-4)
 
 
 def test_smaller_image_is_enlarged_by_its_edge_and_the_answer_cut(from_32):

@@ -103,6 +103,44 @@ def test_what_runs_as_a_graph_on_a_gpu_gives_the_same(trained):
     np.testing.assert_allclose(segmenter.probabilities(batch[0]), out[0], atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["torch", "graph"])
+def test_confidence_is_the_probability_of_the_label_and_unknown_pixels_are_ignored(trained, segmenter, kind):
+    if kind == "graph":
+        segmenter = Segmenter(GraphRunner(trained.network, dtype=torch.float32, device="cpu"), trained.classes)
+    batch = pictures(2, 40, 56)
+    labels, confidence = segmenter.confidence(batch)
+    assert (labels == segmenter(batch)).all()
+    assert confidence.dtype == np.float32
+    np.testing.assert_allclose(confidence, segmenter.probabilities(batch).max(1), atol=1e-5)
+    limit = float(np.median(confidence))
+    known = segmenter(batch, unknown_below=limit)
+    assert 0.4 < (known == 255).mean() < 0.6
+    assert (known == np.where(confidence < limit, 255, labels)).all()
+    one, other = segmenter([batch[0], batch[1]], unknown_below=limit)
+    assert (one == known[0]).all()
+    assert (other == known[1]).all()
+    assert [found.shape for found in segmenter.confidence(batch[0])] == [(40, 56), (40, 56)]
+    with pytest.raises(RequestError) as error:
+        segmenter(batch, unknown_below=2)
+    assert error.value.key == "unknown_below"
+
+
+@pytest.mark.parametrize("kind", ["torch", "graph"])
+def test_calibrated_network_gives_probabilities_of_its_temperature_and_the_same_labels(trained, kind):
+    calibrated = Trained(trained.network, trained.classes, {"calibration": {"temperature": 2.5}})
+    if kind == "graph":
+        runner = GraphRunner(trained.network, dtype=torch.float32, temperature=calibrated.temperature, device="cpu")
+        segmenter = Segmenter(runner, trained.classes)
+    else:
+        segmenter = Segmenter.from_trained(calibrated, backend="torch", device="cpu", threads=1)
+    batch = pictures(2, 40, 56)
+    logits = expected(trained, batch)
+    found = (logits / 2.5).softmax(1).numpy()
+    np.testing.assert_allclose(segmenter.probabilities(batch), found, atol=1e-5)
+    np.testing.assert_allclose(segmenter.confidence(batch)[1], found.max(1), atol=1e-5)
+    assert_agrees(segmenter(batch), logits)
+
+
 def test_one_image_a_list_files_and_tensors_are_taken(segmenter, tmp_path):
     one, other = pictures(40, 56), pictures(24, 32)
     cv2.imwrite(str(tmp_path / "a.png"), one[:, :, ::-1])

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastscnn.kernels import reference, upsample_labels, upsample_probabilities
+from fastscnn.kernels import reference, upsample_confidence, upsample_labels, upsample_probabilities
 from fastscnn.kernels.cpu import labels as cpu_labels
 
 SHAPES = [
@@ -158,3 +158,47 @@ def test_wrong_buffers_and_too_many_classes_are_told():
         upsample_probabilities(logits, (8, 10), torch.empty(1, 3, 8, 10, dtype=torch.float16))
     with pytest.raises(ValueError, match="257"):
         upsample_labels(torch.zeros(1, 257, 2, 2), (4, 4))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", [random, smooth, close_calls])
+def test_confidence_is_the_probability_of_the_label_that_wins(shape, kind, threads):
+    *dimensions, size = shape
+    logits = kind(*dimensions)
+    labels, confidence = upsample_confidence(logits, size)
+    assert labels.dtype == torch.uint8
+    assert confidence.dtype == torch.float32
+    assert torch.equal(labels, upsample_labels(logits, size))
+    full = F.interpolate(logits.double(), size, mode="bilinear", align_corners=False).softmax(1)
+    torch.testing.assert_close(confidence.double(), full.amax(1), rtol=0, atol=5e-5 if kind is close_calls else 1e-6)
+
+
+def test_confidence_of_a_certain_and_of_an_undecided_pixel():
+    certain = torch.zeros(1, 4, 2, 2)
+    certain[:, 2] = 1000
+    labels, confidence = upsample_confidence(certain, (4, 4))
+    assert (labels == 2).all()
+    torch.testing.assert_close(confidence, torch.ones(1, 4, 4), rtol=0, atol=1e-6)
+    labels, confidence = upsample_confidence(torch.zeros(1, 4, 2, 2), (4, 4))
+    assert (labels == 0).all()
+    torch.testing.assert_close(confidence, torch.full((1, 4, 4), 0.25), rtol=0, atol=1e-6)
+
+
+def test_confidence_of_what_the_fused_step_does_not_take_is_torchs():
+    logits = torch.randn(1, 3, 2, 2, generator=torch.manual_seed(0))
+    logits[0, 1, 0, 0] = torch.inf
+    for taken in (logits, torch.randn(1, 3, 2, 2, requires_grad=True)):
+        for found, expected in zip(
+            upsample_confidence(taken, (4, 4)), reference.upsample_confidence(taken, (4, 4)), strict=True
+        ):
+            torch.testing.assert_close(found, expected, equal_nan=True)
+    with pytest.raises(ValueError, match="256 is the limit"):
+        upsample_confidence(torch.zeros(1, 257, 1, 1), (1, 1))
+
+
+def test_confidence_builds_nothing_of_classes_and_full_size(monkeypatch):
+    made = []
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *shape, **options: made.append(shape) or empty(*shape, **options))
+    upsample_confidence(torch.randn(1, 50, 4, 4), (64, 64))
+    assert made == [(1, 64, 64), (1, 64, 64)]

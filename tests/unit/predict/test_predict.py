@@ -61,6 +61,25 @@ def test_label_values_and_kinds_are_as_chosen(checkpoint, segmenter, photos, tmp
     assert (color == np.array(CITYSCAPES.colors)[labels]).all()
 
 
+def test_confidence_is_a_grey_picture_and_unknown_pixels_have_the_ignored_value(
+    checkpoint, segmenter, photos, tmp_path
+):
+    labels, confidence = segmenter.confidence(random_image(0))
+    limit = float(np.median(confidence))
+    for values, unknown in (("train_ids", 255), ("file_values", 0)):
+        out = tmp_path / values
+        chosen = {"write": ["confidence", "labels"], "unknown_below": limit, "label_values": values}
+        predict(predict_settings(checkpoint, photos / "a.png", out, **chosen))
+        assert files_in(out) == ["a_confidence.png", "a_labels.png", "predict.json"]
+        grey = cv2.imread(str(out / "a_confidence.png"), cv2.IMREAD_UNCHANGED)
+        assert grey.shape == labels.shape
+        assert abs(grey / 255 - confidence).max() <= 0.5 / 255 + 1e-6
+        written = cv2.imread(str(out / "a_labels.png"), cv2.IMREAD_UNCHANGED)
+        named = labels if values == "train_ids" else segmenter.classes.decode(labels)
+        assert (written == np.where(confidence < limit, unknown, named)).all()
+        assert json.loads((out / "predict.json").read_text())["unknown_below"] == limit
+
+
 def test_called_again_only_what_is_missing_is_made(checkpoint, photos, tmp_path):
     chosen = predict_settings(checkpoint, photos, tmp_path / "out")
     predict(chosen)

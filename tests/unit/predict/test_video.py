@@ -103,6 +103,17 @@ def test_films_are_predicted_beside_images_and_a_broken_one_is_told(tmp_path):
     assert predict(chosen).there == 1
 
 
+def test_confidence_of_a_film_is_a_film(tmp_path):
+    film = write_video(tmp_path / "drive.mp4", frames=3)
+    settings = predict_settings(write_checkpoint(tmp_path / "best.ckpt"), film, tmp_path / "out", write=["confidence"])
+    assert predict(settings).failed == {}
+    shots = shots_of(tmp_path / "out" / "drive_confidence.mp4")
+    assert len(shots) == 3
+    for _, picture in shots:
+        assert picture.shape == (48, 64, 3)
+        assert np.ptp(picture.astype(int), axis=2).max() <= 3, "grey"
+
+
 def test_picture_is_no_video(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"no video at all")
     with pytest.raises(OSError, match="no video"):

@@ -47,6 +47,12 @@ class ClassTable:
         table[list(self.file_values)] = np.arange(self.num_classes)
         return table
 
+    @property
+    def unknown_value(self) -> int:
+        """The value of a label file for pixels without a class: the first that is ignored, else one of no class."""
+        free = (value for value in (255, *range(255)) if value not in self.file_values)
+        return self.ignored_values[0] if self.ignored_values else next(free)
+
     @cached_property
     def palette(self) -> npt.NDArray[np.uint8]:
         """RGB of each train id, black for all others; uint8 [256, 3]."""
@@ -72,8 +78,8 @@ class ClassTable:
         return ids.astype(np.uint8)
 
     def decode(self, train_ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Map train ids to the values of a label file; uint8 [H, W] to uint8 [H, W], 0 where ignored."""
-        table = np.zeros(256, np.uint8)
+        """Map train ids to the values of a label file; uint8 [H, W] to uint8 [H, W], `unknown_value` where ignored."""
+        table = np.full(256, self.unknown_value, np.uint8)
         table[: self.num_classes] = self.file_values
         return table[train_ids]
 

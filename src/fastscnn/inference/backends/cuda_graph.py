@@ -11,7 +11,7 @@ from fastscnn.data.transforms.normalize import MEAN, STD
 from fastscnn.inference.backends.graph_memory import GraphMemory
 from fastscnn.inference.backends.triton import TritonNetwork, obstacle
 from fastscnn.inference.deployed import deployed
-from fastscnn.kernels import upsample_labels, upsample_probabilities
+from fastscnn.kernels import upsample_confidence, upsample_labels, upsample_probabilities
 from fastscnn.models.base import SegmentationNetwork
 from fastscnn.models.blocks import downscale
 from fastscnn.models.graph import CoarseLogits
@@ -23,7 +23,7 @@ WARM_UPS = 3
 class _Captured(NamedTuple):
     graph: torch.cuda.CUDAGraph
     images: Tensor
-    output: Tensor
+    output: Any
 
 
 class NoProgramsError(ValueError):
@@ -44,6 +44,7 @@ class GraphRunner:
         max_graphs: Graphs that are kept; the one that was used longest ago goes first.
         engine: What computes the layers: `torch` (cuDNN), `compile` (torch.compile), `triton` (our programs;
             layers that they do not have are torch's), or `auto`: `triton` if it can run, else `torch`.
+        temperature: What the logits are divided by before they become probabilities.
         device: The GPU. On the CPU the same is computed without a graph, to test it.
 
     Attributes:
@@ -62,11 +63,13 @@ class GraphRunner:
         scale: float = 1.0,
         max_graphs: int = 8,
         engine: str = "torch",
+        temperature: float = 1.0,
         device: torch.device | str = "cuda",
     ) -> None:
         self.device = torch.device(device)
         self.max_graphs = max_graphs
         self.fallback: str | None = None
+        self._temperature = temperature
         self._logits = self._engine(network, engine, dtype, scale)
         self._graphs: OrderedDict[tuple[str, tuple[int, ...]], _Captured] = OrderedDict()
         self._memory = GraphMemory(self.device) if self.device.type == "cuda" else None
@@ -83,11 +86,18 @@ class GraphRunner:
         Raises:
             ValueError: They are no such images.
         """
-        return self._run("labels", self._labels, images)
+        labels: Tensor = self._run("labels", self._labels, images)
+        return labels
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Probability of each class at each pixel, float32 [B, C, H, W]; otherwise as `__call__`."""
-        return self._run("probabilities", self._probabilities, images)
+        probabilities: Tensor = self._run("probabilities", self._probabilities, images)
+        return probabilities
+
+    def confidence(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Train ids, and the probability of each, float32 [B, H, W]; otherwise as `__call__`."""
+        pair: tuple[Tensor, Tensor] = self._run("confidence", self._confidence, images)
+        return pair
 
     def _engine(
         self, network: SegmentationNetwork, engine: str, dtype: torch.dtype, scale: float
@@ -110,10 +120,17 @@ class GraphRunner:
         return upsample_labels(self._logits(images), (images.shape[1], images.shape[2]))
 
     def _probabilities(self, images: Tensor) -> Tensor:
-        return upsample_probabilities(self._logits(images), (images.shape[1], images.shape[2]))
+        return upsample_probabilities(self._calibrated(images), (images.shape[1], images.shape[2]))
+
+    def _confidence(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return upsample_confidence(self._calibrated(images), (images.shape[1], images.shape[2]))
+
+    def _calibrated(self, images: Tensor) -> Tensor:
+        logits = self._logits(images)
+        return logits if self._temperature == 1 else logits.float() / self._temperature
 
     @torch.no_grad()
-    def _run(self, what: str, compute: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    def _run(self, what: str, compute: Callable[[Tensor], Any], images: Tensor) -> Any:
         if images.dtype != torch.uint8 or images.ndim != 4 or 3 not in (images.shape[-1], images.shape[1]):
             raise ValueError(
                 f"images are RGB, uint8 [B, H, W, 3] or [B, 3, H, W], and these are {images.dtype} "
@@ -136,7 +153,7 @@ class GraphRunner:
             captured.graph.replay()
             return captured.output
 
-    def _capture(self, memory: GraphMemory, compute: Callable[[Tensor], Tensor], images: Tensor) -> _Captured:
+    def _capture(self, memory: GraphMemory, compute: Callable[[Tensor], Any], images: Tensor) -> _Captured:
         """Run a few times on a side stream, so that all is compiled and allocated, then capture.
 
         All graphs share one pool of memory, as they never run at the same time: the largest size sets what they take.

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
 
 CAPTURING = threading.Lock()
 """Captures of several threads take turns: the workspaces below belong to the whole process."""
@@ -43,7 +42,7 @@ class GraphMemory:
             result = compute()
         return graph, result
 
-    def run_aside(self, compute: Callable[[], Tensor], times: int) -> None:
+    def run_aside(self, compute: Callable[[], Any], times: int) -> None:
         """Run a function on the stream of the captures, so that all is compiled and allocated."""
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):

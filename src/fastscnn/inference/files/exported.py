@@ -11,7 +11,7 @@ from fastscnn.inference.backends.backends import Backend, OnnxBackend, OpenVinoB
 from fastscnn.inference.contents import class_table
 from fastscnn.inference.files.interface import Interface, network_input
 from fastscnn.inference.files.runtimes import NAMES, has_bfloat16, openvino_core, read_description, value
-from fastscnn.kernels import upsample_labels, upsample_probabilities
+from fastscnn.kernels import upsample_confidence, upsample_labels, upsample_probabilities
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.plain_files import DamagedFile
 
@@ -128,16 +128,37 @@ class ExportedFile:
         Raises:
             RequestError: The file gives labels.
         """
+        self.check_probabilities()
+        output = self._output(images)
+        if self.interface.output == "probabilities":
+            return output
+        return upsample_probabilities(output, _size(images))
+
+    def confidence(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """RGB, uint8 [B, H, W, 3], to train ids, uint8 [B, H, W], and the probability of each, float32 [B, H, W].
+
+        Raises:
+            RequestError: The file gives labels.
+        """
+        self.check_probabilities()
+        output = self._output(images)
+        if self.interface.output == "probabilities":
+            confidence, labels = output.max(1)
+            return labels.to(torch.uint8), confidence
+        return upsample_confidence(output, _size(images))
+
+    def check_probabilities(self) -> None:
+        """Check that the file gives more than labels.
+
+        Raises:
+            RequestError: It does not.
+        """
         if self.interface.output == "labels":
             raise RequestError(
                 f"checkpoint={self.path} gives labels, not probabilities.",
                 key="checkpoint",
                 fix="Export it with write=logits or write=probabilities.",
             )
-        output = self._output(images)
-        if self.interface.output == "probabilities":
-            return output
-        return upsample_probabilities(output, _size(images))
 
     def _output(self, images: Tensor) -> Tensor:
         planar = images.permute(0, 3, 1, 2)

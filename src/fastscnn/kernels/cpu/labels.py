@@ -45,7 +45,7 @@ def source_positions(size: int, target: int) -> Rows:
 
 
 @compiled
-def _expand(
+def expand(
     logits: Floats, row: int, c: int, start: int, stop: int, columns: Columns, line: Floats, out: Floats
 ) -> None:
     """Interpolate one class of one row of the logits, float32 [C, h, w], at output columns start to stop, into out[c].
@@ -97,7 +97,7 @@ def _candidates(logits: Floats, above: int, below: int, left: int, right: int, f
 
 @compiled
 def _expand_by_8(logits: Floats, row: int, c: int, start: int, count: int, line: Floats, out: Floats) -> None:
-    """`_expand` at a scale of 8, for `count` logits from output column start on."""
+    """`expand` at a scale of 8, for `count` logits from output column start on."""
     width = logits.shape[2]
     origin = start // SCALE
     line[0] = logits[c, row, max(origin - 1, 0)]
@@ -145,7 +145,7 @@ def _labels(logits: Floats, rows: Rows, columns: Columns, first: int, last: int,
                         if scale == SCALE:
                             _expand_by_8(logits, row, c, start, span // SCALE, line, expanded[part])
                         else:
-                            _expand(logits, row, c, start, stop, columns, line, expanded[part])
+                            expand(logits, row, c, start, stop, columns, line, expanded[part])
                         row_in[part, c] = row
             label_row(  # type: ignore[call-arg]
                 place + upper * size,
@@ -200,11 +200,11 @@ def _probabilities(
                     upper_row, lower_row = lower_row, -1
                 else:
                     for c in range(classes):
-                        _expand(powers, above[y], c, start, stop, columns, line, upper)
+                        expand(powers, above[y], c, start, stop, columns, line, upper)
                     upper_row = above[y]
             if below[y] != lower_row:
                 for c in range(classes):
-                    _expand(powers, below[y], c, start, stop, columns, line, lower)
+                    expand(powers, below[y], c, start, stop, columns, line, lower)
                 lower_row = below[y]
             share_low = low[y]
             share_high = ONE - share_low
@@ -248,7 +248,7 @@ def applies(logits: Tensor) -> bool:
 def upsample_labels(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """See `fastscnn.kernels.upsample_labels`; if `applies`."""
     out = torch.empty(len(logits), *size, dtype=torch.uint8)
-    _run(_labels, logits.detach().float(), size, out)
+    run(_labels, logits.detach().float(), size, out)
     return out
 
 
@@ -257,11 +257,11 @@ def upsample_probabilities(logits: Tensor, size: tuple[int, int], out: Tensor) -
     logits = logits.detach().float()
     powers = (logits - logits.amax(1, keepdim=True)) * float(LOG2_E)
     aligned = out.data_ptr() % 32 == 0 and size[1] % 8 == 0
-    _run(_probabilities, powers, size, out, bool(powers.amin() < -MOST_POWERS), aligned)
+    run(_probabilities, powers, size, out, bool(powers.amin() < -MOST_POWERS), aligned)
     return out
 
 
-def _run(kernel: Any, logits: Tensor, size: tuple[int, int], out: Tensor, *arguments: Any) -> None:
+def run(kernel: Any, logits: Tensor, size: tuple[int, int], out: Tensor, *arguments: Any) -> None:
     """Run a kernel over the images, in bands of output rows, on all threads."""
     values, target = logits.contiguous().numpy(), out.numpy()
     rows = source_positions(values.shape[2], size[0])

@@ -76,6 +76,15 @@ def upsample_probabilities(logits: Tensor, size: tuple[int, int], out: Tensor) -
     return out
 
 
+def upsample_confidence(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """See `fastscnn.kernels.upsample_confidence`; where `applies`."""
+    labels = torch.empty(len(logits), *size, dtype=torch.uint8, device=logits.device)
+    confidence = torch.empty(labels.shape, device=logits.device)
+    chunk = min(CHUNK_OF_MANY, _power_of_two(logits.shape[1]))
+    _run("confidence_program", logits, size, confidence, TILE_OF_MANY, labels=labels, CHUNK=chunk)
+    return labels, confidence
+
+
 def _run(
     program: str, logits: Tensor, size: tuple[int, int], out: Tensor, tile: tuple[int, int, int], **constants: Any
 ) -> None:

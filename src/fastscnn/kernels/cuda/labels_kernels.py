@@ -237,3 +237,60 @@ def probabilities_of_many_program(
             value = tl.exp(value - highest[None, :]) / total[None, :]
             offset = c.to(tl.int64) * out_height * out_width + y * out_width + x[None, :]
             tl.store(out + offset, value, mask=wanted)
+
+
+@triton.jit(do_not_specialize=["stride_class", "stride_column"])
+def confidence_program(
+    logits,
+    out,
+    classes,
+    height,
+    width,
+    out_height,
+    out_width,
+    scale_y,
+    scale_x,
+    stride_image,
+    stride_class,
+    stride_row,
+    stride_column,
+    labels,
+    CHUNK: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Labels of one tile of ROWS x COLUMNS outputs of one image, and the probability of each; CHUNK classes at a time.
+
+    The probability is 1 over the sum of all classes' exponentials, relative to the highest.
+    """
+    tiles = tl.cdiv(out_width, COLUMNS)
+    first_y = tl.program_id(0) // tiles * ROWS
+    x = tl.program_id(0) % tiles * COLUMNS + tl.arange(0, COLUMNS)
+    image = tl.program_id(1).to(tl.int64)
+    inside = (x < out_width)[None, :]
+    left, right, share = _neighbours(x, scale_x, width)
+    left = (left * stride_column)[None, :]
+    right = (right * stride_column)[None, :]
+    share = share[None, :]
+    logits += image * stride_image
+    for y in range(first_y, tl.minimum(first_y + ROWS, out_height)):
+        above, below, low = _neighbours(tl.full([], 0, tl.int32) + y, scale_y, height)
+        above = above * stride_row
+        below = below * stride_row
+        highest = tl.full([COLUMNS], float("-inf"), tl.float32)
+        total = tl.zeros([COLUMNS], tl.float32)
+        label = tl.zeros([COLUMNS], tl.int32)
+        for chunk in range(0, classes, CHUNK):
+            c = (chunk + tl.arange(0, CHUNK))[:, None]
+            value = _blend(logits + c * stride_class, above, below, left, right, low, share, (c < classes) & inside)
+            value = tl.where(c < classes, value, float("-inf"))
+            top = tl.max(value, 0)
+            first = tl.min(tl.where(value == top[None, :], c, 256), 0)
+            label = tl.where(top > highest, first, label)
+            before = highest
+            highest = tl.maximum(highest, top)
+            shift = tl.where(highest == float("-inf"), 0.0, highest)
+            total = total * tl.exp(before - shift) + tl.sum(tl.exp(value - shift[None, :]), 0)
+        offset = (image * out_height + y) * out_width + x
+        tl.store(labels + offset, label.to(tl.uint8), mask=x < out_width)
+        tl.store(out + offset, 1.0 / total, mask=x < out_width)
