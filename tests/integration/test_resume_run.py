@@ -59,7 +59,7 @@ def stopped(settings, tmp_path_factory):
     arguments = command("train.py", *settings, "paths.run_dir='the run'", cwd=cwd)
     process = subprocess.Popen(**arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     started = time.monotonic()
-    while not (folder / "metrics.csv").exists() or not any(row.get("epoch") == "2" for row in rows(folder)):
+    while not (folder / "metrics.csv").exists() or not any(row.get("epoch") == "3" for row in rows(folder)):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() - started < 120
         time.sleep(0.01)

@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from fastscnn.runs.counted import FIRST_EPOCH, Counted
 from fastscnn.runs.record import STEP
 from fastscnn.utils.files import append_text, replaced
 from fastscnn.utils.plain_files import DamagedFile
 
 
-class MetricsCSV(Logger):
+class MetricsCSV(Counted):
     """Lightning logger that appends to `metrics.csv` row by row, so that a killed run does not lose its metrics.
 
     A new metric gets a new column: the file is rewritten and atomically replaced. An existing file is continued.
@@ -52,6 +52,7 @@ class MetricsCSV(Logger):
         Raises:
             WriteError: The file cannot be written; the earlier rows are unchanged.
         """
+        metrics, step = self.counted(metrics, step)
         row = {STEP: step, **{name: value for name, value in metrics.items() if value == value}}
         new = [name for name in (STEP, *metrics) if name not in self.columns]
         if new:
@@ -73,7 +74,7 @@ class MetricsCSV(Logger):
         _write(self.path, self.columns, rows)
 
 
-def cut_back(path: Path, *, rows: int | None, epochs: int, finished: bool) -> None:
+def cut_back(path: Path, *, rows: int | None, epochs: int, finished: bool, first_epoch: int = FIRST_EPOCH) -> None:
     """Remove the rows of a `metrics.csv` that were logged after the checkpoint that its run continues from.
 
     The test's row of a finished run is not removed.
@@ -83,6 +84,8 @@ def cut_back(path: Path, *, rows: int | None, epochs: int, finished: bool) -> No
         rows: How many rows there were at the checkpoint; None if the checkpoint does not say.
         epochs: The epochs completed at the checkpoint, which decide in that case.
         finished: Whether the run was finished.
+        first_epoch: The number of the first epoch in the file: 0 in those of earlier versions, whose rows are numbered
+            anew.
     """
     try:
         columns, found = read_rows(path)
@@ -95,9 +98,12 @@ def cut_back(path: Path, *, rows: int | None, epochs: int, finished: bool) -> No
     stays = [
         row
         for number, row in enumerate(found)
-        if (number < rows if rows is not None else _number(row.get("epoch")) < epochs)
+        if (number < rows if rows is not None else _number(row.get("epoch")) - first_epoch < epochs)
         or any(row[name] for name in tests)
     ]
+    for row in stays if first_epoch != FIRST_EPOCH else ():
+        if row.get("epoch") and not any(row[name] for name in tests):
+            row["epoch"] = f"{_number(row['epoch']) + FIRST_EPOCH - first_epoch:g}"
     _write(path, columns, stays)
 
 

@@ -65,8 +65,9 @@ class RunRecord:
         seed: int,
         overrides: Mapping[str, str] | None = None,
         group: str | None = None,
+        further: Mapping[str, Any] | None = None,
     ) -> "RunRecord":
-        """Make the folder and its first record, `running`, and start the heartbeat.
+        """Make the folder and its first record, `running`, and start the heartbeat; `further` are keys of it.
 
         Raises:
             RequestError: The folder exists already, or cannot be made or written.
@@ -85,6 +86,7 @@ class RunRecord:
                     "choices": dict(choices),
                     "overrides": dict(overrides or {}),
                     "seed": seed,
+                    **(further or {}),
                     "started": _now(),
                     "finished": None,
                     **describe_process(),

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from fastscnn.runs.counted import FIRST_EPOCH
 from fastscnn.runs.effect import check_effect
 from fastscnn.runs.folders import new_run_id, refuse_existing, run_folder
 from fastscnn.runs.identity import Identity, chosen_identity, logger_choice, recorded_identity
@@ -23,6 +24,7 @@ from fastscnn.runs.process import RUN_DIR_VARIABLE
 from fastscnn.runs.record import METRICS, RunRecord, recorded
 from fastscnn.runs.resume import Resumption, resumption, write_config
 from fastscnn.runs.resume_point import new_run_command, resume_command
+from fastscnn.runs.run_settings import recorded_settings
 from fastscnn.utils.files import check_writable, remove_leftovers, replaced
 from fastscnn.utils.signals import Interrupted, waiting
 
@@ -201,6 +203,7 @@ class Run:
             seed=self.config.seed,
             overrides=self.identity.overrides,
             group=self.identity.group,
+            further={"settings": recorded_settings(self.config), "first_epoch": FIRST_EPOCH},
         )
 
     def _reopen(self, resumption: Resumption) -> RunRecord:
@@ -216,6 +219,8 @@ class Run:
         record.update(
             overrides=record.data.get("overrides", {}) | now,
             choices=record.data["choices"] | {"logger": logger_choice(self.config)},
+            settings=recorded_settings(self.config),
+            first_epoch=FIRST_EPOCH,
         )
         return record
 
@@ -233,8 +238,9 @@ def _clean_up(resumption: Resumption) -> None:
     set_aside_empty(folder)
     write_config(resumption)
     rows = resumption.point.rows if resumption.point else None
+    first = resumption.record.get("first_epoch", 0)
     was_finished = resumption.record["status"] == "finished"
-    cut_back(folder / METRICS, rows=rows, epochs=resumption.epochs, finished=was_finished)
+    cut_back(folder / METRICS, rows=rows, epochs=resumption.epochs, finished=was_finished, first_epoch=first)
 
 
 def _write_hydra_files(config: DictConfig, folder: Path) -> None:

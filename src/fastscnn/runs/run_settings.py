@@ -130,6 +130,11 @@ def to_plain(config: DictConfig) -> dict[str, Any]:
     return dict(plain)
 
 
+def recorded_settings(config: DictConfig) -> dict[str, Any]:
+    """The settings that make a run what it is, as its record holds them: those of its execution are left out."""
+    return {key: value for key, value in run_settings(config).items() if not in_settings(key, EXECUTION_SETTINGS)}
+
+
 def run_settings(config: DictConfig) -> dict[str, Any]:
     """Dotted key to value of a config, without the settings that belong to the call."""
     return {key: value for key, value in flatten(to_plain(config)).items() if not in_settings(key, CALL_SETTINGS)}

@@ -11,6 +11,7 @@ from typing import Any
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from fastscnn.runs.counted import Counted
 from fastscnn.utils.errors import RequestError
 
 Call = Callable[[Logger], Any]
@@ -25,7 +26,7 @@ STUCK_SECONDS = 60.0
 """A call that takes longer is given up: the run does not wait for it, but the calls after it accumulate."""
 
 
-class Tracker(Logger):
+class Tracker(Counted):
     """A Lightning logger whose calls are carried out one after the other by a thread of its own.
 
     The run hands them over and never waits. At the first error, or where the logger does not answer, it is dropped for
@@ -141,7 +142,7 @@ class Tracker(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Pass metrics on to the logger."""
-        copied = dict(metrics)
+        copied, step = self.counted(metrics, step)
         self._hand_over(lambda logger: logger.log_metrics(copied, step), step)
 
     @rank_zero_only
@@ -173,6 +174,10 @@ class Tracker(Logger):
             self._hand_over(lambda logger: getattr(logger, name)(*args, **kwargs))
 
         return call
+
+    def report(self, call: Call, step: int | None = None) -> None:
+        """Let a function do with the logger what its class has a way of its own for; see `reporting`."""
+        self._hand_over(call, step)
 
     def _answer(self, logger: Logger) -> None:
         self._all_done = True

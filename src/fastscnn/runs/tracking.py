@@ -54,8 +54,8 @@ def tracked(
     It is online where there is a key and the server takes it, else offline, without a question; `WANDB_MODE`
     decides if it is set. A line says where the run is, and why if it is offline.
 
-    The x axis of every metric is `trainer/global_step`. The summary of `val/miou` and `val/top1` is their maximum,
-    which W&B keeps as `val/miou.max`.
+    The x axis of every metric is `trainer/global_step`. W&B's own maximum of a metric begins anew in each session of a
+    resumed run: the best is written by `reporting.summarize`, from the run's record.
 
     Raises:
         RequestError: W&B does not take its project, entity or an environment variable.
@@ -84,8 +84,6 @@ def tracked(
     try:
         run.define_metric(STEP)
         run.define_metric("*", step_metric=STEP, step_sync=True)
-        for best in ("val/miou", "val/top1"):
-            run.define_metric(best, step_metric=STEP, summary="max")
         yield run
         exit_code = 0
     finally:

@@ -18,10 +18,13 @@ class SeenLosses:
 
     Attributes:
         mean: Running mean over about twenty of those that were read; NaN before the first.
+        epoch: Sum and number of those of the epoch that were read, one for each optimizer step.
     """
 
     def __init__(self) -> None:
         self.mean = float("nan")
+        self.epoch = (0.0, 0)
+        self._latest: tuple[int, float] | None = None
         self._unread: list[tuple[Tensor, Tensor, int, Sequence[str]]] = []
 
     def add(self, loss: Tensor, step: int, names: Sequence[str], own: Tensor | None = None) -> None:
@@ -55,7 +58,21 @@ class SeenLosses:
                     f"the loss is {value} at step {step} ({frames}): lower optimizer.lr, or look at "
                     "these frames; the checkpoints of the epochs before are kept"
                 )
+            self._count(step, value)
             self.mean = value if self.mean != self.mean else 0.95 * self.mean + 0.05 * value
+
+    def end_epoch(self) -> float:
+        """The mean over the epoch, which ends here; NaN if it has no step."""
+        self.read()
+        (total, count), self.epoch, self._latest = self.epoch, (0.0, 0), None
+        return total / count if count else float("nan")
+
+    def _count(self, step: int, value: float) -> None:
+        """Of several parts of a global batch, the last one has the loss of all of it."""
+        total, count = self.epoch
+        if self._latest and self._latest[0] == step:
+            total, count = total - self._latest[1], count - 1
+        self.epoch, self._latest = (total + value, count + 1), (step, value)
 
     @staticmethod
     def _waits(loss: Tensor) -> bool:

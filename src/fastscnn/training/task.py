@@ -287,4 +287,6 @@ class Task(pl.LightningModule):
         if stage == "val" and not self.trainer.sanity_checking and named[self.monitor] > self.best:
             self.best_scores = scores
         values = {name: value for name, value in named.items() if value == value}
-        self.log_dict(values | {"epoch": float(self.current_epoch), "step": float(self.global_step)})
+        if stage == "val" and self.best_scores:
+            values[self.monitor.replace("val/", "best/")] = self.best
+        self.log_dict(values)

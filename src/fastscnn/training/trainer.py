@@ -9,9 +9,17 @@ import pytorch_lightning as pl
 from fastscnn.data.datamodules.build import TrainingData
 from fastscnn.data.datamodules.external import ExternalData
 from fastscnn.runs.checkpoint_files import CheckpointFiles
+from fastscnn.runs.counted import Counted, steps_and_epoch
 from fastscnn.runs.run import Run
 from fastscnn.training.accelerator import choose_precision
-from fastscnn.training.callbacks.record import FiniteWeights, FramesSeen, KeepRecord, StepSeed, best_checkpoint
+from fastscnn.training.callbacks.record import (
+    EpochLoss,
+    FiniteWeights,
+    FramesSeen,
+    KeepRecord,
+    StepSeed,
+    best_checkpoint,
+)
 from fastscnn.training.pictures import Pictures
 from fastscnn.training.profile import StepProfiler
 from fastscnn.training.segmentation import Segmentation
@@ -131,6 +139,7 @@ def build_trainer(
         StepSeed(plain["seed"]),
         FiniteWeights(),
         FramesSeen(data.source_counts("train")),
+        EpochLoss(),
         *chosen,
     ]
     if run.record:
@@ -159,6 +168,9 @@ def build_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    for logger in run.loggers:
+        if isinstance(logger, Counted):
+            logger.position = partial(steps_and_epoch, trainer)
     return trainer
 
 

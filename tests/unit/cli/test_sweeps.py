@@ -119,7 +119,7 @@ def test_header_gives_the_paper_the_number_of_runs_and_both_commands(name):
 @pytest.mark.parametrize("name", FILES)
 def test_what_is_maximised_is_logged_and_nothing_swept_is_null(name):
     config = sweep(name)
-    assert config["metric"]["name"] == "val/miou"
+    assert config["metric"]["name"] == "best/miou"
     assert config["metric"]["goal"] == "maximize"
     assert config["project"] == "fast-scnn"
     for key, parameter in config["parameters"].items():

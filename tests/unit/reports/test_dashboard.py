@@ -15,6 +15,7 @@ from fastscnn.reports.wandb.dashboard import outline, sections
 from fastscnn.reports.wandb.wandb_objects import TITLE, report, save, workspace
 from fastscnn.runs.identity import GROUPS, Identity
 from fastscnn.runs.tracking import wandb_config
+from fastscnn.training.callbacks.record import best_summary
 from fastscnn.training.metrics import score
 from helpers import refused, track
 
@@ -29,6 +30,7 @@ def logged(tmp_path):
     values = score(matrix, CITYSCAPES).named("val") | {"train/loss": 1.0, "train/lr": 0.1, "epoch": 0.0}
     with track(tmp_path) as run:
         run.log(values | {"trainer/global_step": 10})
+        run.summary.update(best_summary(values | {"epoch": 1}))
         summary = {
             f"{key}.{part}" if part else key
             for key, value in run.summary._as_dict().items()
@@ -97,8 +99,8 @@ def test_miou_is_drawn_over_steps_and_over_epochs():
 
 def test_bars_show_the_best_validation_and_every_class():
     bars = [set(panel["config"]["metrics"]) for panel in panels() if panel["viewType"] == "Bar Chart"]
-    assert {"val/miou.max"} in bars
-    assert {f"val/iou/{name}" for name in CITYSCAPES.names} in bars
+    assert {"best/miou"} in bars
+    assert {f"best/iou/{name}" for name in CITYSCAPES.names} in bars
 
 
 def test_line_of_the_workspace_is_one_recipe():
@@ -165,7 +167,7 @@ class Server:
 
     def runs(self, path, per_page):
         assert path == "me/fast-scnn"
-        return iter([SimpleNamespace(summary={"val/miou": {"max": 0.5}, PICTURES[0]: {}})])
+        return iter([SimpleNamespace(summary={"best/miou": 0.5, PICTURES[0]: {}})])
 
     def reports(self, path):
         return [SimpleNamespace(id=v["id"], display_name=v["displayName"]) for v in self.views if v["type"] == "runs"]

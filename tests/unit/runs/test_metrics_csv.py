@@ -42,12 +42,14 @@ def test_row_that_a_kill_cut_within_its_last_cell_is_no_row(tmp_path):
 
 @pytest.mark.parametrize("finished", [True, False])
 @pytest.mark.parametrize("rows_then", [2, None])
-def test_rows_after_the_checkpoint_are_cut_out(tmp_path, rows_then, finished):
+@pytest.mark.parametrize("first", [1, 0], ids=["now", "as earlier versions counted"])
+def test_rows_after_the_checkpoint_are_cut_out(tmp_path, first, rows_then, finished):
     path = tmp_path / "metrics.csv"
-    path.write_text("trainer/global_step,epoch,train/loss,test/miou\n3,0,1.5,\n7,1,1.4,\n8,2,1.3,\n8,2,,0.5\n9,2,1.")
-    cut_back(path, rows=rows_then, epochs=2, finished=finished)
+    lines = [f"3,{first},1.5,", f"7,{first + 1},1.4,", f"8,{first + 2},1.3,", f"8,{first + 2},,0.5", "9,2,1."]
+    path.write_text("\n".join(["trainer/global_step,epoch,train/loss,test/miou", *lines]))
+    cut_back(path, rows=rows_then, epochs=2, finished=finished, first_epoch=first)
     stays = [(row["epoch"], row["train/loss"]) for row in rows(path)]
-    assert stays == [("0", "1.5"), ("1", "1.4"), *([("2", "")] if finished else [])]
+    assert stays == [("1", "1.5"), ("2", "1.4"), *([(str(first + 2), "")] if finished else [])]
     logger = MetricsCSV(path)
     assert logger.rows == len(stays)
     logger.log_metrics({"new": 1.0}, step=8)

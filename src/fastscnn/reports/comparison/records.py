@@ -77,6 +77,7 @@ class Run:
             if metric not in header or STEP not in header or "epoch" not in header:
                 return Curve((), (), ())
             place, step, epoch = header.index(metric), header.index(STEP), header.index("epoch")
+            offset = 1 - int(self.record.get("first_epoch") or 0)  # earlier versions counted from 0
             points = {}
             for line in file:
                 if not line.endswith("\n"):
@@ -84,7 +85,7 @@ class Run:
                 # Most rows are of training, without the metric: for these only the cells up to the metric are split.
                 if line.split(",", place + 1)[place].strip():
                     cells = line.rstrip("\n").split(",")
-                    points[float(cells[step])] = (float(cells[epoch]) + 1, 100 * float(cells[place]))
+                    points[float(cells[step])] = (float(cells[epoch]) + offset, 100 * float(cells[place]))
         ordered = sorted(points.items())
         return Curve([e for _, (e, _) in ordered], [s for s, _ in ordered], [v for _, (_, v) in ordered])
 

@@ -9,8 +9,8 @@ from fastscnn.runs.identity import GROUPS
 from fastscnn.runs.record import STEP
 
 EPOCH = "epoch"
-BEST = "val/miou.max"
-"""The summary of `val/miou`: runs declare its maximum."""
+BEST = "best/miou"
+"""In the summary of every run, from its own record: it survives resuming."""
 PICTURES = "val/pictures/"
 LEARNING_RATE = "config.optimizer.lr"
 """The key of the learning rate in W&B's config, which holds the full config under `config`."""
@@ -102,14 +102,14 @@ def sections(pictures: Sequence[str] = ()) -> list[Section]:
         ),
         Section(
             "Classes",
-            "Table 5: the IoU of every class and category in the last validation.",
+            "Table 5: the IoU of every class and category in the best validation.",
             ("data",),
             (
-                Panel("bars", "IoU of every class", tuple(f"val/iou/{name}" for name in CITYSCAPES.names)),
+                Panel("bars", "IoU of every class", tuple(f"best/iou/{name}" for name in CITYSCAPES.names)),
                 Panel(
                     "bars",
                     "IoU of every category",
-                    tuple(f"val/category_iou/{name}" for name in CITYSCAPES.category_names),
+                    tuple(f"best/category_iou/{name}" for name in CITYSCAPES.category_names),
                 ),
                 Panel("curve", "val/category_miou", ("val/category_miou",)),
                 Panel("curve", "val/accuracy", ("val/accuracy",)),

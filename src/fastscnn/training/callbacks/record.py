@@ -1,7 +1,7 @@
 """Callbacks that update the run's record and write its best checkpoint."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,17 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 
 from fastscnn.runs.record import BEST, LAST, RunRecord
+from fastscnn.runs.reporting import summarize
 from fastscnn.training.loss_monitor import NonFiniteLoss
 from fastscnn.training.tally import Tally
 from fastscnn.training.task import Task
 
 FRAMES = "train/frames/"
 """Prefix of the metrics that count the frames of each source that were trained on."""
+EPOCH_LOSS = "train/loss_epoch"
+"""The mean of `train/loss` over the steps of an epoch."""
+OF_EPOCHS = (FRAMES, EPOCH_LOSS)
+"""Metrics that are known at the end of an epoch alone."""
 
 
 def best_checkpoint(folder: Path, monitor: str) -> ModelCheckpoint:
@@ -149,6 +154,34 @@ class FramesSeen(pl.Callback):
         self.seen.total |= state_dict
 
 
+class EpochLoss(pl.Callback):
+    """Logs the mean of the training loss over each epoch, also of one that a resumed run began before."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log it; every device has the loss of the global batches."""
+        assert isinstance(pl_module, Task)
+        mean = pl_module.losses.end_epoch()
+        if mean == mean:
+            pl_module.log(EPOCH_LOSS, mean)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Save the sum and the number of the epoch's steps so far."""
+        assert isinstance(pl_module, Task)
+        pl_module.losses.read()
+        checkpoint["callbacks"][self.state_key] = {"epoch": list(pl_module.losses.epoch)}
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on with them."""
+        if trainer.state.fn == TrainerFn.FITTING and (state := checkpoint["callbacks"].get(self.state_key)):
+            assert isinstance(pl_module, Task)
+            total, count = state["epoch"]
+            pl_module.losses.epoch = (float(total), int(count))
+
+
 class KeepRecord(pl.Callback):
     """Updates the metrics of `run.json` after each validation and each epoch.
 
@@ -191,20 +224,21 @@ class KeepRecord(pl.Callback):
             return
         assert isinstance(pl_module, Task)
         measured = self._measured(trainer)
-        training = {name: value for name, value in measured.items() if not name.startswith(FRAMES)}
-        last = training | pl_module.scores["val"].named("val")  # the frame counts are still those of the previous epoch
+        training = {name: value for name, value in measured.items() if not name.startswith(OF_EPOCHS)}
+        last = training | pl_module.scores["val"].named("val")  # what is of epochs is still of the previous one
         best = self.record.data["metrics"]["best"]
         if last[pl_module.monitor] > best.get(pl_module.monitor, float("-inf")):
             best = last
         self.record.update(metrics={"best": best, "last": last})
+        summarize(trainer.loggers, best_summary(best))
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the training metrics."""
         metrics, training = self.record.data["metrics"], self._measured(trainer)
-        frames = {name: value for name, value in training.items() if name.startswith(FRAMES)}
+        of_epoch = {name: value for name, value in training.items() if name.startswith(OF_EPOCHS)}
         is_best = metrics["best"].get("step") == training["step"]
-        best = metrics["best"] | frames if is_best else metrics["best"]
+        best = metrics["best"] | of_epoch if is_best else metrics["best"]
         last = metrics["last"] | training
         self.record.update(metrics={"best": best if self.validates else last, "last": last})
 
@@ -221,6 +255,12 @@ class KeepRecord(pl.Callback):
         now = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
         self._training = self._training | now
         return self._training | {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+
+
+def best_summary(best: Mapping[str, float]) -> dict[str, float]:
+    """`best/miou`, `best/iou/CLASS`, `best/epoch` and so on, of the best validation on record."""
+    found = {f"best/{name.removeprefix('val/')}": value for name, value in best.items() if name.startswith("val/")}
+    return {name: value for name, value in found.items() if value == value} | {"best/epoch": best["epoch"]}
 
 
 def record_checkpoints(record: RunRecord) -> None:
