@@ -17,7 +17,7 @@ def dashboard(config: "DictConfig") -> None:
         return
     from fastscnn.reports.wandb.wandb_objects import save
 
-    workspace, report = save(config.entity, config.project)
+    workspace, report = save(config.entity, config.project, config.study)
     print(f"Workspace: {workspace}")
     print(f"Report: {report}")
 

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fastscnn.runs import slurm
 from fastscnn.runs.identity import chosen_identity
 from fastscnn.runs.jobs import DONE, RUNNING, Job, current_multirun
 from fastscnn.runs.record import RECORD, observed_record, read_record, running_as
 from fastscnn.runs.resume_point import can_go_on
-from fastscnn.runs.run_settings import CONFIG, EXECUTION_SETTINGS, in_settings, read_run_config, run_settings
+from fastscnn.runs.run_settings import CONFIG, EXECUTION_SETTINGS, STARTS, in_settings, read_run_config, run_settings
+from fastscnn.runs.studies import join_study, tag_online
+from fastscnn.training.starts import resolve_starts
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.plain_files import DamagedFile
 
@@ -48,6 +50,7 @@ def left_to_do(config: DictConfig, job: Job) -> bool:
     """
     if config.rerun or config.resume:
         return True
+    resolve_starts(config)
     if first_process():
         job.claim(claim_file(config))
     earlier = earlier_run(config)
@@ -56,6 +59,8 @@ def left_to_do(config: DictConfig, job: Job) -> bool:
     if earlier is None:
         return True
     folder, record = earlier.folder, earlier.record
+    if multirun := current_multirun():
+        _join(config, earlier, multirun.group)
     if record["status"] == "finished":
         print(f"{job.label}: finished already in {folder}; rerun=true trains a new run", flush=True)
         job.update(status="skipped", code=DONE, reason="finished already", folder=str(folder))
@@ -70,6 +75,20 @@ def left_to_do(config: DictConfig, job: Job) -> bool:
     job.update(status="continued", folder=str(folder))
     config.resume = str(folder)
     return True
+
+
+def _join(config: DictConfig, earlier: Earlier, study: str) -> None:
+    """Make a run that an earlier call began one of this study too: in its record, and where W&B has it online."""
+    if not first_process():
+        return
+    try:
+        joined = join_study(earlier.folder / RECORD, study)
+    except (OSError, DamagedFile) as error:
+        _print_once(f"{earlier.folder / RECORD} cannot be written: it does not name the study {study} ({error}).")
+        return
+    wandb_id, settings = earlier.record.get("wandb_id"), OmegaConf.select(config, "logger.wandb")
+    if joined and wandb_id and settings and earlier.record["status"] == "finished":
+        tag_online(str(wandb_id), settings, study)
 
 
 def claim_file(config: DictConfig) -> Path:
@@ -93,6 +112,7 @@ def done_before_restart(config: DictConfig) -> bool:
     """
     if config.rerun or config.resume:
         return False
+    resolve_starts(config)
     job = slurm.job_id()
     found = [earlier for earlier in _same(config) if earlier.record.get("slurm_job") == job and earlier.rank[0] > 0]
     best = max(found, key=lambda earlier: earlier.rank, default=None)
@@ -175,4 +195,7 @@ def _print_ignored(folder: Path, error: Exception) -> None:
 
 
 def _comparable(config: DictConfig, ignored: list[str]) -> dict[str, Any]:
+    """What decides whether two configs ask for the same run; of a file the digest does, not where it lies."""
+    digests = [name for name in STARTS if OmegaConf.select(config, f"{name}.sha256")]
+    ignored = [*ignored, *(f"{name}.checkpoint" for name in digests)]
     return {key: value for key, value in run_settings(config).items() if not in_settings(key, ignored)}

@@ -10,6 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from fastscnn.runs.jobs import current_multirun
+from fastscnn.runs.studies import STUDIES, TAG, with_study
 
 GROUPS = {
     "data": "streets",
@@ -40,11 +41,13 @@ class Identity:
         choices: Group to option, for all groups of this project; includes `experiment` if one was named.
         group: The runs that it is displayed with: those of its multirun, or those of the same name.
         overrides: Setting to value, as text, for the settings on the command line that are not groups.
+        studies: The multiruns that it is a job of.
     """
 
     choices: Mapping[str, str]
     group: str | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
+    studies: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -62,12 +65,13 @@ class Identity:
     def tags(self) -> list[str]:
         """`group=option` for the groups that make the run, and for how it trains where that is not the default."""
         others = [group for group, default in TRAINED_BY.items() if self.choices.get(group, default) != default]
-        return [f"{group}={self.choices[group]}" for group in (*GROUPS, *others) if group in self.choices]
+        named = [group for group in (*GROUPS, *others, "experiment") if group in self.choices]
+        return [*(f"{group}={self.choices[group]}" for group in named), *(f"{TAG}{study}" for study in self.studies)]
 
     def flat(self, seed: int) -> dict[str, str | int | None]:
         """Flat keys for comparing runs: each group, the experiment and the seed."""
         groups = {group: self.choices.get(group) for group in (*GROUPS, "experiment")}
-        return {**groups, "seed": seed}
+        return {**groups, "seed": seed, "study": self.studies[-1] if self.studies else None}
 
 
 def chosen_identity(config: DictConfig) -> Identity:
@@ -99,7 +103,8 @@ def chosen_identity(config: DictConfig) -> Identity:
     if hydra.mode != RunMode.MULTIRUN:
         return replace(identity, group=identity.name)
     multirun = current_multirun()
-    return replace(identity, group=multirun.group if multirun else Path(hydra.sweep.dir).name)
+    group = multirun.group if multirun else Path(hydra.sweep.dir).name
+    return replace(identity, group=group, studies=(group,))
 
 
 def logger_choice(config: DictConfig) -> str:
@@ -110,4 +115,6 @@ def logger_choice(config: DictConfig) -> str:
 def recorded_identity(record: Mapping[str, Any]) -> Identity:
     """The identity of a resumed run: what its record says, not what Hydra composes today."""
     identity = Identity(record["choices"], overrides=record.get("overrides", {}))
-    return replace(identity, group=record.get("group") or identity.name)
+    multirun = current_multirun()
+    studies = with_study(record.get(STUDIES) or [], multirun.group if multirun else None)
+    return replace(identity, group=record.get("group") or identity.name, studies=tuple(studies))

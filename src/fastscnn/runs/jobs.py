@@ -22,6 +22,8 @@ from fastscnn.utils.reserve import ReservedFile
 VARIABLE = "FASTSCNN_MULTIRUN"
 """Environment variable that describes the multirun to its jobs, in whatever process a launcher starts them."""
 DONE, FAILED, WRONG_REQUEST = 0, 1, 2
+LONGEST = 48
+"""Letters of a multirun's name before its digest: W&B takes tags of 64 letters."""
 RUNNING = "running now"
 """The reason of a skipped job that another call is running."""
 
@@ -52,7 +54,7 @@ class Multirun:
             if override.key_or_group in swept or not in_settings(override.key_or_group, EXECUTION_SETTINGS)
         )
         digest = hashlib.sha256("\n".join(asked).encode()).hexdigest()[:8]
-        keys = ",".join(swept)[:100].rstrip(",") or "jobs"
+        keys = ",".join(swept)[:LONGEST].rstrip(",") or "jobs"
         return cls(folder, f"{keys}-{digest}", swept)
 
 

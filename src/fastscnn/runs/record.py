@@ -16,6 +16,7 @@ from fastscnn.runs.alive import DEAD_AFTER_SECONDS, LOCK, is_alive
 from fastscnn.runs.folders import make_folder, unwritable
 from fastscnn.runs.process import describe_process, process_place
 from fastscnn.runs.record_file import read_record_file
+from fastscnn.runs.studies import STUDIES, on_disk, with_study
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import not_written, plain_json, remove, remove_leftovers, why_not_written
 from fastscnn.utils.locks import Lock, NoLocks, is_held, take
@@ -143,6 +144,7 @@ class RunRecord:
             OSError: It cannot be written; names the file and the reason.
         """
         with self._lock:
+            self._join_studies()
             self.data |= changes
             self._file.write(self._bytes())
 
@@ -153,6 +155,7 @@ class RunRecord:
         """
         self._stop.set()
         with self._lock:
+            self._join_studies()
             self.data |= {"status": status, "error": error, "finished": _now()}
             try:
                 self._file.write_last(self._bytes())
@@ -164,6 +167,12 @@ class RunRecord:
                 )
         if self._run_lock:
             self._run_lock.release()
+
+    def _join_studies(self) -> None:
+        """Take over the studies that a multirun has added to the file meanwhile."""
+        if STUDIES in self.data:
+            for study in on_disk(self.folder / RECORD):
+                self.data[STUDIES] = with_study(self.data[STUDIES], study)
 
     def _bytes(self) -> bytes:
         return (json.dumps(plain_json(self.data), indent=2) + "\n").encode()

@@ -54,6 +54,9 @@ def upgraded(config: DictConfig) -> DictConfig:
         if data is not None and "init" not in config:
             config.init = {"checkpoint": None, "freeze": []}
         _name_classes(config)
+        for name in ("pretrain", "init"):
+            if isinstance(config.get(name), DictConfig):
+                config[name].setdefault("sha256", None)
     if config.get("optimizer") is None or "scheduler" in config:
         return config
     with open_dict(config):

@@ -17,6 +17,7 @@ from fastscnn.runs.run_settings import (
     CALL_SETTINGS,
     CONFIG,
     OVERRIDES,
+    STARTS,
     may_change,
     read_run_config,
     read_run_overrides,
@@ -109,6 +110,10 @@ def resumption(
         check_trusted(to_plain(now), own, source=str(folder / CONFIG), trust=trust)
     with open_dict(now):
         now.paths, now.resume, now.rerun = before.paths, None, False
+        for name in STARTS:  # the same file may lie elsewhere now
+            digest = OmegaConf.select(now, f"{name}.sha256")
+            if digest and digest == OmegaConf.select(before, f"{name}.sha256"):
+                now[name].checkpoint = before[name].checkpoint
     changes = _changes(before, now)
     for key, (old, new) in changes.items():
         if not may_change(key):

@@ -25,6 +25,7 @@ from fastscnn.runs.record import METRICS, RunRecord, recorded
 from fastscnn.runs.resume import Resumption, resumption, write_config
 from fastscnn.runs.resume_point import new_run_command, resume_command
 from fastscnn.runs.run_settings import recorded_settings
+from fastscnn.runs.studies import STUDIES
 from fastscnn.utils.files import check_writable, remove_leftovers, replaced
 from fastscnn.utils.signals import Interrupted, waiting
 
@@ -203,7 +204,11 @@ class Run:
             seed=self.config.seed,
             overrides=self.identity.overrides,
             group=self.identity.group,
-            further={"settings": recorded_settings(self.config), "first_epoch": FIRST_EPOCH},
+            further={
+                "settings": recorded_settings(self.config),
+                "first_epoch": FIRST_EPOCH,
+                STUDIES: list(self.identity.studies),
+            },
         )
 
     def _reopen(self, resumption: Resumption) -> RunRecord:
@@ -221,6 +226,7 @@ class Run:
             choices=record.data["choices"] | {"logger": logger_choice(self.config)},
             settings=recorded_settings(self.config),
             first_epoch=FIRST_EPOCH,
+            **{STUDIES: list(self.identity.studies)},
         )
         return record
 

@@ -17,6 +17,8 @@ GROUPS = ("data", "model", "optimizer", "trainer", "paths")
 """What the config of every run holds."""
 CALL_SETTINGS = ("resume", "rerun", "paths", "optimized_metric", "trust")
 """Settings of one call of the command, not of the run."""
+STARTS = ("pretrain", "init", "distill")
+"""Groups of settings that name a file that a run starts or learns from: its `checkpoint`, and the digest, `sha256`."""
 EXECUTION_SETTINGS = (
     "paths",
     "logger",

@@ -1,6 +1,5 @@
 """Fine-tuning: a trained checkpoint as the start of another training, with classes of its own, and frozen parts."""
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from fastscnn.inference.loader import open_checkpoint
 from fastscnn.models.build import build_network
 from fastscnn.runs.safetensors import CONFIG, PREFIX, WEIGHTS
 from fastscnn.training.segmentation import Segmentation, auxiliary_heads
+from fastscnn.training.starts import digest_of
 from fastscnn.training.transfer import listed, read_tensors, run_of, shape_of
 from fastscnn.utils.errors import RequestError
 
@@ -165,9 +165,7 @@ def find_start(init: Mapping[str, Any]) -> Start | None:
             names, tensors = checkpoint.classes["names"], checkpoint.tensors
     except RequestError as error:
         raise _renamed(error) from None
-    with file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-    return Start(file, digest, run_of(file), names, tensors)
+    return Start(file, digest_of(file), run_of(file), names, tensors)
 
 
 def take(module: Segmentation, start: Start, freeze: Sequence[str] = ()) -> Taken:

@@ -29,6 +29,7 @@ from fastscnn.training.profile import StepProfiler
 from fastscnn.training.recompute import choose_keep_memory
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.training.settle import settle, settled
+from fastscnn.training.starts import resolve_starts
 from fastscnn.training.stopping import ended_together
 from fastscnn.training.summary import describe_device, print_profile, print_scores, print_start
 from fastscnn.training.task import Task
@@ -49,6 +50,8 @@ def fit(config: DictConfig) -> float | None:
         NonFiniteLoss: The loss became NaN or infinite.
     """
     quiet()
+    if OmegaConf.select(config, "resume") is None:
+        resolve_starts(config)
     run = Run.of(config)
     metric = OmegaConf.select(config, "optimized_metric")
     if run.finished:

@@ -31,11 +31,13 @@ class Weights:
         path: The file.
         run: Id of the run in whose folder it lies; None where it lies elsewhere.
         tensors: Name to tensor.
+        sha256: The file's digest, where the config has it.
     """
 
     path: Path
     run: str | None
     tensors: Mapping[str, Tensor]
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Transfer:
         """What `run.json` says of it."""
         return {
             "checkpoint": str(self.weights.path.resolve()),
+            "sha256": self.weights.sha256,
             "run": self.weights.run,
             "taken": len(self.taken),
             "missing": self.missing,
@@ -99,7 +102,7 @@ def find_weights(pretrain: Mapping[str, Any], output_dir: str | Path) -> Weights
         return None
     checkpoint = pretrain.get("checkpoint")
     path = Path(checkpoint).expanduser() if checkpoint else newest_pretraining(Path(output_dir))
-    return Weights(path, run_of(path), read_tensors(path))
+    return Weights(path, run_of(path), read_tensors(path), pretrain.get("sha256"))
 
 
 def newest_pretraining(output_dir: Path) -> Path:

@@ -3,14 +3,17 @@
 import json
 import threading
 import warnings
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 from fastscnn.cli.multirun import AnnounceMultirun, close_multirun
 from fastscnn.cli.skip_finished import claim_file, left_to_do
-from fastscnn.runs.jobs import VARIABLE, Job
+from fastscnn.runs.identity import Identity
+from fastscnn.runs.jobs import VARIABLE, Job, Multirun
 from fastscnn.runs.run import Run
+from fastscnn.runs.studies import join_study
 from fastscnn.utils.locks import is_held, take
 from helpers import change_run, full_disk, job, make_run
 
@@ -88,6 +91,38 @@ def test_job_that_another_call_ran_is_done_only_where_that_call_did_it(tmp_path,
     assert ("its run in another call" in errors) == (code == 1)
     if lock:
         lock.release()
+
+
+@pytest.mark.parametrize("status", ["finished", "running", "failed"])
+def test_job_that_another_call_began_is_one_of_this_study_too(tmp_path, multirun, status):
+    folder = make_run(tmp_path / "outputs" / "streets" / "run", "seed=1", f"paths.output_dir={tmp_path / 'outputs'}")
+    change_run(folder, status=status, studies=["first-12345678"])
+    lock = take(folder / "run.lock") if status == "running" else None
+    mine = Job(0, ["seed=1"])
+    with job(*settings(tmp_path)) as config:
+        assert left_to_do(config, mine) == (status == "failed")
+        mine.release()
+    assert json.loads((folder / "run.json").read_text())["studies"] == ["first-12345678", "g"]
+    if lock:
+        lock.release()
+
+
+def test_run_that_is_going_on_takes_over_the_study_that_another_call_adds(tmp_path, multirun):
+    with job(*settings(tmp_path)) as config, Run.create(config) as run:
+        assert run.record.data["studies"] == []
+        assert join_study(run.folder / "run.json", "g")
+        assert join_study(run.folder / "run.json", "g") is None, "it is there already"
+        run.update(device="a CPU")
+    assert json.loads((run.folder / "run.json").read_text())["studies"] == ["g"]
+
+
+def test_study_is_a_tag_that_wandb_takes():
+    jobs = Multirun.of([f"a.very.long.setting.number{number}=1,2" for number in range(9)], Path("x"))
+    identity = Identity({"data": "fine", "experiment": "fine_only"}, studies=(jobs.group,))
+    assert f"study={jobs.group}" in identity.tags
+    assert "experiment=fine_only" in identity.tags
+    assert max(map(len, identity.tags)) <= 64
+    assert identity.flat(0)["study"] == jobs.group
 
 
 def test_full_disk_loses_no_job(tmp_path, monkeypatch, capsys):

@@ -226,6 +226,35 @@ def test_unknown_project_is_a_wrong_request_and_creates_nothing(server):
     assert not server.views
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        RuntimeError('400 Bad Request: {"errors":[{"message":"Cannot query field viewSpec"}]}'),
+        ValueError("Error: unknown field\nTraceback"),
+        KeyError("project"),
+        wandb.errors.CommError("no such entity"),
+    ],
+    ids=lambda answer: type(answer).__name__,
+)
+def test_whatever_a_server_answers_is_one_sentence(server, monkeypatch, answer):
+    def refuse(*arguments, **settings):
+        raise answer
+
+    monkeypatch.setattr(server, "execute_graphql", refuse)
+    with refused("project", "W&B at", fix="wandb login") as caught:
+        save("me", "fast-scnn")
+    assert "\n" not in str(caught.value)
+
+
+def test_dashboard_of_a_study_shows_the_runs_with_its_tag_and_is_another_one(server):
+    whole, other = save("me", "fast-scnn"), save("me", "fast-scnn", "seed-12345678")
+    assert set(whole).isdisjoint(other)
+    assert len(server.views) == 4
+    specs = [view["spec"] for view in server.views if "seed-12345678" in view["displayName"]]
+    assert len(specs) == 2
+    assert all("study=seed-12345678" in text for text in specs)
+
+
 def test_without_a_key_the_fix_is_named(monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "online")
     with refused("WANDB_API_KEY", fix="wandb login"):

@@ -1,4 +1,4 @@
-"""The rows of a training: one meaning of step and epoch in all of them, the epoch's loss, and the best of our own record."""
+"""The rows of a training: one meaning of step and epoch, the loss of an epoch, and the best of our own record."""
 
 import csv
 import math
@@ -55,7 +55,9 @@ def test_steps_and_epochs_of_every_row_count_what_is_done_from_1(root, tmp_path)
         assert [(row["trainer/global_step"], row["epoch"]) for row in found if row[name]] == [("2", "1"), ("4", "2")]
     losses = numbers(found, "train/loss")
     assert numbers(found, "train/loss_epoch") == pytest.approx([sum(losses[:2]) / 2, sum(losses[2:]) / 2])
-    history = [{".".join(item.nested_key): item.value_json for item in row.item} for row in wandb_records(folder, "history")]
+    history = [
+        {".".join(item.nested_key): item.value_json for item in row.item} for row in wandb_records(folder, "history")
+    ]
     shown = [(row["trainer/global_step"], row["epoch"]) for row in history if "val/miou" in row]
     assert shown == [("2", "1"), ("4", "2")]
 
@@ -74,7 +76,9 @@ def test_run_of_under_ten_steps_logs_its_loss_and_the_best_survives_resuming(roo
         fit(config)
     record = read_record(folder)
     assert record["metrics"]["last"]["val/miou"] < 0.9 == record["metrics"]["best"]["val/miou"]
-    assert numbers(rows(folder), "best/miou")[-1] == pytest.approx(0.9), "early stopping and sweeps see it at every validation"
+    assert numbers(rows(folder), "best/miou")[-1] == pytest.approx(0.9), (
+        "early stopping and sweeps see it at every validation"
+    )
     summary = {}
     for update in wandb_records(folder, "summary"):
         summary |= {"/".join(item.nested_key) or item.key: item.value_json for item in update.update}

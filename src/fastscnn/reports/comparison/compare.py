@@ -69,7 +69,7 @@ def filtered(runs: Sequence[Run], wanted: Any) -> list[Run]:
         values = {str(item) for item in _listed(value)}
         check_key("filter", str(key), runs)
         here = sorted({run.values[key] for run in left if key in run.values})
-        left = [run for run in left if run.values.get(key) in values]
+        left = [run for run in left if run.values.get(key) in values or (key == "study" and values & set(run.studies))]
         if not left:
             raise RequestError(
                 f"filter={key}={','.join(sorted(values))} leaves no run.",

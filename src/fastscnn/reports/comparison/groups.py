@@ -11,7 +11,7 @@ from scipy import stats
 from fastscnn.reports.comparison.records import Run
 from fastscnn.runs.identity import GROUPS, PLAIN_CALLBACKS
 from fastscnn.runs.renamed import MOVED
-from fastscnn.runs.run_settings import EXECUTION_SETTINGS, in_settings
+from fastscnn.runs.run_settings import EXECUTION_SETTINGS, STARTS, in_settings
 
 KEY_CHOICES = (*GROUPS, "experiment", "loss", "optimizer", "scheduler", "debug")
 PLAIN_EXPERIMENTS = frozenset(
@@ -30,11 +30,9 @@ PLAIN_EXPERIMENTS = frozenset(
 """Experiments that only choose options of groups: `experiment=fine_only` is `data=fine`."""
 IRRELEVANT = (*EXECUTION_SETTINGS, "seed", "data.root")
 """Settings of how a run was executed, which do not distinguish runs."""
-WEIGHTS = ("pretrain", "init", "distill")
-"""What a run may start or learn from; the record of each holds the digest of its file."""
 EFFECTLESS = (
     *IRRELEVANT,
-    *(f"{name}.{key}" for name in WEIGHTS for key in ("checkpoint", "sha256")),
+    *(f"{name}.{key}" for name in STARTS for key in ("checkpoint", "sha256")),
     *(f"callbacks.{name}" for name in PLAIN_CALLBACKS),
 )
 """Settings that change no number; of files the digest counts, not where they lie."""
@@ -151,7 +149,7 @@ def group_key(run: Run) -> dict[str, str]:
 
 def weights_of(run: Run) -> dict[str, str]:
     """`pretrain.sha256` and its like to the first letters of the digest, for the files that a run started from."""
-    found = {name: (run.record.get(name) or {}).get("sha256") for name in WEIGHTS}
+    found = {name: (run.record.get(name) or {}).get("sha256") for name in STARTS}
     return {f"{name}.sha256": str(digest)[:8] for name, digest in found.items() if digest}
 
 

@@ -37,6 +37,11 @@ class Run:
         return bool(self.record["status"] == "finished")
 
     @property
+    def studies(self) -> list[str]:
+        """The multiruns that it is a job of."""
+        return [str(study) for study in self.record.get("studies") or ()]
+
+    @property
     def place(self) -> str:
         """The data that it was trained and evaluated on: numbers of different data are never comparable."""
         return place_of(self.record.get("dataset"), str(self.choices.get("data", "?")))
@@ -59,8 +64,10 @@ class Run:
         """All keys that runs can be filtered and grouped by, with their values as text."""
         flat = dict(_flat({key: value for key, value in self.record.items() if key not in UNLISTED}))
         settings = {key: str(value) for key, value in self.record.get("overrides", {}).items()}
+        study = {"study": ",".join(self.studies)} if self.studies else {}
         whole = {key: str(value) for key, value in (self.record.get("settings") or {}).items()}
-        return {**flat, **whole, **settings, **self.choices, "seed": str(self.record["seed"]), "place": self.place}
+        own = {"seed": str(self.record["seed"]), "place": self.place, **study}
+        return {**flat, **whole, **settings, **self.choices, **own}
 
     def curve(self, metric: str) -> Curve:
         """The metric at each validation, percent, over epochs and steps; an incomplete last row is ignored.

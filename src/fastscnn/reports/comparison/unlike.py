@@ -64,7 +64,7 @@ def unlike(runs: Sequence[Run], named: Sequence[str] = NAMED) -> dict[str, list[
 
 def _effective(run: Run) -> dict[str, str]:
     """Every setting, with what `auto` stood for in the run."""
-    return {**_relevant(run.record["settings"] | run.record.get("settled", {})), **weights_of(run)}
+    return {**_relevant(run.record["settings"] | (run.record.get("settled") or {})), **weights_of(run)}
 
 
 def _asked(run: Run) -> dict[str, str]:

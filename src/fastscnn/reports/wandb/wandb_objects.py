@@ -1,5 +1,6 @@
 """The dashboard as W&B's objects, and saving them: a workspace for exploration and a report with the answers."""
 
+import hashlib
 import itertools
 import os
 from collections.abc import Iterable, Sequence
@@ -7,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from fastscnn.reports.wandb.dashboard import BEST, PICTURES, Panel, Section, sections
 from fastscnn.runs.identity import GROUPS
+from fastscnn.runs.studies import TAG
 from fastscnn.runs.tracking import ENVIRONMENT
 from fastscnn.utils.errors import RequestError
+from fastscnn.utils.text import one_line
 
 if TYPE_CHECKING:
     from wandb_workspaces.reports.v2 import Report
@@ -23,14 +26,16 @@ RUNS_LOOKED_AT = 20
 """Number of the latest runs whose names of pictures are collected."""
 
 
-def workspace(entity: str, project: str, content: Sequence[Section]) -> "Workspace":
+def workspace(entity: str, project: str, content: Sequence[Section], study: str | None = None) -> "Workspace":
     """The workspace, not saved yet: runs are grouped by every choice, so that each line is one recipe."""
     from wandb_workspaces import workspaces as ws
+
+    only = {"filters": _of_study(study)} if study else {}
 
     return ws.Workspace(
         entity=entity,
         project=project,
-        name=TITLE,
+        name=title_of(study),
         sections=[
             ws.Section(
                 name=section.title,
@@ -42,6 +47,7 @@ def workspace(entity: str, project: str, content: Sequence[Section]) -> "Workspa
         ],
         runset_settings=ws.RunsetSettings(
             groupby=[ws.Config(group) for group in GROUPS],
+            **only,
             pinned_columns=[
                 "run:displayName",
                 "run:state",
@@ -52,7 +58,12 @@ def workspace(entity: str, project: str, content: Sequence[Section]) -> "Workspa
     )
 
 
-def report(entity: str, project: str, content: Sequence[Section]) -> "Report":
+def title_of(study: str | None) -> str:
+    """The title of the workspace and of the report of a study, or of all runs."""
+    return f"{TITLE} ({study})" if study else TITLE
+
+
+def report(entity: str, project: str, content: Sequence[Section], study: str | None = None) -> "Report":
     """The report, not saved yet: for each question, the runs that differ in nothing else."""
     from wandb_workspaces import expr
     from wandb_workspaces.reports import v2 as wr
@@ -62,7 +73,10 @@ def report(entity: str, project: str, content: Sequence[Section]) -> "Report":
         runs = wr.Runset(
             name=section.title,
             groupby=[f"config.{key}" for key in section.compared],
-            filters=[expr.Config(group) == option for group, option in section.fixed.items()],
+            filters=[
+                *(expr.Config(group) == option for group, option in section.fixed.items()),
+                *(_of_study(study) if study else ()),
+            ],
         )
         panels = [_panel(panel) for panel in section.panels]
         for place, panel in enumerate(panels):
@@ -72,19 +86,27 @@ def report(entity: str, project: str, content: Sequence[Section]) -> "Report":
     return wr.Report(
         entity=entity,
         project=project,
-        title=TITLE,
+        title=title_of(study),
         description="Written by src/dashboard.py, which overwrites it when it is called again.",
         blocks=blocks,
         width="fluid",
     )
 
 
-def save(entity: str | None, project: str) -> tuple[str, str]:
+def _of_study(study: str) -> list[Any]:
+    """The filter of the runs that carry the study's tag: every job of a multirun does, whichever call began it."""
+    from wandb_workspaces import expr
+
+    return [expr.Tags().isin([f"{TAG}{study}"])]
+
+
+def save(entity: str | None, project: str, study: str | None = None) -> tuple[str, str]:
     """Create both in a W&B project, or update what an earlier call created.
 
     Args:
         entity: A user or team; None for the key's default.
         project: A project that has runs.
+        study: The multirun whose runs are shown; None for all runs.
 
     Returns:
         The addresses of the workspace and of the report.
@@ -101,15 +123,20 @@ def save(entity: str | None, project: str) -> tuple[str, str]:
     except ImportError:
         raise RequestError("A dashboard needs another package.", fix="Run pip install wandb-workspaces.") from None
     try:
-        return _save(entity, project)
-    except wandb.errors.Error as error:
-        cause = str(error).partition("\n")[0].rstrip(".")
+        return _save(entity, project, study)
+    except RequestError:
+        raise
+    except Exception as error:  # a server may answer anything, and the client raises whatever it makes of that
+        cause = one_line(str(error)).rstrip(".") or "no reason given"
+        kind = "" if isinstance(error, wandb.errors.Error) else f"{type(error).__name__}: "
         raise RequestError(
-            f"W&B: {cause}.", key="project", fix="Check the key (wandb login), entity, project and the network."
+            f"W&B at {wandb.setup().settings.base_url}: {kind}{cause[:300]}.",
+            key="project",
+            fix="Check the key (wandb login), entity, project, the network, and whether the server has dashboards.",
         ) from None
 
 
-def _save(entity: str | None, project: str) -> tuple[str, str]:
+def _save(entity: str | None, project: str, study: str | None) -> tuple[str, str]:
     api = _api()
     entity = entity or api.default_entity
     if project not in {known.name for known in api.projects(entity)}:
@@ -119,11 +146,12 @@ def _save(entity: str | None, project: str) -> tuple[str, str]:
             fix="Train a run in it first, or set entity= and project=.",
         )
     content = sections(_picture_names(api.runs(f"{entity}/{project}", per_page=RUNS_LOOKED_AT)))
-    view = workspace(entity, project, content)
-    keep_identity(view, entity, project)
+    view = workspace(entity, project, content, study)
+    keep_identity(view, entity, project, view_name(study))
     view.save()
-    text = report(entity, project, content)
-    text.id = next((known.id for known in api.reports(f"{entity}/{project}") if known.display_name == TITLE), "")
+    text = report(entity, project, content, study)
+    title = title_of(study)
+    text.id = next((known.id for known in api.reports(f"{entity}/{project}") if known.display_name == title), "")
     text.save()
     return view.url, text.url
 
@@ -147,7 +175,12 @@ def _api() -> Any:
     return wandb.Api()
 
 
-def keep_identity(view: Any, entity: str, project: str) -> None:
+def view_name(study: str | None) -> str:
+    """The name of the workspace of a study in its address."""
+    return f"{VIEW}-{hashlib.sha256(study.encode()).hexdigest()[:8]}" if study else VIEW
+
+
+def keep_identity(view: Any, entity: str, project: str, name: str = VIEW) -> None:
     """Give a workspace the name and the id of the one that an earlier call saved, so that it is updated.
 
     By names that the package documents nowhere. Where a version has others, each call makes another workspace.
@@ -155,16 +188,16 @@ def keep_identity(view: Any, entity: str, project: str) -> None:
     if not hasattr(view, "_internal_name") or not hasattr(view, "_internal_id"):
         print("This version of wandb-workspaces names a new workspace at each call: delete the one of before by hand.")
         return
-    view._internal_name = f"nw-{VIEW}-v"
-    view._internal_id = _view_id(entity, project)
+    view._internal_name = f"nw-{name}-v"
+    view._internal_id = _view_id(entity, project, name)
 
 
-def _view_id(entity: str, project: str) -> str:
+def _view_id(entity: str, project: str, name: str) -> str:
     """W&B's id of the workspace that an earlier call saved; empty if there is none."""
     from wandb_workspaces import workspaces as ws
 
     try:
-        return str(ws.Workspace.from_url(f"/{entity}/{project}?nw={VIEW}")._internal_id)
+        return str(ws.Workspace.from_url(f"/{entity}/{project}?nw={name}")._internal_id)
     except ValueError as error:
         if "not found" in str(error):
             return ""
