@@ -11,7 +11,8 @@ from fastscnn.utils.files import write_json
 
 STUDIES = "studies"
 """The key of `run.json`: names of multiruns, the oldest first."""
-TAG = "study="
+TAG = "study:"
+"""Without "=", which the package for dashboards doubles in a filter."""
 SECONDS = 10
 """How long W&B's server may take to add a tag."""
 
@@ -58,7 +59,7 @@ def tag_online(wandb_id: str, settings: Mapping[str, Any], study: str) -> None:
         return
     path = "/".join(str(part) for part in (settings.get("entity"), settings.get("project"), wandb_id) if part)
     try:
-        run = wandb.Api(timeout=SECONDS).run(path)
+        run: Any = wandb.Api(timeout=SECONDS).run(path)
         run.tags = with_study(run.tags, f"{TAG}{study}")
         run.update()
     except Exception as error:  # whatever a server answers: the tag is worth less than the jobs

@@ -119,7 +119,7 @@ def test_run_that_is_going_on_takes_over_the_study_that_another_call_adds(tmp_pa
 def test_study_is_a_tag_that_wandb_takes():
     jobs = Multirun.of([f"a.very.long.setting.number{number}=1,2" for number in range(9)], Path("x"))
     identity = Identity({"data": "fine", "experiment": "fine_only"}, studies=(jobs.group,))
-    assert f"study={jobs.group}" in identity.tags
+    assert f"study:{jobs.group}" in identity.tags
     assert "experiment=fine_only" in identity.tags
     assert max(map(len, identity.tags)) <= 64
     assert identity.flat(0)["study"] == jobs.group

@@ -252,7 +252,7 @@ def test_dashboard_of_a_study_shows_the_runs_with_its_tag_and_is_another_one(ser
     assert len(server.views) == 4
     specs = [view["spec"] for view in server.views if "seed-12345678" in view["displayName"]]
     assert len(specs) == 2
-    assert all("study=seed-12345678" in text for text in specs)
+    assert all('"study:seed-12345678"' in text.replace("\\", "") for text in specs)
 
 
 def test_without_a_key_the_fix_is_named(monkeypatch):

@@ -68,12 +68,12 @@ def test_pretraining_is_named_by_its_data_with_its_own_default_augmentation():
 
 
 def test_tags_name_each_group_once():
-    assert [tag.partition("=")[0] for tag in identity("experiment=camvid").tags] == list(GROUPS)
+    assert [tag.partition("=")[0] for tag in identity("experiment=camvid").tags] == [*GROUPS, "experiment"]
 
 
 def test_flat_keys_are_the_groups_the_experiment_and_the_seed():
     flat = identity("experiment=camvid", "skip=zero").flat(7)
-    assert flat == {**GROUPS, "data": "camvid", "skip": "zero", "experiment": "camvid", "seed": 7}
+    assert flat == {**GROUPS, "data": "camvid", "skip": "zero", "experiment": "camvid", "seed": 7, "study": None}
     assert identity().flat(0)["experiment"] is None
 
 
