@@ -42,6 +42,25 @@ def test_several_loggers_and_a_sweep_over_loggers(run, tmp_path):
     assert not list(tmp_path.glob("outputs/*/*/wandb"))
 
 
+def test_two_processes_share_the_batch_with_an_average_of_the_weights_and_an_early_end(run, tmp_path):
+    options = ["trainer=ddp_cpu", "trainer.devices=2", "callbacks=[default,ema,early_stopping]"]
+    more = [
+        "logger=[csv,tensorboard]",
+        "callbacks.early_stopping.patience=1",
+        "trainer.max_epochs=6",
+        "optimizer.lr=1e-9",
+    ]
+    done = run(
+        "train.py", *options, *more, "data.check_val_every_n_epoch=1", *TINY[:-2], "data.num_workers=0", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    (record,) = runs_in(tmp_path)
+    assert record["device"].startswith("2 x CPU")
+    assert record["choices"]["callbacks"] == "ema+early_stopping"
+    assert record["metrics"]["last"]["epoch"] == 2, "the learning rate is too small to gain anything"
+    assert len(list(tmp_path.glob("outputs/*/*/tensorboard/events.*"))) == 1
+
+
 @pytest.fixture(scope="module")
 def search(tmp_path_factory):
     """The folder of a search, and its command."""

@@ -18,6 +18,13 @@ OF_VALIDATION = (
 """Settings of the validation: how often, on how much, and how much of it is drawn."""
 
 
+RECOMMENDED = {
+    "data.lr": "optimizer.lr",
+    "data.max_epochs": "trainer.max_epochs",
+    "data.check_val_every_n_epoch": "trainer.check_val_every_n_epoch",
+    "data.scale": "augment.scale",
+}
+"""What a data option recommends, and the setting that takes it unless it is given a value of its own."""
 OF_MULTIRUN = ("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweeper", "hydra.sweep")
 """Settings of a multirun alone."""
 
@@ -49,13 +56,24 @@ def check_effect(config: DictConfig, overrides: Sequence[str]) -> None:
     """
     pairs = (override.lstrip("+").partition("=") for override in overrides)
     given = {name: value for name, _, value in pairs}
-    optimizer = config.get("optimizer")
-    if "data.lr" in given and optimizer is not None and not OmegaConf.is_interpolation(optimizer, "lr"):
-        rate = OmegaConf.select(config, "optimizer.lr")
+    for name, present in RECOMMENDED.items():
+        group, _, leaf = present.partition(".")
+        node = config.get(group)
+        if name in given and node is not None and not (leaf in node and OmegaConf.is_interpolation(node, leaf)):
+            there = leaf in node
+            value = (
+                f"{present}={OmegaConf.select(config, present)} has a value of its own" if there else "nothing uses it"
+            )
+            raise RequestError(
+                f"{name}={given[name]} has no effect, because {value}.",
+                key=name,
+                fix=f"Set {present}={given[name]}." if there else f"Leave {name} out.",
+            )
+    if OmegaConf.select(config, "data.dataset") == "imagenet" and given.get("pictures", "0") != "0":
         raise RequestError(
-            f"data.lr={given['data.lr']} has no effect, because optimizer.lr={rate} has a value of its own.",
-            key="data.lr",
-            fix=f"Set optimizer.lr={given['data.lr']}.",
+            f"pictures={given['pictures']} has no effect: images with one class each have no label maps to draw.",
+            key="pictures",
+            fix="Leave pictures out.",
         )
     if OmegaConf.select(config, "data.dataset") == "external":
         for name in given:

@@ -19,7 +19,7 @@ from fastscnn.runs.record import BEST, LAST
 from fastscnn.runs.resume import Resumption
 from fastscnn.runs.run import Run
 from fastscnn.training.accelerator import choose_accelerator, choose_devices, quiet
-from fastscnn.training.callbacks.build import build_callbacks
+from fastscnn.training.callbacks.build import build_callbacks, check_monitors
 from fastscnn.training.callbacks.record import best_checkpoints
 from fastscnn.training.checks import check_batches, check_classes, check_metric, check_settings
 from fastscnn.training.class_weights import weigh_classes
@@ -80,6 +80,7 @@ def _fit(run: Run, plain: dict[str, Any], metric: str | None) -> float | None:
         keep_freed_memory()
     pl.seed_everything(plain["seed"], workers=True, verbose=False)
     module = build_task(plain, data)
+    check_monitors(plain.get("callbacks"), callbacks, module.metric_names("val"))
     check_metric(metric, module, validates=data.validates, tests=plain["data"]["evaluate_test"])
     transfer = load_pretrained(module.network, weights) if weights else None
     taken = take(module, start, init["freeze"]) if start and isinstance(module, Segmentation) else None

@@ -20,6 +20,10 @@ def create(folder, *overrides):
     [
         (["optimizer=adamw", "data.lr=0.1"], "data.lr", "optimizer.lr=0.1"),
         (["optimizer.lr=0.2", "data.lr=0.1"], "data.lr", "optimizer.lr=0.1"),
+        (["data.max_epochs=9", "trainer.max_epochs=3"], "data.max_epochs", "trainer.max_epochs=9"),
+        (["data.max_epochs=9", "debug=one_batch"], "data.max_epochs", "trainer.max_epochs=9"),
+        (["data.scale=[1,2]", "augment=none"], "data.scale", "Leave data.scale out."),
+        (["experiment=imagenet_pretrain", "pictures=2"], "pictures", "Leave pictures out."),
         ([JOINED, "trainer.check_val_every_n_epoch=5"], "trainer.check_val_every_n_epoch", "data.held_out"),
         ([JOINED, "data.check_val_every_n_epoch=5"], "data.check_val_every_n_epoch", "data.held_out"),
         ([JOINED, "trainer.limit_val_batches=2"], "trainer.limit_val_batches", "data.held_out"),

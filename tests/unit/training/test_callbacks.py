@@ -7,7 +7,7 @@ import torch
 
 from fastscnn.runs.record import read_record
 from fastscnn.training.fit import fit
-from helpers import FAST, job, write_cityscapes
+from helpers import FAST, job, refused, write_cityscapes
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +42,10 @@ def test_checkpoints_and_record_are_there_without_any_callback(root, tmp_path):
     assert record["checkpoints"] == {"best": "checkpoints/best.ckpt", "last": "checkpoints/last.ckpt"}
     assert record["metrics"]["best"]["val/miou"] >= 0
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 1
+
+
+def test_callback_that_waits_for_a_metric_that_the_run_does_not_have_is_refused_before_anything_starts(root, tmp_path):
+    wrong = ["callbacks=[default,early_stopping]", "callbacks.early_stopping.monitor=val/top1"]
+    with refused("callbacks.early_stopping.monitor", "val/top1", fix="callbacks.early_stopping.monitor=val/"):
+        train(root, tmp_path / "run", *wrong)
+    assert not (tmp_path / "run").exists()

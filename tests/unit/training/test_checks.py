@@ -3,11 +3,13 @@
 import cv2
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from fastscnn.data.datamodules.segmentation import SegmentationData
 from fastscnn.training.checks import check_device
+from fastscnn.training.fit import checked_data
 from fastscnn.utils.errors import RequestError
-from helpers import refused, write_cityscapes
+from helpers import job, refused, write_cityscapes
 
 
 def camvid(root, devices, **counts):
@@ -51,3 +53,22 @@ def test_frames_on_a_gpu_that_computes_nothing_are_refused():
     with pytest.raises(RequestError) as refused:
         check_device({"data": {"device": "gpu"}, "trainer": {"accelerator": "cpu"}})
     assert refused.value.key == "data.device" and "data.device=auto" in refused.value.fix
+
+
+@pytest.mark.parametrize(
+    ("choices", "key"),
+    [
+        (["model=enet", "skip=zero"], "skip"),
+        (["model=enet", "activation=relu6"], "activation"),
+        (["model=enet", "pretrain=imagenet"], "pretrain"),
+        (["data=camvid", "augment=imagenet"], "augment.name"),
+        (["data=camvid", "loss=classification"], "loss"),
+        (["experiment=imagenet_pretrain", "model=enet"], "model"),
+        (["experiment=imagenet_pretrain", "skip=zero"], "skip"),
+        (["experiment=imagenet_pretrain", "augment=paper"], "augment.name"),
+        (["experiment=imagenet_pretrain", "loss=ohem"], "loss"),
+    ],
+)
+def test_choices_that_make_no_sense_together_are_refused(choices, key):
+    with job(*choices, "data.root=none", "trainer.accelerator=cpu") as config, refused(key):
+        checked_data(OmegaConf.to_container(config, resolve=True))

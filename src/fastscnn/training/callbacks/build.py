@@ -1,6 +1,7 @@
 """The callbacks of the `callbacks` group, beside those that every run has."""
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -39,6 +40,28 @@ def build_callbacks(settings: Mapping[str, Any] | None, *, validates: bool = Tru
             )
         built.append(callback)
     return built
+
+
+def check_monitors(settings: Mapping[str, Any] | None, callbacks: Sequence[pl.Callback], known: Sequence[str]) -> None:
+    """Check that what callbacks wait for is among the metrics of the validation; Lightning would say so after an epoch.
+
+    Args:
+        settings: As `build_callbacks` takes them.
+        callbacks: What that built.
+        known: Names of the metrics.
+
+    Raises:
+        RequestError: It is not; names the nearest.
+    """
+    for (key, _), callback in zip(_nodes(settings), callbacks, strict=True):
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(monitor, str) and monitor.startswith("val/") and monitor not in known:
+            near = difflib.get_close_matches(monitor, known, n=1, cutoff=0.0)[0]
+            raise RequestError(
+                f"{key} waits for {monitor}, which is not among the metrics of this run.",
+                key=f"{key}.monitor",
+                fix=f"Set {key}.monitor={near}.",
+            )
 
 
 def _nodes(settings: Mapping[str, Any] | None) -> list[tuple[str, Mapping[str, Any]]]:
