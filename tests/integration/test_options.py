@@ -85,6 +85,7 @@ def test_search_finds_the_better_learning_rate_and_goes_on_side_by_side(run, sea
     beside = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_trials=6", "hydra.sweep.dir=second"]
     second = run(*command, *beside, cwd=folder)
     assert second.returncode == 0, second.stderr
+    assert "ConfigStore" not in first.stderr + second.stderr, "no warnings of Hydra's about our own files"
     found = json.loads((folder / "second" / "search.json").read_text())
     assert found["trials"][:3] == tried, "finished trials are not trained again"
     assert found["best"]["settings"] == {"optimizer.lr": 0.1}

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ import hydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from fastscnn.cli.multirun import close_multirun
 from fastscnn.cli.options import register
 from fastscnn.cli.start import started
 from fastscnn.runs import slurm
-from fastscnn.runs.config import check_config, explain
+from fastscnn.runs.config import broken_reference, check_config, explain
 from fastscnn.runs.effect import check_multirun_settings
 from fastscnn.runs.jobs import (
     DONE,
@@ -49,6 +51,9 @@ SOURCES = Path(__file__).resolve().parents[2]
 CHECKOUT = SOURCES.parent / "conf"
 CONF = CHECKOUT if (CHECKOUT / "train.yaml").is_file() else SOURCES / "fastscnn" / "conf"
 """The checkout's configs, or the copy that an installed package carries."""
+
+# Our options of the launchers have the names of those that their packages bring; the processes of the jobs import this.
+warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
 
 
 class JobFailed(Exception):
@@ -107,7 +112,7 @@ def launch(config_name: str, command: Callable[[DictConfig], Any]) -> None:
         code = failed.code
     except RequestError as error:  # of a sweeper
         code = report(error)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         print(explain(error, CONF, config_name), file=sys.stderr)
         code = WRONG_REQUEST
     except OSError as error:  # of a file that Hydra itself writes: those of a command have been reported
@@ -209,7 +214,7 @@ def report(error: Exception) -> int:
     error.__notes__ = []  # printed last, not inside the traceback
     if wrong_request:
         # OmegaConf's errors go on with lines about its own objects.
-        sentence = str(error) if isinstance(error, RequestError) else str(error).partition("\n")[0]
+        sentence = str(error) if isinstance(error, RequestError) else broken_reference(error)
         print(f"{_job_label()}{one_line(sentence)}", file=sys.stderr)
     elif (unwritten := not_written(error)) is not None:
         # The disk is at fault, not the program: a traceback would not help.

@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
+from yaml import MarkedYAMLError
 
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.values import check_switch
@@ -31,6 +32,11 @@ def check_config(config: DictConfig) -> None:
 def explain(error: Exception, conf: Path, config_name: str) -> str:
     """One sentence for an override that Hydra could not apply, with the nearest right one."""
     text = str(error)
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        where = f"{error.problem_mark.name}, line {error.problem_mark.line + 1}"
+        return f"{where} is no YAML ({error.problem}): correct it."
+    if folder := re.search(r"Additional config directory '(.+)' not found", text):
+        return f"--config-dir={folder.group(1)}: there is no such folder. Name the one that holds your groups."
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         options = error.options or _options(conf, group)  # Hydra names none of a group that takes a list
@@ -53,6 +59,13 @@ def explain(error: Exception, conf: Path, config_name: str) -> str:
         f"The command line could not be read: {first_lines}{cause}. Quote a value that holds special "
         "characters, as in 'data.root=\"~/my data\"'; see --help for the settings."
     )
+
+
+def broken_reference(error: Exception) -> str:
+    """One sentence for an error of OmegaConf's about a value, most of all a `${...}` that refers to nothing."""
+    first = str(error).partition("\n")[0]
+    key = getattr(error, "full_key", None)
+    return f"{key}: {first}. Correct it in the file or the override that sets it." if key else first
 
 
 def _did_you_mean(word: str, candidates: Iterable[str], prefix: str = "") -> str:

@@ -1,21 +1,26 @@
 """Every option composes, wrong values are refused in one sentence, wrong words get the nearest right one."""
 
 import copy
+import importlib.util
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
+from fastscnn.cli import multirun
 from fastscnn.cli.launch import CONF
 from fastscnn.cli.options import lines
 from fastscnn.models.build import MODELS
-from fastscnn.runs.config import check_config, explain
+from fastscnn.runs.config import broken_reference, check_config, explain
 from fastscnn.training.checks import check_settings
 from fastscnn.training.fit import checked_data
 from fastscnn.training.trainer import validation_interval
 from fastscnn.utils.errors import RequestError
+from helpers import refused
 
 MAINS = sorted(file.stem for file in CONF.glob("*.yaml"))
 GROUPS = {folder.name: sorted(f.stem for f in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()}
@@ -265,3 +270,51 @@ def test_help_lists_the_options_of_a_folder_of_a_users_own(tmp_path):
     (tmp_path / "optimizer" / "mine.yaml").write_text("# @package _global_\n# A $new one, as in et al. 2020. More.\n")
     (line,) = [line for line in lines("train", [CONF, tmp_path]) if "optimizer=mine" in line]
     assert line.split(None, 1)[1] == "A $new one, as in et al. 2020"
+
+
+@pytest.mark.parametrize(
+    ("content", "facts"),
+    [("_target_: [a\n", ["loss/mine.yaml, line 2", "correct it"]), ("a: 1\n b: 2\n", ["loss/mine.yaml, line 2"])],
+)
+def test_file_of_a_users_own_that_is_no_yaml_is_named_with_its_line(tmp_path, content, facts):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "mine.yaml").write_text(content)
+    with pytest.raises(YAMLError) as raised:
+        composed("loss=mine", f"hydra.searchpath=['file://{tmp_path}']")
+    sentence = explain(raised.value, CONF, "train")
+    assert "\n" not in sentence
+    for fact in facts:
+        assert fact in sentence
+
+
+def test_reference_to_nothing_and_missing_folder_are_one_sentence():
+    config = OmegaConf.create({"loss": {"weight": "${nothing.here}"}})
+    with pytest.raises(OmegaConfBaseException) as raised:
+        OmegaConf.to_container(config, resolve=True)
+    assert broken_reference(raised.value).startswith("loss.weight: Interpolation key 'nothing.here' not found.")
+    missing = HydraException("Additional config directory '/nowhere/conf' not found")
+    assert explain(missing, CONF, "train").startswith("--config-dir=/nowhere/conf: there is no such folder.")
+
+
+@pytest.mark.parametrize("option", ["joblib", "submitit_local", "submitit_slurm"])
+def test_launcher_that_is_not_installed_says_what_to_install(monkeypatch, option):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(multirun, "find_spec", lambda name: None if "launcher" in name else real(name))
+    package = f"hydra-{option.partition('_')[0]}-launcher"
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", [f"hydra/launcher={option}"], return_hydra_config=True)
+    with refused("hydra/launcher", option, fix=f"pip install {package}"):
+        multirun.check_launcher(config)
+
+
+@pytest.mark.parametrize(("devices", "fine"), [("4", True), ("auto", False), ("[0,1]", False)])
+def test_slurm_is_asked_for_a_number_of_gpus(devices, fine):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        overrides = ["hydra/launcher=submitit_slurm", f"trainer.devices={devices}"]
+        config = compose("train", overrides, return_hydra_config=True)
+    if fine:
+        multirun.check_launcher(config)
+        assert config.hydra.launcher.tasks_per_node == 4
+        return
+    with refused("trainer.devices", fix="trainer.devices=N"):
+        multirun.check_launcher(config)
