@@ -53,11 +53,12 @@ def explain(error: Exception, conf: Path, config_name: str) -> str:
         return f"{key}: there is no such setting.{_did_you_mean(key, known)} See --help for all of them."
     if several := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return f"{several.group(1)} names several values: add -m for one run with each of them, or name one."
+    example = "'data.masks=\"masks/{name}.png\"'" if "{" in text else "'data.root=\"~/my data\"'"
     first_lines = " ".join(line.strip() for line in text.splitlines()[:3] if line.strip())
     cause = f" ({str(error.__cause__).splitlines()[0]})" if error.__cause__ and str(error.__cause__) else ""
     return (
         f"The command line could not be read: {first_lines}{cause}. Quote a value that holds special "
-        "characters, as in 'data.root=\"~/my data\"'; see --help for the settings."
+        f"characters, as in {example}; see --help for the settings."
     )
 
 

@@ -16,6 +16,7 @@ from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.runs.run import is_first_process
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils.machine import memory_bytes
+from fastscnn.utils.text import plural
 from fastscnn.utils.values import check_size, refused
 
 AUTO = "auto"
@@ -82,7 +83,7 @@ def _choose(plain: dict[str, Any], data: Mapping[str, Any], names: Sequence[str]
     if EPOCHS in names:
         own = plain["data"]["max_epochs"]
         _set(plain, EPOCHS, epochs_of(frames) if own == AUTO else own)
-        yield EPOCHS, f"for {frames:,} frames"
+        yield EPOCHS, f"for {plural(frames, 'frame')}"
 
 
 def settled(config: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def batch_of(plain: Mapping[str, Any], classes: ClassTable, frames: int, crop: S
     batch = max(min(PAPER_BATCH, fits * parts, frames) // (2 * parts), 1) * 2 * parts
     if fits * parts < min(PAPER_BATCH, frames) and memory:
         return batch, f"what fits in {memory / 2**30:.0f} GiB of memory"
-    return batch, f"for {frames:,} frames" if frames < PAPER_BATCH else "the paper's"
+    return batch, f"for {plural(frames, 'frame')}" if frames < PAPER_BATCH else "the paper's"
 
 
 def bytes_per_pixel(plain: Mapping[str, Any], classes: ClassTable) -> float:

@@ -230,6 +230,12 @@ def test_override_that_cannot_be_parsed_is_told_in_one_line():
     assert "\n" not in explain(raised.value, CONF, "train")
 
 
+def test_pattern_that_hydra_cannot_parse_is_shown_as_it_is_quoted():
+    with pytest.raises(HydraException) as raised:
+        composed("data.masks=masks/{name}.png")
+    assert "'data.masks=\"masks/{name}.png\"'" in explain(raised.value, CONF, "train")
+
+
 def test_fused_step_beside_clipping_at_mixed_precision_is_refused_before_lightning_does():
     overrides = ["data=fine", "optimizer.fused=true", "trainer.gradient_clip_val=1.0"]
     check_settings(OmegaConf.to_container(composed(*overrides), resolve=True))

@@ -121,6 +121,15 @@ def test_without_a_split_frames_are_drawn_by_seed_and_name(tmp_path):
     assert len(set(names(listed(tmp_path, "val"))) & set(found["val"])) >= 1, "one more frame moves few of the others"
 
 
+def test_single_image_leaves_none_to_train_on(tmp_path):
+    write_folder(tmp_path, ["only"], size=(8, 8))
+    with refused("data.root", "1 image, for val", fix="Add images"):
+        FolderFrames()(tmp_path, "train")
+    write_folder(tmp_path / "split", ["val/a", "val/b"], size=(8, 8))
+    with refused("data.root", "no train images: there are val"):
+        FolderFrames()(tmp_path / "split", "train")
+
+
 def test_a_share_is_what_it_says():
     frames = [Frame(str(number), None, None, "folder") for number in range(100)]
     counts = {split: len(found) for split, found in RandomSplit(val=0.5, test=0.3).divided(frames).items()}

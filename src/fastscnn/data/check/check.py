@@ -171,7 +171,7 @@ def _listed(listing: FolderFrames, root: Path) -> tuple[Listed, list[Finding]]:
 def _proposal_findings(proposal: Proposal, file: Path, data: Mapping[str, Any], write: bool) -> list[Finding]:
     if proposal.classes is None:
         fix = "Correct the masks, then call this again."
-        return [Finding("classes", f"{file} is missing, and none can be proposed. {proposal.why_not.rstrip('.')}", fix)]
+        return [Finding("classes", f"{file} is missing, and none can be proposed: {proposal.why_not}", fix)]
     if write:
         return []
     fix = f"`{check_command(data)} write=true` writes the one that is proposed above."

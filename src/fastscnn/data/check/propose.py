@@ -17,7 +17,7 @@ class Proposal(NamedTuple):
 
     Attributes:
         classes: The classes; None where none can be proposed.
-        why_not: Why, as a sentence.
+        why_not: Why, as the end of a sentence without its full stop.
     """
 
     classes: Classes | None
@@ -36,7 +36,7 @@ def propose(looks: Sequence[Look], name: str) -> Proposal:
     """
     masks = [look.mask for look in looks if look.mask]
     if not masks:
-        return Proposal(None, "There is no mask that can be read, so that no classes can be proposed.")
+        return Proposal(None, "there is no mask that can be read")
     palettes = {(value, color) for mask in masks for value, color in mask.palette.items()}
     agree = len({value for value, _ in palettes}) == len(palettes)  # a program may write each file its own palette
     if agree and all(mask.values is not None for mask in masks):
@@ -48,8 +48,7 @@ def propose(looks: Sequence[Look], name: str) -> Proposal:
     if len(pixels) > MOST or any(mask.cut for mask in masks):
         return Proposal(
             None,
-            f"The masks hold more than {MOST} colours: they are photographs, or were saved as JPEG or resized, which "
-            "mixes colours.",
+            f"the masks hold more than {MOST} colours, as photographs do, or masks that were saved as JPEG or resized",
         )
     return _of_colors([color_of(number) for number, _ in pixels.most_common()], name)
 

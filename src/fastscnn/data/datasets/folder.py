@@ -13,6 +13,7 @@ from fastscnn.data.datasets.frames import DataError, Frame
 from fastscnn.data.datasets.patterns import SPLIT, check_pattern, matching, without_split
 from fastscnn.data.datasets.sources import Source
 from fastscnn.utils.image_files import SUFFIXES
+from fastscnn.utils.text import plural
 
 PLACES = ("root", "images", "masks", "lists", "classes")
 """Settings that say where the files are."""
@@ -133,7 +134,15 @@ class FolderFrames:
             split: Which split.
             found: The frames of all.
         """
-        if others := [name for name in SPLITS if found[name]]:
+        others = [name for name in SPLITS if found[name]]
+        count = sum(len(frames) for frames in found.values())
+        if split == "train" and count == len(others) > 0:  # too few to draw from
+            return DataError(
+                f"data.root={root} has {plural(count, 'image')}, for {' and '.join(others)}: none is left to train on.",
+                key="data.root",
+                fix="Add images with masks, two at least to train on.",
+            )
+        if others:
             return DataError(
                 f"data.root={root} has no {split} images: there are {' and '.join(others)}.",
                 key="data.root",
@@ -143,7 +152,7 @@ class FolderFrames:
         return DataError(
             f"data.root={root} has no images: none fits data.images={self.images}.",
             key="data.root",
-            fix="Put images into images/{train,val,test}/ and masks of equal names into masks/{train,val,test}/, or "
+            fix="Put images into images/, or images/{train,val,test}/, and masks of equal names into masks/ alike, or "
             "say where they are: 'data.images=\"photos/{name}.jpg\"' 'data.masks=\"labels/{name}.png\"'.",
         )
 
