@@ -1,5 +1,6 @@
 """How Sphinx builds the pages (`make docs`): without a network; a missing reference or a dead link is an error."""
 
+import importlib.util
 import re
 from importlib import metadata
 
@@ -40,6 +41,15 @@ def code_in_backticks(app, what, name, obj, options, lines):
     lines[:] = [re.sub(r"(?<![`:])`([^`]+)`(?![`_])", r"``\1``", line) for line in lines]
 
 
+def inner_type(app, env, node, contnode):
+    """A class in a signature that is there but stands on no page of the reference is shown without a link."""
+    module, _, name = node.get("reftarget", "").rpartition(".")
+    if node.get("reftype") == "class" and module.startswith("fastscnn.") and importlib.util.find_spec(module):
+        return contnode if hasattr(importlib.import_module(module), name) else None
+    return None
+
+
 def setup(app):
     """Called by Sphinx."""
+    app.connect("missing-reference", inner_type)
     app.connect("autodoc-process-docstring", code_in_backticks, priority=100)  # before napoleon
