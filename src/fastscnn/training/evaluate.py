@@ -26,6 +26,7 @@ from fastscnn.runs.folders import new_run_id, refuse_existing, run_folder
 from fastscnn.runs.process import describe_process
 from fastscnn.runs.record import read_record
 from fastscnn.training.accelerator import choose_accelerator, choose_precision, quiet
+from fastscnn.training.calibrate import calibrated_scores, check_calibrate
 from fastscnn.training.checks import check_classes
 from fastscnn.training.evaluated_data import data_config, evaluation_data
 from fastscnn.training.metrics import Scores
@@ -68,6 +69,10 @@ def _evaluate_frames(plain: Mapping[str, Any], checkpoint: Checkpoint) -> Scores
         data.check_labels(split, "Choose a split that has labels, or save_predictions=DIR to only predict.")
     if isinstance(data, SegmentationData):
         data.check_shared_memory(split)
+    if calibrates := bool(plain.get("calibrate")):
+        check_calibrate(plain, checkpoint, data)
+    if plain["backend"] == "torch":
+        module.measure_calibration(fit=calibrates)
     folder = _folder(plain, f"eval-{data.dataset}-{split}")
     drawn = DrawFrames(plain["pictures"], module.classes)
     callbacks: list[pl.Callback] = [drawn, *([saving] if saving else [])]
@@ -75,11 +80,13 @@ def _evaluate_frames(plain: Mapping[str, Any], checkpoint: Checkpoint) -> Scores
     with writing_in(saving.folder) if saving and saving.folder.is_dir() else nullcontext():
         trainer.test(module, dataloaders=data.whole_frames(split), verbose=False)
     scores = module.scores["test"]
+    calibrated: dict[str, Any] = {}
     if scores.pixels:
         averaged = f", {module.weights} weights" if module.weights else ""
         how = f"{_network(module)}, resolution {_resolution(module)}{averaged}"
         print(f"{title(data)} {split}, {how}, {plain['checkpoint']}")
         Console().print(scores.table())
+        calibrated = calibrated_scores(plain, module, data, trainer) if module.calibration else {}
     else:
         print(f"{split} has no labelled pixel: the frames were predicted, not evaluated.")
     refuse_existing(folder)
@@ -88,6 +95,7 @@ def _evaluate_frames(plain: Mapping[str, Any], checkpoint: Checkpoint) -> Scores
         "resolution": _resolution(module),
         "pictures": drawn.paths,
         "absent": scores.absent,
+        **({"calibration": calibrated} if calibrated else {}),
     }
     _write(folder, plain, module, data, scores, details)
     drawn.save(folder)
@@ -106,6 +114,7 @@ def _evaluate_images(plain: Mapping[str, Any], checkpoint: Checkpoint) -> Result
         ("skip", plain.get("model", {}).get("skip")),
         ("resolution", plain.get("resolution")),
         ("save_predictions", plain["save_predictions"]),
+        ("calibrate", plain.get("calibrate") or None),
         ("backend", None if plain["backend"] == "torch" else plain["backend"]),
     ):
         if value is not None:

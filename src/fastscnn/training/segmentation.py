@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.inference.loader import Checkpoint, open_checkpoint
-from fastscnn.kernels import upsample_labels
+from fastscnn.kernels import upsample_confidence, upsample_labels
 from fastscnn.models.base import SegmentationNetwork
 from fastscnn.models.blocks import AuxiliaryHead, downscale, resize
 from fastscnn.models.build import build_network
 from fastscnn.models.folding import folded
+from fastscnn.training.calibration import Calibration, TemperatureFit
 from fastscnn.training.losses import SegmentationLoss
 from fastscnn.training.metrics import ConfusionMatrix, Scores, score
 from fastscnn.training.own_loss import AUXILIARY_WEIGHT, build_loss
@@ -29,6 +30,9 @@ class Segmentation(Task):
         auxiliary: Heads on the network's inner feature maps; training only, none where their weight is 0.
         loss: Cross-entropy over all heads.
         confusion: Counts of the evaluation that is going on.
+        calibration: Probabilities of the tested frames; None where they are not measured.
+        fit: What fits a temperature to the tested frames; None where none is fitted.
+        temperature: What logits are divided by before they become probabilities.
 
     Args:
         config: Plain containers with `model`, `loss`, `optimizer` and `resolution`.
@@ -68,6 +72,9 @@ class Segmentation(Task):
         self._folded: list[nn.Module] = []  # a list, that it is no part of this module
         self._predictor = predictor
         self.confusion = ConfusionMatrix(classes)
+        self.calibration: Calibration | None = None
+        self.fit: TemperatureFit | None = None
+        self.temperature = float(self.config.get("calibration", {}).get("temperature", 1.0))
         self.scale = self.config.get("resolution", {"scale": 1.0})["scale"]
 
     @classmethod
@@ -125,6 +132,11 @@ class Segmentation(Task):
         network: Any = self._folded[0] if self._folded else self.network
         return upsample_labels(network.coarse_logits(self._input(images)), (height, width))
 
+    def measure_calibration(self, *, fit: bool = False) -> None:
+        """Measure from here on how often tested labels of a probability are right; with `fit`, fit a temperature."""
+        self.calibration = Calibration(self.classes.ignore_index)
+        self.fit = TemperatureFit(self.classes.ignore_index) if fit else None
+
     def on_validation_epoch_start(self) -> None:
         """Predict with the norms folded into the convolutions."""
         self._fold()
@@ -180,7 +192,22 @@ class Segmentation(Task):
 
     def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """As `validation_step`, for the test split; `predictions` are the train ids, [B, H, W]."""
+        if self.calibration is not None and "label" in batch:
+            return {"predictions": self._calibrate(self.calibration, batch)}
         return {"predictions": self._count(batch)}
+
+    def _calibrate(self, calibration: Calibration, batch: Mapping[str, Any]) -> Tensor:
+        """As `_count`, and count the probabilities as well; try temperatures where one is fitted."""
+        images, labels = batch["image"], batch["label"]
+        network: Any = self._folded[0] if self._folded else self.network
+        logits = network.coarse_logits(self._input(images))
+        size = (labels.shape[-2], labels.shape[-1])
+        predictions, confidence = upsample_confidence(logits.float() / self.temperature, size)
+        calibration.update(predictions, confidence, labels)
+        self.confusion.update(predictions, labels)
+        if self.fit is not None:
+            self.fit.update(logits, labels)
+        return predictions
 
     def _fold(self) -> None:
         """On a CPU, where it saves a quarter of the time exactly but for rounding; a compiled network does it."""

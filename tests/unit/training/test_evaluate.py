@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -168,3 +169,41 @@ def test_a_backend_that_does_not_run_is_refused(settings, backend):
     with pytest.raises(RequestError) as error:
         evaluated(settings, backend=backend)
     assert error.value.key == "backend"
+
+
+def test_calibration_is_measured_fitted_and_kept_in_the_file(settings, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(settings["checkpoint"], tmp_path / "own.ckpt")
+    own = settings | {"checkpoint": str(tmp_path / "own.ckpt"), "pictures": 0}
+
+    def found(name, **changes):
+        evaluated(own, paths={"run_dir": name, "output_dir": "outputs"}, **changes)
+        return json.loads((tmp_path / name / "eval.json").read_text())
+
+    before, fitted, after = found("before"), found("fitted", calibrate=True), found("after")
+    assert before["calibration"]["temperature"] == 1
+    assert fitted["calibration"] == after["calibration"]
+    kept = torch.load(own["checkpoint"], weights_only=True)["fastscnn"]["config"]["calibration"]
+    assert kept["temperature"] == after["calibration"]["temperature"] != 1
+    assert kept["ece_before"] == before["calibration"]["ece"]
+    assert kept["ece"] == after["calibration"]["ece"]
+    assert before["metrics"] == pytest.approx(after["metrics"], abs=1e-3, nan_ok=True)
+    assert "expected calibration error:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"split": "train"}, "was trained on"),
+        ({"backend": "compile"}, "backend=compile"),
+        ({"resolution": {"name": "half", "scale": 0.5}}, "resolution=half"),
+    ],
+)
+def test_calibration_is_refused_where_it_would_not_hold(settings, tmp_path, monkeypatch, changes, words):
+    monkeypatch.chdir(tmp_path)
+    before = Path(settings["checkpoint"]).read_bytes()
+    with pytest.raises(RequestError) as error:
+        evaluated(settings, calibrate=True, **changes)
+    assert error.value.key == "calibrate"
+    assert words in str(error.value)
+    assert Path(settings["checkpoint"]).read_bytes() == before

@@ -1,0 +1,115 @@
+"""Fitting a temperature in an evaluation: what must hold for it, and the checkpoint that keeps it."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from fastscnn.data.datamodules.segmentation import SegmentationData
+from fastscnn.data.datasets.splits import chosen_frames
+from fastscnn.inference.hub import on_disk
+from fastscnn.inference.loader import Checkpoint
+from fastscnn.runs.checkpoint import META, read_checkpoint
+from fastscnn.runs.safetensors import is_saved, saved_files
+from fastscnn.training.metrics import percent
+from fastscnn.training.segmentation import Segmentation
+from fastscnn.utils.errors import RequestError
+from fastscnn.utils.files import replaced, write_json
+from fastscnn.utils.plain_files import read_json
+
+KEY = "calibration"
+"""Part of a checkpoint's config."""
+
+
+def calibrated_scores(plain: Mapping[str, Any], module: Segmentation, data: Any, trainer: pl.Trainer) -> dict[str, Any]:
+    """The calibration of an evaluation that is done, which is printed.
+
+    With calibrate=true, the frames are evaluated once more at the fitted temperature, which the checkpoint keeps.
+
+    Raises:
+        OSError: The checkpoint cannot be written.
+    """
+    assert module.calibration is not None
+    found: dict[str, Any] = module.calibration.compute()
+    if module.fit is not None:
+        before, module.temperature = found["ece"], module.fit.temperature()
+        module.measure_calibration()
+        trainer.test(module, dataloaders=data.whole_frames(plain["split"]), verbose=False)
+        found = module.calibration.compute()
+        kept = {"temperature": module.temperature, "data": data.dataset, "split": plain["split"]}
+        file = keep_temperature(plain["checkpoint"], kept | {"ece_before": before, "ece": found["ece"]})
+        print(f"calibrate=true: the error was {percent(before)} %; {file} keeps the temperature.")
+    print(f"expected calibration error: {percent(found['ece'])} % (temperature {module.temperature:.3g})")
+    return found | {"temperature": module.temperature}
+
+
+def check_calibrate(plain: Mapping[str, Any], checkpoint: Checkpoint, data: object) -> None:
+    """Check that a temperature can be fitted to these frames and kept.
+
+    Args:
+        plain: The config of the evaluation.
+        checkpoint: What is evaluated.
+        data: The data that is evaluated.
+
+    Raises:
+        RequestError: The network is evaluated otherwise than it is used, or was trained on some of the frames.
+    """
+    changed = {
+        "backend": plain["backend"] if plain["backend"] != "torch" else None,
+        "weights": plain["weights"] if plain["weights"] == "latest" else None,
+        "skip": plain.get("model", {}).get("skip"),
+        "resolution": plain.get("resolution") and plain["resolution"]["name"],
+    }
+    for key, value in changed.items():
+        if value is not None:
+            raise RequestError(
+                f"calibrate=true with {key}={value}: the temperature would not belong to the network as it is used.",
+                key="calibrate",
+                fix=f"Leave {key} out.",
+            )
+    if not isinstance(data, SegmentationData):
+        raise RequestError(
+            "calibrate=true: which frames the network was trained on is not known for data of your own class.",
+            key="calibrate",
+            fix="Use one of the data options.",
+        )
+    own = checkpoint.config["data"]
+    if own["dataset"] != data.dataset:
+        return
+    frames = partial(data.source.frames, data.root)
+    trained = chosen_frames("train", frames, own.get("train_splits") or ("train",), own.get("held_out"))
+    seen = {frame.name for frame in trained} & {frame.name for frame in data.frames(plain["split"])}
+    if seen:
+        raise RequestError(
+            f"calibrate=true with split={plain['split']}: the network was trained on {len(seen)} of these frames, "
+            "where it is surer than elsewhere.",
+            key="calibrate",
+            fix="Choose a split that it was not trained on.",
+        )
+
+
+def keep_temperature(source: str | Path, found: Mapping[str, Any]) -> Path:
+    """Write `temperature` and where it comes from into a checkpoint's config; its weights stay the same.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    path = on_disk(source)
+    if is_saved(path):
+        _, file = saved_files(path)
+        content = read_json(file)
+        content["config"][KEY] = dict(found)
+        write_json(file, content)
+        return file
+    checkpoint = read_checkpoint(path)
+    meta = checkpoint[META]
+    checkpoint[META] = meta | {"config": {**meta["config"], KEY: dict(found)}}
+    with replaced(path) as target:
+        torch.save(checkpoint, target)
+    return path
