@@ -1,5 +1,6 @@
 """A run's identity: its name, tags and group, from the options that were chosen."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +27,8 @@ TRAINED_BY = {"optimizer": "sgd", "scheduler": "poly", "callbacks": ""}
 """Groups that are part of a run's name if their option is not the default."""
 PLAIN_CALLBACKS = ("progress", "lr_monitor")
 """Callbacks that do not change a run."""
+LONGEST = 100
+"""Letters of a run's title; W&B takes names of 128."""
 LISTS = ("callbacks", "logger")
 """Groups that take several options at once."""
 VALUES = {"model": "model.name", "skip": "model.skip", "activation": "model.activation"}
@@ -42,12 +45,16 @@ class Identity:
         group: The runs that it is displayed with: those of its multirun, or those of the same name.
         overrides: Setting to value, as text, for the settings on the command line that are not groups.
         studies: The multiruns that it is a job of.
+        swept: The settings that its multirun, or W&B's sweep, varies.
+        job_type: `train` or `eval`.
     """
 
     choices: Mapping[str, str]
     group: str | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
     studies: tuple[str, ...] = ()
+    swept: tuple[str, ...] = ()
+    job_type: str = "train"
 
     @property
     def name(self) -> str:
@@ -61,6 +68,11 @@ class Identity:
                 parts.append(f"{group}_{option}")
         return "-".join(parts)
 
+    def title(self, seed: int | None) -> str:
+        """What a legend shows: the name, the swept settings that it does not hold, and the seed."""
+        values = [f"{key}={self.overrides[key]}" for key in self.swept if key in self.overrides and key != "seed"]
+        return " ".join([self.name, *values, *([] if seed is None else [f"seed={seed}"])])[:LONGEST]
+
     @property
     def tags(self) -> list[str]:
         """`group=option` for the groups that make the run, and for how it trains where that is not the default."""
@@ -68,7 +80,7 @@ class Identity:
         named = [group for group in (*GROUPS, *others, "experiment") if group in self.choices]
         return [*(f"{group}={self.choices[group]}" for group in named), *(f"{TAG}{study}" for study in self.studies)]
 
-    def flat(self, seed: int) -> dict[str, str | int | None]:
+    def flat(self, seed: int | None) -> dict[str, str | int | None]:
         """Flat keys for comparing runs: each group, the experiment and the seed."""
         groups = {group: self.choices.get(group) for group in (*GROUPS, "experiment")}
         return {**groups, "seed": seed, "study": self.studies[-1] if self.studies else None}
@@ -101,10 +113,11 @@ def chosen_identity(config: DictConfig) -> Identity:
     overrides = {key: value for key, _, value in pairs if key not in labelled}
     identity = Identity(choices, overrides=overrides)
     if hydra.mode != RunMode.MULTIRUN:
-        return replace(identity, group=identity.name)
+        swept = tuple(overrides) if "WANDB_SWEEP_ID" in os.environ else ()
+        return replace(identity, group=identity.name, swept=swept)
     multirun = current_multirun()
     group = multirun.group if multirun else Path(hydra.sweep.dir).name
-    return replace(identity, group=group, studies=(group,))
+    return replace(identity, group=group, studies=(group,), swept=multirun.swept if multirun else ())
 
 
 def logger_choice(config: DictConfig) -> str:

@@ -126,7 +126,7 @@ def _tracker(
     known = record.data.get("loggers", {}).get(name)
     given = {
         "save_dir": str(record.folder),
-        "run_name": f"{identity.name}-{record.data['id']}",
+        "run_name": f"{identity.title(config.get('seed'))} {record.data['id']}",
         "run_id": known,
     }
     given = {key: value for key, value in given.items() if key in taken and key not in node and value is not None}
@@ -138,7 +138,7 @@ def _tracker(
         if "run_id" in taken and known is None:
             record.update(loggers=record.data.get("loggers", {}) | {name: logger.run_id})
         if not record.data.get("resumed"):
-            logger.log_hyperparams({**settings, **identity.flat(config.seed)})
+            logger.log_hyperparams({**settings, **identity.flat(config.get("seed"))})
         try:
             yield logger
         except BaseException:

@@ -13,6 +13,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import Logger
 
 from fastscnn.runs.identity import Identity
+from fastscnn.runs.media import KEEPS_MODEL
 from fastscnn.runs.offline import set_aside_empty
 from fastscnn.runs.record import METRICS, RunRecord
 from fastscnn.runs.tracker import Tracker
@@ -37,8 +38,12 @@ def wandb_tracker(config: DictConfig, node: Mapping[str, Any], record: RunRecord
     further = {name: value for name, value in node.items() if name not in (*OF_THE_LOGGER, *OF_HYDRA)}
     if further.pop("offline", False):
         further["mode"] = "offline"
+    keeps_model = own.get("log_model") is True
+    if keeps_model:
+        own["log_model"] = False
     settings = {
-        "name": f"{identity.name}-{record.data['id']}",
+        "name": f"{identity.title(config.get('seed'))} {record.data['id']}",
+        "job_type": identity.job_type,
         "group": identity.group or identity.name,
         "tags": identity.tags,
         **further,
@@ -50,12 +55,14 @@ def wandb_tracker(config: DictConfig, node: Mapping[str, Any], record: RunRecord
         with tracked(
             record.folder,
             run_id=known or run_id,
-            config=wandb_config(resolved, identity.flat(config.seed)),
+            config=wandb_config(resolved, identity.flat(config.get("seed"))),
             resume=known is not None,
             **settings,
         ) as run:
             record.update(wandb_id=None if run.disabled else run.id)
-            yield WandbLogger(experiment=run, **own)
+            opened = WandbLogger(experiment=run, **own)
+            setattr(opened, KEEPS_MODEL, keeps_model)
+            yield opened
 
     return Tracker(
         "W&B",

@@ -28,6 +28,7 @@ from fastscnn.runs.record import read_record
 from fastscnn.training.accelerator import choose_accelerator, choose_precision, quiet
 from fastscnn.training.calibrate import calibrated_scores, check_calibrate
 from fastscnn.training.checks import check_classes
+from fastscnn.training.evaluate_report import report_evaluation
 from fastscnn.training.evaluated_data import data_config, evaluation_data
 from fastscnn.training.metrics import Scores
 from fastscnn.training.pictures import DrawFrames
@@ -99,6 +100,7 @@ def _evaluate_frames(plain: Mapping[str, Any], checkpoint: Checkpoint) -> Scores
     }
     _write(folder, plain, module, data, scores, details)
     drawn.save(folder)
+    report_evaluation(plain, folder, module, scores, data.dataset)
     if saving and not saving.error:
         print(f"The predictions: {saving.folder}")
     print(f"The evaluation's folder: {folder}")
@@ -145,6 +147,7 @@ def _evaluate_images(plain: Mapping[str, Any], checkpoint: Checkpoint) -> Result
     Console().print(scores.table())
     refuse_existing(folder)
     _write(folder, plain, module, data, scores, {"crop_size": list(data.crop_size)})
+    report_evaluation(plain, folder, module, scores, data.dataset)
     print(f"The evaluation's folder: {folder}")
     return scores
 

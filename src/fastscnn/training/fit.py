@@ -16,6 +16,7 @@ from fastscnn.data.datasets.folder_splits import LISTS, with_recorded_lists, wri
 from fastscnn.runs.checkpoint import is_checkpoint
 from fastscnn.runs.objective import optimized_value
 from fastscnn.runs.record import BEST, LAST
+from fastscnn.runs.reporting import describe
 from fastscnn.runs.resume import Resumption
 from fastscnn.runs.run import Run
 from fastscnn.training.accelerator import choose_accelerator, choose_devices, quiet
@@ -91,7 +92,7 @@ def _fit(run: Run, plain: dict[str, Any], metric: str | None) -> float | None:
         if chosen := settled(run.config, plain):
             run.update(settled=chosen)
         if run.record:
-            print_start(run.folder, module, data)
+            describe(run.loggers, print_start(run.folder, module, data), resumed=run.resumption is not None)
         if run.record and weighed:
             run.update(class_weights=weighed.record())
             Console().print(str(weighed), highlight=False, soft_wrap=True)
@@ -151,6 +152,7 @@ def train(
     profiler = _profiler(plain["trainer"])
     trainer = build_trainer(plain, module, data, run, profiler, callbacks)
     run.update(device=describe_device(trainer))
+    describe(run.loggers, {"device": describe_device(trainer)}, resumed=run.resumption is not None)
     if plain["trainer"]["compile"]:
         module.compile_network()
     with ended_together(trainer), nullcontext() if profiler else waiting():

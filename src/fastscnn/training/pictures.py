@@ -13,6 +13,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from fastscnn.data.datamodules.adapted import Adapted
 from fastscnn.data.datasets.classes import ClassTable
+from fastscnn.runs.media import Frame, show_frame
 from fastscnn.runs.record import RunRecord
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils.files import write_png
@@ -68,8 +69,23 @@ def write_picture(path: Path, picture: Picture) -> None:
     write_png(path, np.ascontiguousarray(picture))
 
 
+def shown_frame(
+    name: str, image: Picture, prediction: Picture, truth: Picture | None, path: Path, classes: ClassTable
+) -> Frame:
+    """A frame as loggers show it, scaled down where it is higher than `LARGEST`."""
+    height, width = image.shape[:2]
+    if height > LARGEST:
+        size = (width * LARGEST // height, LARGEST)
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        prediction = cv2.resize(prediction, size, interpolation=cv2.INTER_NEAREST_EXACT)
+        truth = None if truth is None else cv2.resize(truth, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    names = {**dict(enumerate(classes.names)), classes.ignore_index: "ignored"}
+    panels = side_by_side(image, truth, prediction, classes)
+    return Frame(name, np.ascontiguousarray(image), prediction, truth, panels, path, names)
+
+
 class Pictures(pl.Callback):
-    """Draw the same validation frames into `images/` and W&B, about ten times a run and after the last epoch.
+    """Draw the same validation frames into `images/` and the loggers, about ten times a run and after the last epoch.
 
     Args:
         record: The run, whose folder receives `images/NAME_epochNNNN.png`.
@@ -94,17 +110,13 @@ class Pictures(pl.Callback):
                 sample = loader.collate_fn.one(sample) | {"name": f"val_{index:06d}"}
             with torch.inference_mode():
                 prediction = pl_module.predict_labels(sample["image"][None].to(pl_module.device))[0]
-            picture = side_by_side(
-                sample["image"].permute(1, 2, 0).numpy(),
-                sample["label"].numpy(),
-                prediction.to(torch.uint8).cpu().numpy(),
-                pl_module.classes,
-            )
+            image, truth = sample["image"].permute(1, 2, 0).numpy(), sample["label"].numpy()
+            labels = prediction.to(torch.uint8).cpu().numpy()
+            picture = side_by_side(image, truth, labels, pl_module.classes)
             path = self.folder / picture_path(sample["name"], f"_epoch{trainer.current_epoch + 1:04d}.png")
             write_picture(path, picture)
-            for logger in trainer.loggers:
-                if hasattr(logger, "log_image"):
-                    logger.log_image(f"val/pictures/{sample['name']}", [str(path)], step=trainer.global_step)
+            frame = shown_frame(sample["name"], image, labels, truth, path, pl_module.classes)
+            show_frame(trainer.loggers, f"val/pictures/{sample['name']}", frame, trainer.global_step)
 
     def _due(self, trainer: pl.Trainer) -> bool:
         epochs = trainer.max_epochs or 1

@@ -33,6 +33,7 @@ class Segmentation(Task):
         calibration: Probabilities of the tested frames; None where they are not measured.
         fit: What fits a temperature to the tested frames; None where none is fitted.
         temperature: What logits are divided by before they become probabilities.
+        matrix: Pixels of the latest evaluation by label and prediction; None before the first.
 
     Args:
         config: Plain containers with `model`, `loss`, `optimizer` and `resolution`.
@@ -75,6 +76,7 @@ class Segmentation(Task):
         self.calibration: Calibration | None = None
         self.fit: TemperatureFit | None = None
         self.temperature = float(self.config.get("calibration", {}).get("temperature", 1.0))
+        self.matrix: list[list[int]] | None = None
         self.scale = self.config.get("resolution", {"scale": 1.0})["scale"]
 
     @classmethod
@@ -225,7 +227,8 @@ class Segmentation(Task):
         return predictions
 
     def _compute_scores(self) -> Scores:
-        scores = score(self.confusion.compute(), self.classes)
+        counts = self.confusion.compute()
+        scores, self.matrix = score(counts, self.classes), counts.tolist()
         self.confusion.reset()
         if scores.pixels == 0 and self.trainer.validating:
             raise RequestError("val has no labelled pixel to evaluate.", key="data.root", fix="Check its label files.")

@@ -19,8 +19,8 @@ PAPER_SIZE = (1024, 2048)
 PROFILE = "profile.json"
 
 
-def print_start(folder: Path, module: Task, data: TrainingData) -> None:
-    """Print the run's folder, the network's size and the data."""
+def print_start(folder: Path, module: Task, data: TrainingData) -> dict[str, Any]:
+    """Print the run's folder, the network's size and the data; returns them as loggers show them."""
     size = data.crop_size if isinstance(data, ImageNetData) else PAPER_SIZE
     costs = network_cost(module.network, size, in_channels=module.config["model"]["in_channels"])
     parameters = sum(cost.parameters for cost in costs)
@@ -42,6 +42,11 @@ def print_start(folder: Path, module: Task, data: TrainingData) -> None:
         _print(f"val is trained on (data.train_splits): nothing is validated, and {LAST.name} is {BEST.name} as well")
     if isinstance(data, ImageNetData) and data.evaluates_on_train:
         _print(f"no val/ in {data.root}: evaluated on the training images")
+    return {
+        "parameters": parameters,
+        "multiply_adds": macs,
+        "frames": {split: sum(by_source.values()) for split, by_source in counts.items()},
+    }
 
 
 def print_scores(trainer: pl.Trainer, module: Task, data: TrainingData, checkpoint: Path, *, test: bool) -> None:

@@ -12,6 +12,7 @@ from fastscnn.runs.checkpoint_files import CheckpointFiles
 from fastscnn.runs.counted import Counted, steps_and_epoch
 from fastscnn.runs.run import Run
 from fastscnn.training.accelerator import choose_precision
+from fastscnn.training.callbacks.rates import BestInLoggers, Rates
 from fastscnn.training.callbacks.record import (
     EpochLoss,
     FiniteWeights,
@@ -140,10 +141,11 @@ def build_trainer(
         FiniteWeights(),
         FramesSeen(data.source_counts("train")),
         EpochLoss(),
+        Rates(),
         *chosen,
     ]
     if run.record:
-        callbacks.append(KeepRecord(run.record, validates=data.validates))
+        callbacks += [KeepRecord(run.record, validates=data.validates), BestInLoggers(run.record)]
         if isinstance(module, Segmentation):
             callbacks.append(Pictures(run.record, plain["pictures"]))
     if profiler:

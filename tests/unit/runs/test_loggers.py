@@ -79,7 +79,7 @@ def test_mlflow_run_ends_as_the_run_does_and_goes_on_with_it(tmp_path):
         run.loggers[1].log_metrics({"val/miou": 0.25}, 1)
         raise ZeroDivisionError
     ((name, status, run_id),) = mlflow_rows(database, "select name, status, run_uuid from runs")
-    assert (name, status) == (f"streets-{run.record.data['id']}", "FAILED")
+    assert (name, status) == (f"streets seed=0 {run.record.data['id']}", "FAILED")
     assert dict(mlflow_rows(database, "select key, value from params"))["optimizer/lr"] == "0.045"
     assert read_record(run.folder)["loggers"] == {"mlflow": run_id}
 
