@@ -1,0 +1,108 @@
+"""`python src/demo.py` as a user has it: the page in a real browser, and what it refuses."""
+
+import http.client
+import json
+import re
+import shutil
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+
+from helpers import command, random_image, write_image
+
+playwright_api = pytest.importorskip("playwright.sync_api")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    """Where the demo is served."""
+    started = command("demo.py", "port=0", "threads=1", cwd=tmp_path_factory.mktemp("demo"))
+    server = subprocess.Popen(**started, stdout=subprocess.PIPE, text=True)
+    try:
+        yield re.search(r"http://127\.0\.0\.1:\d+/", server.stdout.readline())[0]
+    finally:
+        server.terminate()
+        server.wait(60)
+        server.stdout.close()
+
+
+def ask(url, method, path, body=None, **headers):
+    connection = http.client.HTTPConnection(url.removeprefix("http://").rstrip("/"), timeout=60)
+    connection.request(method, path, body, headers)
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+@contextmanager
+def opened(url):
+    path = next((path for path in map(shutil.which, BROWSERS) if path), None)
+    if path is None:
+        pytest.skip(f"no browser here: none of {', '.join(BROWSERS)}")
+    with playwright_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        page = browser.new_page()
+        errors = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(url)
+        yield page
+        assert errors == []
+        browser.close()
+
+
+def test_page_shows_labels_classes_speed_and_a_slider(url, tmp_path):
+    write_image(tmp_path / "photo.jpg", random_image(size=(60, 80)))
+    with opened(url) as page:
+        page.set_input_files("#file", tmp_path / "photo.jpg")
+        page.wait_for_selector("#classes li")
+        assert "frames a second" in page.text_content("#message")
+        shares = [float(text.split()[-2]) for text in page.locator("#classes li").all_text_contents()]
+        assert abs(sum(shares) - 100) < 0.1 * len(shares)
+        page.fill("#slider", "30")
+        assert "70%" in page.evaluate("document.getElementById('overlay').style.clipPath")
+
+
+def test_page_labels_what_the_camera_sees_and_says_what_is_no_picture(url, tmp_path):
+    (tmp_path / "torn.jpg").write_bytes(b"no picture")
+    with opened(url) as page:
+        page.click("#camera")
+        page.wait_for_selector("#classes li")
+        page.click("#camera")
+        page.set_input_files("#file", tmp_path / "torn.jpg")
+        page.wait_for_function("document.getElementById('message').textContent.startsWith('The file')")
+
+
+def test_film_comes_back_labelled(url, tmp_path):
+    av = pytest.importorskip("av")
+    film = tmp_path / "drive.mp4"
+    with av.open(str(film), "w") as container:
+        pictures = container.add_stream("mpeg4", rate=5)
+        pictures.width, pictures.height = 64, 48
+        for seed in range(3):
+            container.mux(pictures.encode(av.VideoFrame.from_ndarray(random_image(seed, (48, 64)), format="rgb24")))
+        container.mux(pictures.encode())
+    status, body = ask(url, "POST", "/film", film.read_bytes())
+    assert status == 200
+    (tmp_path / "drawn.mp4").write_bytes(body)
+    with av.open(str(tmp_path / "drawn.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 3
+
+
+def test_other_pages_and_other_names_are_refused(url):
+    assert ask(url, "GET", "/")[0] == 200
+    assert ask(url, "GET", "/", Host="evil.example")[0] == 403
+    assert ask(url, "POST", "/image", b"x", Origin="https://evil.example")[0] == 403
+    assert ask(url, "GET", "/etc/passwd")[0] == 404
+
+
+def test_photograph_gets_the_labels_that_the_network_gives(url, tmp_path):
+    from fastscnn import Segmenter
+
+    write_image(tmp_path / "photo.png", random_image(size=(60, 80)))
+    found = json.loads(ask(url, "POST", "/image", (tmp_path / "photo.png").read_bytes())[1])
+    segmenter = Segmenter.from_pretrained("camvid")
+    labels = segmenter(tmp_path / "photo.png")
+    for entry in found["classes"]:
+        assert entry["share"] == pytest.approx((labels == segmenter.classes.names.index(entry["name"])).mean())
