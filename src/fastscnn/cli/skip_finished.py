@@ -48,7 +48,7 @@ def left_to_do(config: DictConfig, job: Job) -> bool:
 
     If the job's earlier run stopped, `resume` of the config is set, so that the job continues it.
     """
-    if config.rerun or config.resume:
+    if config.rerun or config.resume or config.get("replay"):
         return True
     resolve_starts(config)
     if first_process():
@@ -110,7 +110,7 @@ def done_before_restart(config: DictConfig) -> bool:
     If it only began the run, `resume` of the config is set, so that the run continues. A job's script may contain
     several commands: each finds its own run.
     """
-    if config.rerun or config.resume:
+    if config.rerun or config.resume or config.get("replay"):
         return False
     resolve_starts(config)
     job = slurm.job_id()

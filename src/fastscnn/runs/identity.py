@@ -25,7 +25,7 @@ GROUPS = {
 """The groups that a run's name is made of, with their default options."""
 TRAINED_BY = {"optimizer": "sgd", "scheduler": "poly", "callbacks": ""}
 """Groups that are part of a run's name if their option is not the default."""
-PLAIN_CALLBACKS = ("progress", "lr_monitor")
+PLAIN_CALLBACKS = ("progress", "lr_monitor", "notify")
 """Callbacks that do not change a run."""
 LONGEST = 100
 """Letters of a run's title; W&B takes names of 128."""

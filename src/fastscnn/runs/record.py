@@ -16,7 +16,7 @@ from fastscnn.runs.alive import DEAD_AFTER_SECONDS, LOCK, is_alive
 from fastscnn.runs.folders import make_folder, unwritable
 from fastscnn.runs.process import describe_process, process_place
 from fastscnn.runs.record_file import read_record_file
-from fastscnn.runs.studies import STUDIES, on_disk, with_study
+from fastscnn.runs.studies import OF_USERS, STUDIES, on_disk, with_study
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import not_written, plain_json, remove, remove_leftovers, why_not_written
 from fastscnn.utils.locks import Lock, NoLocks, is_held, take
@@ -169,10 +169,12 @@ class RunRecord:
             self._run_lock.release()
 
     def _join_studies(self) -> None:
-        """Take over the studies that a multirun has added to the file meanwhile."""
+        """Take over what others have written into the file meanwhile: studies of a multirun, a user's note and tags."""
+        found = on_disk(self.folder / RECORD)
         if STUDIES in self.data:
-            for study in on_disk(self.folder / RECORD):
+            for study in found.get(STUDIES) or ():
                 self.data[STUDIES] = with_study(self.data[STUDIES], study)
+        self.data |= {key: found[key] for key in OF_USERS if key in found}
 
     def _bytes(self) -> bytes:
         return (json.dumps(plain_json(self.data), indent=2) + "\n").encode()

@@ -99,7 +99,7 @@ def resumption(
     Raises:
         RequestError: There is no such run, it is running, or the overrides would make it another run.
     """
-    folder = _folder(given)
+    folder = recorded_folder(given)
     record = refuse_running(folder) if first_process else read_record(folder)
     before = read_run_config(folder)
     now = composed.copy() if overrides is None else _overridden(folder, before, overrides, composed, record)
@@ -157,22 +157,27 @@ def write_config(resumption: Resumption) -> None:
             OmegaConf.save(content, target)
 
 
-def _folder(given: str | Path) -> Path:
+def recorded_folder(given: str | Path, key: str = "resume") -> Path:
+    """The run's folder that a setting names: the folder itself, or `run.json` or `last.ckpt` in it.
+
+    Raises:
+        RequestError: It is none; names the setting.
+    """
     fix = "Give a run's folder, outputs/NAME/TIME-ID."
     if not str(given).strip():
-        raise RequestError("resume= is empty.", key="resume", fix=fix)
+        raise RequestError(f"{key}= is empty.", key=key, fix=fix)
     folder = given = Path(given)
     if given.name == RECORD:
         folder = given.parent
     elif given.name == LAST.name:
         folder = given.parent.parent
     elif given.suffix == ".ckpt":
-        problem = f"resume={given}: a run goes on from its last.ckpt."
-        raise RequestError(problem, key="resume", fix="Give the run's folder.")
+        problem = f"{key}={given}: a run goes on from its last.ckpt."
+        raise RequestError(problem, key=key, fix="Give the run's folder.")
     if not folder.is_dir():
-        raise RequestError(f"resume={given}: there is no such folder.", key="resume", fix=fix)
+        raise RequestError(f"{key}={given}: there is no such folder.", key=key, fix=fix)
     if not (folder / RECORD).is_file():
-        raise RequestError(f"resume={given} is no run's folder (it has no {RECORD}).", key="resume", fix=fix)
+        raise RequestError(f"{key}={given} is no run's folder (it has no {RECORD}).", key=key, fix=fix)
     return folder
 
 

@@ -2,9 +2,10 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -21,11 +22,14 @@ from fastscnn.runs.loggers import check_loggers, opened_loggers, uses_wandb
 from fastscnn.runs.metrics_csv import MetricsCSV, cut_back
 from fastscnn.runs.offline import set_aside_dead, set_aside_empty
 from fastscnn.runs.process import RUN_DIR_VARIABLE
+from fastscnn.runs.provenance import write_provenance
 from fastscnn.runs.record import METRICS, RunRecord, recorded
+from fastscnn.runs.replay import replayed, told_apart
 from fastscnn.runs.resume import Resumption, resumption, write_config
 from fastscnn.runs.resume_point import new_run_command, resume_command
 from fastscnn.runs.run_settings import recorded_settings
 from fastscnn.runs.studies import STUDIES
+from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_writable, remove_leftovers, replaced
 from fastscnn.utils.signals import Interrupted, waiting
 
@@ -45,14 +49,25 @@ class Run:
         resumption: The point that a resumed run continues from; None for a new run.
         record: Its record, inside `with run:`; None in the other processes of a distributed run.
         loggers: The loggers that receive its metrics, inside `with run:`.
+        replays: The folder of the run that it trains again; None where there is none.
+        when_closed: Called with its record once it is closed, however it ended.
     """
 
-    def __init__(self, config: DictConfig, identity: Identity, resumption: Resumption | None = None) -> None:
+    def __init__(
+        self,
+        config: DictConfig,
+        identity: Identity,
+        resumption: Resumption | None = None,
+        *,
+        replays: Path | None = None,
+    ) -> None:
         self.config = config
+        self.replays = replays
         self.identity = identity
         self.resumption = resumption
         self.record: RunRecord | None = None
         self.loggers: list[Logger] = []
+        self.when_closed: list[Callable[[Mapping[str, Any], Path], None]] = []
         self._folder = resumption.folder if resumption else None
         self._block: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
 
@@ -64,6 +79,12 @@ class Run:
             RequestError: As `create` and `resume`.
         """
         folder = OmegaConf.select(config, "resume")
+        if (replay := OmegaConf.select(config, "replay")) is not None:
+            if folder is not None:
+                problem = "resume and replay: a run goes on in its folder, or is trained again in a new one."
+                raise RequestError(problem, key="replay", fix="Leave one of them out.")
+            again, identity, source = replayed(str(replay), list(HydraConfig.get().overrides.task), config)
+            return cls.create(again, identity, source)
         if folder is None:
             return cls.create(config)
         command_line = list(HydraConfig.get().overrides.task)
@@ -72,8 +93,8 @@ class Run:
         return cls.resume(str(folder), command_line if named else None, config)
 
     @classmethod
-    def create(cls, config: DictConfig) -> "Run":
-        """A new run of a composed config.
+    def create(cls, config: DictConfig, identity: Identity | None = None, replays: Path | None = None) -> "Run":
+        """A new run of a composed config, or of a recorded one that it replays.
 
         Raises:
             RequestError: Its folder exists already or cannot be written, W&B would mix it with other runs, or a setting
@@ -87,7 +108,7 @@ class Run:
             else:
                 check_writable(Path(config.paths.output_dir), "paths.output_dir")
         check_effect(config, list(HydraConfig.get().overrides.task))
-        return cls(config, chosen_identity(config))
+        return cls(config, identity or chosen_identity(config), replays=replays)
 
     @classmethod
     def resume(cls, folder: str | Path, overrides: Sequence[str] | None, composed: DictConfig) -> "Run":
@@ -139,6 +160,11 @@ class Run:
         print(*self.resumption.lines(), sep="\n")
         record_job_folder(self.folder)
 
+    def print_replayed(self) -> None:
+        """Print what differs from the run that it trains again."""
+        if self.record and self.replays:
+            print(*told_apart(self.replays, self.record.data, self.folder), sep="\n")
+
     def update(self, **changes: object) -> None:
         """Change keys of the record, in the process that has it."""
         if self.record:
@@ -176,6 +202,7 @@ class Run:
                     _clean_up(self.resumption)
                 else:
                     _write_hydra_files(self.config, folder)
+                record.update(**write_provenance(folder, record.data))
                 release_claim()
                 if uses_wandb(self.config):
                     set_aside_dead(Path(self.config.paths.output_dir))
@@ -192,6 +219,8 @@ class Run:
             raise
         finally:
             os.environ.pop(RUN_DIR_VARIABLE, None)
+            for call in self.when_closed:
+                call(record.data, folder)
         print(f"The run's folder: {folder}")
 
     def _make(self) -> RunRecord:
@@ -208,6 +237,7 @@ class Run:
                 "settings": recorded_settings(self.config),
                 "first_epoch": FIRST_EPOCH,
                 STUDIES: list(self.identity.studies),
+                "replays": str(self.replays) if self.replays else None,
             },
         )
 

@@ -15,7 +15,7 @@ CONFIG = Path(".hydra/config.yaml")
 OVERRIDES = Path(".hydra/overrides.yaml")
 GROUPS = ("data", "model", "optimizer", "trainer", "paths")
 """What the config of every run holds."""
-CALL_SETTINGS = ("resume", "rerun", "paths", "optimized_metric", "trust")
+CALL_SETTINGS = ("resume", "rerun", "replay", "paths", "optimized_metric", "notify", "trust")
 """Settings of one call of the command, not of the run."""
 STARTS = ("pretrain", "init", "distill")
 """Groups of settings that name a file that a run starts or learns from: its `checkpoint`, and the digest, `sha256`."""
@@ -25,6 +25,9 @@ EXECUTION_SETTINGS = (
     "pictures",
     "resume",
     "rerun",
+    "replay",
+    "notify",
+    "callbacks.notify",
     "optimized_metric",
     "trust",
     "data.num_workers",

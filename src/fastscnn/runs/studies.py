@@ -11,6 +11,8 @@ from fastscnn.utils.files import write_json
 
 STUDIES = "studies"
 """The key of `run.json`: names of multiruns, the oldest first."""
+OF_USERS = ("note", "tags")
+"""Keys of `run.json` that `src/runs.py` writes, also while the run is going on."""
 TAG = "study:"
 """Without "=", which the package for dashboards doubles in a filter."""
 SECONDS = 10
@@ -36,12 +38,12 @@ def join_study(record_file: Path, study: str) -> Mapping[str, Any] | None:
     return data
 
 
-def on_disk(record_file: Path) -> list[str]:
-    """The studies that a record's file names now."""
+def on_disk(record_file: Path) -> Mapping[str, Any]:
+    """A record as its file is now; empty where it cannot be read."""
     try:
-        return list(read_record_file(record_file).get(STUDIES) or [])
+        return read_record_file(record_file)
     except (OSError, ValueError):
-        return []
+        return {}
 
 
 def tag_online(wandb_id: str, settings: Mapping[str, Any], study: str) -> None:

@@ -13,6 +13,7 @@ from fastscnn.data.datamodules.build import TrainingData, build_training_data
 from fastscnn.data.datamodules.imagenet import ImageNetData
 from fastscnn.data.datamodules.segmentation import SegmentationData
 from fastscnn.data.datasets.folder_splits import LISTS, with_recorded_lists, write_lists
+from fastscnn.data.fingerprint import fingerprint
 from fastscnn.runs.checkpoint import is_checkpoint
 from fastscnn.runs.objective import optimized_value
 from fastscnn.runs.record import BEST, LAST
@@ -51,9 +52,11 @@ def fit(config: DictConfig) -> float | None:
         NonFiniteLoss: The loss became NaN or infinite.
     """
     quiet()
-    if OmegaConf.select(config, "resume") is None:
+    if OmegaConf.select(config, "resume") is None and OmegaConf.select(config, "replay") is None:
         resolve_starts(config)
     run = Run.of(config)
+    if run.replays:
+        resolve_starts(run.config)
     metric = OmegaConf.select(config, "optimized_metric")
     if run.finished:
         run.print_finished()
@@ -87,8 +90,11 @@ def _fit(run: Run, plain: dict[str, Any], metric: str | None) -> float | None:
     taken = take(module, start, init["freeze"]) if start and isinstance(module, Segmentation) else None
     if init.get("freeze") and isinstance(module, Segmentation):
         freeze_parts(module, init["freeze"])
+    run.when_closed += [call for callback in callbacks if (call := getattr(callback, "run_closed", None))]
     with run:
-        run.update(dataset=data.described("train", "val") | drawn_lists(run, data))
+        splits = ("train", "val") if data.validates else ("train",)
+        about = {"fingerprint": fingerprint(data, *splits)} if run.record else {}
+        run.update(dataset=data.described("train", "val") | about | drawn_lists(run, data))
         if chosen := settled(run.config, plain):
             run.update(settled=chosen)
         if run.record:
@@ -153,6 +159,7 @@ def train(
     trainer = build_trainer(plain, module, data, run, profiler, callbacks)
     run.update(device=describe_device(trainer))
     describe(run.loggers, {"device": describe_device(trainer)}, resumed=run.resumption is not None)
+    run.print_replayed()
     if plain["trainer"]["compile"]:
         module.compile_network()
     with ended_together(trainer), nullcontext() if profiler else waiting():

@@ -35,7 +35,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(
-    "name", ["train", "eval", "predict", "export", "benchmark", "compare", "dashboard", "check_data"]
+    "name", ["train", "eval", "predict", "export", "benchmark", "compare", "dashboard", "check_data", "runs"]
 )
 def test_ctrl_c_within_the_first_imports_is_no_traceback(tmp_path, name):
     (tmp_path / "hydra.py").write_text(SLOW_IMPORT)

@@ -28,6 +28,9 @@ GRIDS = {
     },
     "resolution": {"data": {"fine"}, "resolution": {"full", "half", "quarter"}},
     "seeds": {"data": {"fine"}, "seed": {0, 1, 2, 3, 4}},
+    "skip": {"data": {"fine"}, "skip": {"keep", "zero"}},
+    "activation": {"data": {"fine"}, "activation": {"relu", "relu6"}, "seed": {0, 1, 2}},
+    "quick": {"data": {"streets"}, "trainer.max_epochs": {3}, "skip": {"keep", "zero"}, "seed": {0, 1}},
 }
 
 

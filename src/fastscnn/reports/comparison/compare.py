@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from fastscnn.reports import paper
 from fastscnn.reports.comparison import tables
 from fastscnn.reports.comparison.content import Comparison
+from fastscnn.reports.comparison.diff import print_diff, two_runs
+from fastscnn.reports.comparison.effects import class_tables, gaps
 from fastscnn.reports.comparison.gallery import gallery
 from fastscnn.reports.comparison.groups import Group, default_baselines, group_key, group_runs
 from fastscnn.reports.comparison.page import write_page
@@ -22,8 +24,8 @@ from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_writable, write_text
 
 
-def compare(config: DictConfig) -> Path:
-    """Compare the runs of a composed `compare` config; returns the page.
+def compare(config: DictConfig) -> Path | None:
+    """Compare the runs of a composed `compare` config; returns the page, None where two runs are told apart on stdout.
 
     Raises:
         RequestError: There are no runs, or a filter or key that none of them has.
@@ -38,13 +40,16 @@ def compare(config: DictConfig) -> Path:
                 fix="Set runs=DIR to a folder with runs, such as outputs.",
             )
     output = Path(plain["output"]).expanduser() if plain["output"] else folders[0] / "compare"
-    check_writable(output, "output")
     runs, evaluations, warnings = read_all(folders)
     if not runs:
         where = ", ".join(map(str, folders))
         raise RequestError(
             f"runs={where} holds no run.", key="runs", fix="Train one with python src/train.py, or set runs=DIR."
         )
+    if plain.get("diff"):
+        print_diff(two_runs(runs, plain["diff"]))
+        return None
+    check_writable(output, "output")
     if not isinstance(plain["gallery"], int) or plain["gallery"] < 0:
         wrong = f"gallery={plain['gallery']} is not a whole number of 0 or more."
         raise RequestError(wrong, key="gallery", fix="Set gallery=N.")
@@ -153,10 +158,12 @@ def build(
         tables.seeds_table(groups, baselines, metric, by or NAMED),
         tables.table_8(plain),
         tables.skip_table(plain, evaluations),
+        tables.activation_table(plain),
         tables.table_7(plain, evaluations),
         tables.table_4(plain),
         tables.table_5(plain),
         tables.imagenet_table(runs),
+        *class_tables(groups, baselines, metric),
     ]
     count = f"{len(runs)} runs, {sum(run.finished for run in runs)} finished"
     wanted = key_values("filter", settings["filter"])
@@ -172,6 +179,7 @@ def build(
         gallery=gallery([pair for pair in named if pair[1].finished], evaluations, settings["gallery"]),
         paper_iou={f"paper: {name} (Cityscapes test)": dict(series) for name, series in paper.TABLE_5.items()},
         warnings=warnings,
+        gaps=gaps(groups, baselines, metric, by or NAMED),
     )
     return comparison, groups
 

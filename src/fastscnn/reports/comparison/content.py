@@ -15,6 +15,7 @@ class Table:
         rows: The cells; "" for an empty one.
         caption: What a reader must know to understand it.
         numeric: Positions of the columns with numbers, which are aligned to the right.
+        heat: The number, in points, that gets the full colour where the cells are differences; 0 for a plain table.
     """
 
     title: str
@@ -22,6 +23,28 @@ class Table:
     rows: Sequence[Sequence[str]]
     caption: str = ""
     numeric: frozenset[int] = frozenset()
+    heat: float = 0.0
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A group's difference to the baseline of its data, in percentage points, as the forest plot draws it.
+
+    Attributes:
+        place: The data.
+        label: Of the group.
+        baseline: Label of the baseline.
+        mean: The difference; None where it is not given.
+        interval: Its 95 % interval; None where a side has one seed.
+        text: The difference as text, or why there is none.
+    """
+
+    place: str
+    label: str
+    baseline: str
+    mean: float | None
+    interval: tuple[float, float] | None
+    text: str
 
 
 @dataclass(frozen=True)
@@ -48,6 +71,7 @@ class RunView:
         counts: Whether it is part of the means: it is finished, and the newest of its seed.
         iou: Class name to IoU in percent, of its best validation.
         pretrained: Whether it was pre-trained: drawn dashed, as in Figure 4.
+        more: Every other logged metric, with fewer points.
     """
 
     id: str
@@ -60,6 +84,7 @@ class RunView:
     counts: bool = True
     iou: Mapping[str, float] = field(default_factory=dict)
     pretrained: bool = False
+    more: Mapping[str, Curve] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,6 +119,8 @@ class Comparison:
         gallery: Frames, in the order of the runs.
         paper_iou: Series name to class IoU in percent: Table 5, drawn beside the runs if the classes agree.
         warnings: Files that could not be read.
+        gaps: The differences to the baselines.
+        refresh: Seconds after which an open page loads itself anew; 0 for never.
     """
 
     title: str
@@ -106,3 +133,5 @@ class Comparison:
     gallery: Sequence[GalleryRow] = ()
     paper_iou: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    gaps: Sequence[Gap] = ()
+    refresh: int = 0

@@ -96,6 +96,47 @@ class Run:
         ordered = sorted(points.items())
         return Curve([e for _, (e, _) in ordered], [s for s, _ in ordered], [v for _, (_, v) in ordered])
 
+    def curves(self, most: int) -> dict[str, Curve]:
+        """Every logged metric with at most about `most` points; scores in percent. Incomplete rows are ignored.
+
+        Raises:
+            ValueError: `metrics.csv` has another format.
+        """
+        path = self.folder / METRICS
+        if not path.exists():
+            return {}
+        found: dict[str, tuple[list[float], list[float], list[float]]] = {}
+        with path.open(newline="", encoding="utf-8") as file:
+            header = next(csv.reader([file.readline()]), [])
+            if STEP not in header or "epoch" not in header:
+                return {}
+            step, epoch = header.index(STEP), header.index("epoch")
+            names = [(place, name) for place, name in enumerate(header) if place not in (step, epoch)]
+            offset = 1 - int(self.record.get("first_epoch") or 0)
+            for line in file:
+                cells = line.rstrip("\n").split(",")
+                if not line.endswith("\n") or len(cells) != len(header):
+                    continue
+                for place, name in names:
+                    if text := cells[place]:
+                        steps, epochs, values = found.setdefault(name, ([], [], []))
+                        steps.append(float(cells[step]))
+                        epochs.append(float(cells[epoch]) + offset)
+                        values.append(float(text))
+        return {name: _thinned(name, *series, most) for name, series in found.items()}
+
+
+def is_score(name: str) -> bool:
+    """Whether a metric is a share of 1, which is shown in percent."""
+    return any(part in name for part in ("miou", "/iou/", "top1", "top5"))
+
+
+def _thinned(name: str, steps: list[float], epochs: list[float], values: list[float], most: int) -> Curve:
+    stride = max(1, len(values) // max(1, most))
+    places = [*range(0, len(values) - 1, stride), len(values) - 1]
+    scale = 100 if is_score(name) else 1
+    return Curve([epochs[i] for i in places], [steps[i] for i in places], [scale * values[i] for i in places])
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -157,6 +198,10 @@ def read_all(folders: Iterable[Path]) -> tuple[list[Run], list[Evaluation], list
                 _check_metrics(record["metrics"])
                 run = Run(path.parent, record)
                 _ = int(record["seed"]), run.values, run.minutes
+                if twin := runs.get(record["id"]):
+                    warnings.append(
+                        f"{twin.folder} and {run.folder} hold the same run, {record['id']}: the second counts."
+                    )
                 runs[record["id"]] = run
             else:
                 evaluations.append(_evaluation(path))

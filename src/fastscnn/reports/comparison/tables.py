@@ -147,6 +147,21 @@ def skip_table(groups: Sequence[Group], evaluations: Sequence[Evaluation]) -> Ta
     return Table("Section 3.2: the skip connection", columns, rows, caption, frozenset({1, 2, 3}))
 
 
+def activation_table(groups: Sequence[Group]) -> Table:
+    """ReLU against ReLU6."""
+    rows = [["paper, Cityscapes", "slightly better, without a number", ""]]
+    for place in _places(groups):
+        for split in ("val", "test"):
+            cells = [
+                _metric(_choose(groups, place, {"activation": name}), f"{split}/miou") for name in ("relu", "relu6")
+            ]
+            if any(cells):
+                rows.append([f"ours, {place} {split}", *cells])
+    caption = f"{SEEDS}{_compared(groups)}"
+    columns = ["class mIoU, %", "ReLU", "ReLU6"]
+    return Table("Section 3.1: ReLU against ReLU6", columns, rows, caption, frozenset({1, 2}))
+
+
 def imagenet_table(runs: Sequence[Run]) -> Table:
     """Accuracy of the pre-training runs."""
     rows = [["paper, ImageNet val", "", f"{paper.IMAGENET['top1']:.2f}", f"{paper.IMAGENET['top5']:.2f}", "", ""]]

@@ -33,6 +33,7 @@ def run_views(
     varied = [name for name in GROUPS if len({run.choices.get(name, GROUPS[name]) for run in runs}) > 1]
     counted = {id(run) for group in groups for run in group.runs.values()}
     views = []
+    most = max(30, min(400, 10_000 // max(1, len(runs))))
     for run in runs:
         is_segmenting = run.choices.get("data") != "imagenet"
         own = metric if is_segmenting else ""  # the accuracy of pre-training has a table of its own
@@ -55,9 +56,10 @@ def run_views(
         }
         try:
             curve = run.curve(metric) if is_segmenting else Curve((), (), ())
+            more = {name: found for name, found in run.curves(most).items() if name != metric}
         except (OSError, ValueError, IndexError) as error:
             warnings.append(f"{run.folder / METRICS} cannot be read and is not drawn ({error}).")
-            curve = Curve((), (), ())
+            curve, more = Curve((), (), ()), {}
         views.append(
             RunView(
                 id=str(run.record["id"]),
@@ -70,6 +72,7 @@ def run_views(
                 counts=id(run) in counted,
                 iou=_class_iou(run, metric),
                 pretrained=run.choices.get("pretrain") == "imagenet",
+                more=more,
             )
         )
     columns = list(dict.fromkeys(name for view in views for name in view.cells))
