@@ -3,12 +3,12 @@
 import random
 import shutil
 from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
-from fastscnn.reports.comparison.content import Curve, GalleryRow
+from fastscnn.reports.comparison.content import Curve, GalleryRow, Gap, Table
 from fastscnn.reports.comparison.page import write_page
 from helpers import HOSTILE, comparison, run_view, write_panels, write_run
 
@@ -42,8 +42,8 @@ def compared(run, tmp_path_factory):
 
 
 @contextmanager
-def opened(folder, **options):
-    """The page in a headless browser; fails where it asked the network or logged an error."""
+def opened(folder, chosen="view=runs", **options):
+    """The page in a headless browser, with what its address says; fails on any request or error."""
     path = next((path for path in map(shutil.which, BROWSERS) if path), None)
     if path is None:
         pytest.skip(f"no browser here: none of {', '.join(BROWSERS)}")
@@ -57,7 +57,7 @@ def opened(folder, **options):
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
-        page.goto((folder / "outputs" / "compare" / "index.html").as_uri())
+        page.goto((folder / "outputs" / "compare" / "index.html").as_uri() + f"#{chosen}")
         page.wait_for_selector("html[data-ready]", timeout=60_000)
         yield page
         assert complaints == []
@@ -82,7 +82,7 @@ def column(page, number):
 
 def settle(page, names):
     """Wait until a chart shows that many runs; it is drawn in the next frame."""
-    script = "(n) => new Set(document.getElementById('steps').data.flatMap((t) => t.text).filter(Boolean)).size === n"
+    script = "(n) => new Set(document.getElementById('curve').data.flatMap((t) => t.text).filter(Boolean)).size === n"
     page.wait_for_function(script, arg=names)
 
 
@@ -126,12 +126,10 @@ def test_a_click_on_a_header_sorts_and_another_sorts_back(compared):
 
 def test_a_switch_takes_a_run_out_of_curves_and_bars_and_back(compared):
     with opened(compared[1]) as page:
-        assert sorted(drawn(page, "steps").values()) == [50, 60, 60, 65, 65]
-        assert drawn(page, "steps") == drawn(page, "epochs")
+        assert sorted(drawn(page, "curve").values()) == [50, 60, 60, 65, 65]
         page.get_by_role("checkbox", name="fine-skip_zero · seed 0").first.click()
         settle(page, 4)
-        assert 50 not in drawn(page, "steps").values()
-        assert 50 not in drawn(page, "epochs").values()
+        assert 50 not in drawn(page, "curve").values()
         bars = "() => document.getElementById('bars').data.map((trace) => trace.name)"
         assert "fine-skip_zero" not in page.evaluate(bars)
         page.get_by_role("button", name="All off").click()
@@ -152,7 +150,7 @@ def test_a_group_is_switched_at_once_and_shows_when_it_is_on_in_part(compared):
         settle(page, 5)
         group.click()
         settle(page, 3)
-        assert sum(label.startswith("fine ·") for label in drawn(page, "epochs")) == 0
+        assert sum(label.startswith("fine ·") for label in drawn(page, "curve")) == 0
 
 
 def test_filter_hides_rows_and_switches_what_is_shown(compared):
@@ -162,13 +160,13 @@ def test_filter_hides_rows_and_switches_what_is_shown(compared):
         assert "2 of 6 runs shown" in page.locator("#shown").inner_text()
         page.get_by_role("button", name="Shown off").click()
         settle(page, 3)
-        assert not any("imagenet" in label for label in drawn(page, "steps"))
+        assert not any("imagenet" in label for label in drawn(page, "curve"))
 
 
 def test_curves_of_imagenet_pretraining_are_dashed(compared):
     with opened(compared[1]) as page:
         dashes = page.evaluate(
-            "() => document.getElementById('steps').data.map((t) => [t.text[0].includes('imagenet'), t.line.dash])"
+            "() => document.getElementById('curve').data.map((t) => [t.text[0].includes('imagenet'), t.line.dash])"
         )
         assert len(dashes) == 3
         assert all((dash == "dash") == pretrained for pretrained, dash in dashes)
@@ -189,12 +187,12 @@ LABELS = [f"group_{place // 3} · seed {place % 3}" for place in range(12)]
 
 
 @contextmanager
-def shown(folder, *runs, **changes):
+def shown(folder, *runs, chosen="view=runs", **changes):
     """The page of these runs, open in a browser that fails on any error and any request."""
     path = folder / "outputs" / "compare" / "index.html"
     path.parent.mkdir(parents=True)
     write_page(comparison(*runs, **changes), path)
-    with opened(folder) as page:
+    with opened(folder, chosen) as page:
         yield page
 
 
@@ -217,7 +215,7 @@ def test_only_finished_switches_the_others_off(tmp_path):
     with shown(tmp_path, *runs) as page:
         page.get_by_role("button", name="Only finished").click()
         settle(page, 1)
-        assert list(drawn(page, "steps")) == list(drawn(page, "epochs")) == [LABELS[0]]
+        assert list(drawn(page, "curve")) == [LABELS[0]]
         assert page.locator("#groups input").first.evaluate("box => box.indeterminate")
 
 
@@ -226,7 +224,7 @@ def test_thinned_curve_keeps_its_ends_and_its_peak_and_says_so(tmp_path):
     values[12_345] = 99.0
     steps = list(range(1, len(values) + 1))
     with shown(tmp_path, run_view(curve=Curve(steps, steps, values))) as page:
-        xs, ys = page.evaluate("() => ['x', 'y'].map((k) => document.getElementById('steps').data[0][k])")
+        xs, ys = page.evaluate("() => ['x', 'y'].map((k) => document.getElementById('curve').data[0][k])")
         points = [(x, y) for x, y in zip(xs, ys, strict=True) if x is not None]
         assert points[0] == (1, round(values[0], 2))
         assert points[-1] == (20_000, round(values[-1], 2))
@@ -246,7 +244,7 @@ def test_names_with_markup_are_text(tmp_path):
 
 def test_charts_have_names_for_those_who_do_not_see_them(tmp_path):
     with shown(tmp_path, run_view(iou={"road": 90.0})) as page:
-        for chart in ("steps", "epochs", "bars"):
+        for chart in ("curve", "forest", "bars"):
             assert page.locator(f"#{chart}").get_attribute("aria-label")
 
 
@@ -264,19 +262,122 @@ def test_page_opens_with(runs, tmp_path):
     with shown(tmp_path, *runs) as page:
         assert page.locator("#all tbody tr").count() == len(runs)
         assert page.locator("#gallery").count() == 0
-        assert len(drawn(page, "steps")) == len(drawn(page, "epochs")) == sum(bool(run.curve.values) for run in runs)
+        assert len(drawn(page, "curve")) == sum(bool(run.curve.values) for run in runs)
 
 
-def test_gallery_shows_the_fourth_panel_where_there_is_one(tmp_path):
-    with_skip, without = tmp_path / "with.png", tmp_path / "without.png"
-    for path, shade in ((with_skip, 60), (without, 200)):
-        cv2.imwrite(str(path), np.full((20, 120, 3), shade, np.uint8))
-    rows = [GalleryRow(LABELS[0], "street", with_skip, without), GalleryRow(LABELS[3], "street", with_skip)]
+def test_slider_moves_between_prediction_truth_and_input_and_the_worst_frame_comes_first(tmp_path):
+    good, bad, cut = tmp_path / "good.png", tmp_path / "bad.png", tmp_path / "cut.png"
+    for path, last in ((good, (9, 99, 9)), (bad, (99, 9, 9)), (cut, (200, 9, 9))):
+        write_panels(path, [(9, 9, 99), (9, 99, 9), last])
+    rows = [GalleryRow(LABELS[0], "first", good, cut), GalleryRow(LABELS[3], "second", bad)]
     with shown(tmp_path, run_view(LABELS[0]), run_view(LABELS[3]), gallery=rows) as page:
         page.locator("#gallery").scroll_into_view_if_needed()
-        page.wait_for_function(
-            "[...document.querySelectorAll('#gallery img')].every((image) => image.naturalWidth > 0)"
-        )
-        captions = ["street: input", "truth", "prediction", "without the skip connection"]
-        assert page.locator("#gallery figcaption").all_inner_texts() == captions + captions[:3]
-        assert page.locator("#gallery h3").all_inner_texts() == [LABELS[0], LABELS[3]]
+        captions = page.locator("#gallery figcaption").all_inner_texts()
+        assert [text.partition("\n")[0] for text in captions] == [
+            "second · 0.0 % of pixels agree",
+            "first · 100.0 % of pixels agree",
+        ]
+        opacity = """() => ['input', 'truth', 'prediction'].map((name) =>
+            Number(getComputedStyle(document.querySelector(`#gallery .${name}`)).opacity))"""
+        for value, expected in (("0", [1, 1, 1]), ("1", [1, 1, 0]), ("1.5", [1, 0.5, 0]), ("2", [1, 0, 0])):
+            page.locator("#between").fill(value)
+            assert page.evaluate(opacity) == expected
+        visible = "() => getComputedStyle(document.querySelector('#gallery .cut')).visibility"
+        assert page.evaluate(visible) == "hidden"
+        page.locator("#without").check()
+        assert page.evaluate(visible) == "visible"
+
+
+def many(groups=20, seeds=3):
+    """Runs of groups whose names begin alike."""
+    made = []
+    for number in range(groups):
+        for seed in range(seeds):
+            values = [number + seed + place for place in range(5)]
+            more = {"train/loss": Curve([1, 2, 3], [10, 20, 30], [3.0, 1.0 + seed, 0.5])}
+            label = f"fine-pretrain_imagenet-option_{number} · seed {seed}"
+            made.append(run_view(label, values, more=more, iou={"road": 50.0 + number}))
+    return made
+
+
+def several_columns(runs):
+    rows = [[group, "Cityscapes", "0, 1, 2", "62.00 ± 0.30 (3)"] for group in dict.fromkeys(run.group for run in runs)]
+    return [Table("Means over seeds", ["runs", "data", "seeds", "best %"], rows, numeric=frozenset({3}))]
+
+
+@pytest.mark.parametrize("width", [1400, 420])
+def test_means_of_twenty_groups_have_a_band_a_label_and_a_look_of_their_own(tmp_path, width):
+    with shown(tmp_path, *many(), tables=several_columns(many()), chosen="") as page:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.reload()
+        page.wait_for_selector("html[data-ready]")
+        found = page.evaluate("""() => {
+            const { data, layout } = document.getElementById('curve');
+            return {
+                means: data.filter((t) => t.text.length).map((t) => [t.line.color, t.line.dash, t.y[4]]),
+                bands: data.filter((t) => t.fill === 'tonexty').map((t) => t.y[4]),
+                labels: layout.annotations.map((a) => [a.name, a.y]),
+            };
+        }""")
+        assert [y for *_, y in found["means"]] == [number + 5 for number in range(20)]
+        assert found["bands"] == [number + 6 for number in range(20)]
+        assert len({(colour, dash) for colour, dash, _ in found["means"]}) == 20
+        assert len({name for name, _ in found["labels"]}) == 20
+        heights = sorted(y for _, y in found["labels"])
+        assert min(b - a for a, b in pairwise(heights)) > 0.02
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        number = page.locator("#first td.number").first.bounding_box()
+        assert number["x"] + number["width"] <= width, "the number is in view"
+        label = page.locator("#first td").first.bounding_box()
+        page.locator("#first .scroll").evaluate("box => box.scrollLeft = 1000")
+        assert page.locator("#first td").first.bounding_box()["x"] == label["x"], "the label stays"
+
+
+def test_address_keeps_what_is_chosen(tmp_path):
+    with shown(tmp_path, *many(4), chosen="") as page:
+        page.locator("#metric").select_option("train/loss")
+        page.locator("#axis").select_option("steps")
+        page.locator("#logy").check()
+        page.locator("#smooth").fill("0.5")
+        page.get_by_role("searchbox").fill("option_1")
+        page.get_by_role("button", name="Shown off").click()
+        page.locator("#all th", has_text="best").get_by_role("button").click()
+        address = page.url
+        page.goto("about:blank")
+        page.goto(address)
+        page.wait_for_selector("html[data-ready]")
+        assert page.locator("#metric").input_value() == "train/loss"
+        assert page.locator("#all tbody tr:visible").count() == 3
+        assert page.locator("#all th[aria-sort=descending]").text_content() == "best"
+        kind, lines = page.evaluate("""() => {
+            const { layout, data } = document.getElementById('curve');
+            return [layout.yaxis.type, data.filter((t) => t.text.length).map((t) => t.y)];
+        }""")
+        assert kind == "log"
+        assert len(lines) == 3
+        assert lines[0][0] == pytest.approx(3.0)
+        assert lines[0][1] == pytest.approx((2 * 2.0 + 3.0) / 3), "smoothed, then the mean over the seeds"
+
+
+def test_tables_are_saved_as_csv_and_latex_and_charts_as_svg(tmp_path):
+    gap = Gap("data", "fine", "base", 1.5, (0.5, 2.5), "+1.50 [+0.50, +2.50] paired")
+    table = Table("Means & more", ["runs", "best %"], [["a_b, c", "1.0 ± 0.2"]], numeric=frozenset({1}))
+    wanted = (("#first", "CSV"), ("#first", "LaTeX"), ("#effects", "SVG"), ("#curves", "SVG"), ("#all", "CSV"))
+    with shown(tmp_path, *many(2), tables=[table], gaps=[gap], chosen="") as page:
+        saved = {}
+        for section, name in wanted:
+            with page.expect_download() as waiting:
+                page.locator(section).get_by_role("button", name=name).click()
+            saved[section, name] = Path(waiting.value.path()).read_text()
+        assert saved["#first", "CSV"] == 'runs,best %\n"a_b, c",1.0 ± 0.2\n'
+        assert "a\\_b, c & 1.0 $\\pm$ 0.2 \\\\" in saved["#first", "LaTeX"]
+        assert "\\begin{tabular}{lr}" in saved["#first", "LaTeX"]
+        assert saved["#effects", "SVG"].startswith("<svg")
+        assert saved["#curves", "SVG"].startswith("<svg")
+        assert saved["#all", "CSV"].splitlines()[0] == "run,best"
+        assert page.evaluate("document.getElementById('forest').data[0].error_x.array") == [1.0]
+
+
+def test_page_without_curves_says_what_to_do(tmp_path):
+    with shown(tmp_path, run_view(values=[]), chosen="") as page:
+        assert "when compare.py is called again" in page.locator("#no-curve").inner_text()

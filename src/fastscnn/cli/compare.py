@@ -9,10 +9,12 @@ if TYPE_CHECKING:
 
 
 def compare(config: "DictConfig") -> None:
-    """Write one comparison."""
-    from fastscnn.reports.comparison.compare import compare
+    """Write one comparison, or renew it while runs go on."""
+    from fastscnn.reports.comparison.compare import compare, watch
+    from fastscnn.utils.values import check_switch
 
-    compare(config)
+    check_switch("watch", config.watch)
+    (watch if config.watch else compare)(config)
 
 
 def main() -> None:

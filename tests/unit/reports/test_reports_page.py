@@ -9,12 +9,15 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
+from fastscnn.reports.comparison import compare
 from fastscnn.reports.comparison.compare import build
 from fastscnn.reports.comparison.page import page
 from fastscnn.reports.comparison.panels import split_panels
 from fastscnn.reports.comparison.records import read_all
-from helpers import COMPARE_SETTINGS, write_evaluation, write_panels, write_run
+from fastscnn.reports.comparison.write import show
+from helpers import COMPARE_SETTINGS, CONF, write_evaluation, write_panels, write_run
 
 ROWS = ["9,0.5,,", "10,,0,0.25", "20,,1,0.5"]
 
@@ -90,6 +93,7 @@ def test_gallery_shows_the_same_frame_with_and_without_the_skip_connection(tmp_p
     shown = [base64.b64decode(data) for data in re.findall(r"data:image/webp;base64,([^\"]+)", page(found))]
     colours = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).mean((0, 1)) for data in shown]
     assert np.allclose(colours, [red, green, blue, white], atol=8)
+    assert "0.0 % of pixels agree" in page(found)
 
 
 def test_picture_that_cannot_be_read_is_left_out(tmp_path):
@@ -120,3 +124,57 @@ def test_reports_do_without_torch():
     heavy = "any(name in sys.modules for name in ('torch', 'pytorch_lightning'))"
     code = f"import sys, fastscnn.reports.comparison.compare; sys.exit({heavy})"
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": "src"}, timeout=300).returncode == 0
+
+
+def test_two_folders_that_hold_the_same_run_are_named(tmp_path):
+    write_run(tmp_path / "here", 0.5)
+    write_run(tmp_path / "copied", 0.5)
+    runs, _, warnings = read_all([tmp_path])
+    assert len(runs) == 1
+    (warning,) = warnings
+    assert "hold the same run, 00000000" in warning
+
+
+def test_forest_and_heat_map_are_differences_to_the_baseline(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path, 0.60 + seed / 100, seed, started=seed)
+        write_run(tmp_path, 0.50 + seed / 50, seed, started=2 + seed, skip="zero")
+    for file in tmp_path.rglob("run.json"):
+        road = "0.9" if "skip_zero" in str(file) else "0.8"
+        file.write_text(file.read_text().replace('"epoch": 3', f'"epoch": 3, "val/iou/road": {road}'))
+    found = comparison(tmp_path)
+    (gap,) = found.gaps
+    assert (gap.label, gap.baseline) == ("fine-skip_zero", "fine")
+    assert gap.mean == pytest.approx(-9.5)
+    assert gap.interval[0] < -9.5 < gap.interval[1]
+    (table,) = [table for table in found.tables if table.heat]
+    assert table.rows == [["fine, IoU %", "80.0"], ["fine-skip_zero", "+10.0"]]
+    assert 'class="number heat better" style="--share:70%">+10.0' in page(found)
+
+
+def test_terminal_never_breaks_a_label(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    write_run(tmp_path, 0.5, skip="zero", activation="relu6", resolution="quarter")
+    show(comparison(tmp_path))
+    assert "fine-skip_zero-activation_relu6-resolution_quarter" in capsys.readouterr().out
+
+
+def test_watching_renews_the_page_until_no_run_is_going_on(tmp_path, monkeypatch, capsys):
+    write_run(tmp_path, 0.5, rows=ROWS)
+    file = next(tmp_path.rglob("run.json"))
+    done = json.loads(file.read_text())
+    file.write_text(json.dumps(done | {"status": "running"}))
+    monkeypatch.setattr("fastscnn.reports.comparison.records.read_record", lambda folder: json.loads(file.read_text()))
+    pages = []
+
+    def sleep(seconds):
+        pages.append((tmp_path / "page" / "index.html").read_text())
+        file.write_text(json.dumps(done))
+
+    monkeypatch.setattr(compare.time, "sleep", sleep)
+    settings = OmegaConf.load(CONF / "compare.yaml")
+    compare.watch(OmegaConf.merge(settings, {"runs": str(tmp_path), "output": str(tmp_path / "page"), "watch": True}))
+    assert len(pages) == 1
+    assert 'http-equiv="refresh"' in pages[0]
+    assert 'http-equiv="refresh"' not in (tmp_path / "page" / "index.html").read_text()
+    assert "not renewed any more" in capsys.readouterr().out

@@ -1,17 +1,38 @@
 "use strict";
-// Curves and bars of the runs that are switched on. A curve is drawn with as many points as can be seen: the lowest and
-// the highest of each stretch, so that no peak is lost; zooming in draws the stretch anew from all of its points.
+// Curves of the runs that are switched on: means over seeds with their range, or single runs, of any logged metric.
+// A curve is drawn with as many points as can be seen: the lowest and the highest of each stretch, so that no peak is
+// lost; zooming in draws the stretch anew from all of its points.
 
-const POINTS = 16000; // in one chart, over all runs
-const MOST_BARS = 12; // groups in the bar chart
+const POINTS = 16000; // in one chart, over all lines
+const NARROW = 700; // pixels, below which a line's label is its number in the list
 const expand = (series) =>
   Array.isArray(series) ? series : Array.from({ length: series.count }, (_, i) => series.first + i * series.step);
 for (const run of data.runs) {
   run.x = { steps: expand(run.steps), epochs: expand(run.epochs) };
   run.y = run.values.map((value) => value / 100);
 }
-const withCurve = data.runs.flatMap((run, place) => (run.y.length ? [place] : []));
 const titles = { steps: "iterations", epochs: "epochs" };
+const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll("%{", "% {");
+const chart = document.getElementById("curve");
+let more = null; // the other metrics, read when one of them is chosen
+
+function series(place, axis, metric) {
+  const run = data.runs[place];
+  if (metric === data.metric) return { x: run.x[axis], y: run.y };
+  more ??= JSON.parse(document.getElementById("more").textContent);
+  const found = more[place][metric];
+  return found ? { x: found[axis === "epochs" ? 0 : 1], y: found[2] } : { x: [], y: [] };
+}
+
+function smoothed(ys, weight) {
+  if (!weight) return ys;
+  let sum = 0, share = 1;
+  return ys.map((y) => {
+    sum = weight * sum + (1 - weight) * y;
+    share *= weight;
+    return sum / (1 - share); // as W&B and TensorBoard do: the first values are not drawn towards 0
+  });
+}
 
 function thinned(xs, ys, range, most) {
   let from = 0, to = xs.length;
@@ -38,35 +59,100 @@ function thinned(xs, ys, range, most) {
   return [...kept].sort((a, b) => a - b);
 }
 
-function curveTraces(axis, range) {
-  const places = withCurve.filter(isOn);
-  const most = Math.max(40, Math.floor(POINTS / Math.max(1, places.length)));
-  const total = places.reduce((sum, place) => sum + Math.min(most, data.runs[place].y.length), 0);
-  const traces = new Map(); // runs that look alike share a trace: a page of 200 runs has at most 30
-  for (const place of places) {
-    const run = data.runs[place];
-    const colour = colourOf.get(run.group);
-    const look = run.y.length === 1 ? "markers" : run.dashed ? "dash" : "solid";
-    const key = `${colour} ${look}`;
-    if (!traces.has(key)) {
-      traces.set(key, {
-        type: "scatter", x: [], y: [], text: [], hovertemplate: `%{text}<br>%{y:.2f} % at %{x} ${titles[axis]}<extra></extra>`,
-        mode: look === "markers" ? look : total < 1500 ? "lines+markers" : "lines", hoverlabel: { namelength: -1 },
-        line: { color: colour, width: places.length > 40 ? 1 : 1.6, dash: look === "dash" ? "dash" : "solid" },
-        marker: { color: colour, size: look === "markers" ? 7 : 4 },
+function at(line, x, from) { // linear between two points; from is where the search begins
+  let i = from;
+  while (i < line.x.length - 1 && line.x[i + 1] <= x) i++;
+  if (line.x[i] === x || i === line.x.length - 1) return [line.y[i], i];
+  const share = (x - line.x[i]) / (line.x[i + 1] - line.x[i]);
+  return [line.y[i] + share * (line.y[i + 1] - line.y[i]), i];
+}
+
+// The mean of a group's lines, where all of them have values: that of a changing set of runs would jump.
+function meanLine(lines) {
+  const start = Math.max(...lines.map((line) => line.x[0]));
+  const shortest = lines.reduce((a, b) => (b.x.at(-1) < a.x.at(-1) ? b : a));
+  const xs = shortest.x.filter((x) => x >= start);
+  const places = lines.map(() => 0);
+  const mean = { x: xs, y: [], low: [], high: [] };
+  for (const x of xs) {
+    const values = lines.map((line, number) => {
+      const [value, place] = at(line, x, places[number]);
+      places[number] = place;
+      return value;
+    });
+    mean.y.push(values.reduce((a, b) => a + b, 0) / values.length);
+    mean.low.push(Math.min(...values));
+    mean.high.push(Math.max(...values));
+  }
+  return mean;
+}
+
+const state = () => ({
+  metric: control("metric").value, axis: control("axis").value, view: control("view").value,
+  logx: control("logx").checked, logy: control("logy").checked, smooth: Number(control("smooth").value),
+});
+
+function linesOf(place, now) {
+  const { x, y } = series(place, now.axis, now.metric);
+  return { x, y: smoothed(y, now.smooth) };
+}
+
+// One entry for each line on the chart: its label, colour and points.
+function shownLines(now) {
+  const places = data.runs.flatMap((_, place) => (isOn(place) && series(place, now.axis, now.metric).y.length ? [place] : []));
+  if (now.view === "runs") {
+    return places.map((place) => ({ ...linesOf(place, now), group: data.runs[place].group, text: data.runs[place].label, dashed: data.runs[place].dashed }));
+  }
+  const lines = [];
+  for (const group of groups) {
+    const members = places.filter((place) => data.runs[place].group === group);
+    if (!members.length) continue;
+    const counted = members.filter((place) => data.runs[place].counts && data.runs[place].finished);
+    const used = counted.length ? counted : members;
+    const single = used.map((place) => linesOf(place, now));
+    const text = `${escaped(group)}${used.length > 1 ? `, mean of ${used.length}` : ""}`;
+    const line = used.length > 1 ? meanLine(single) : single[0];
+    if (line.x.length) lines.push({ ...line, group, text, dashed: data.runs[used[0]].dashed });
+  }
+  return lines;
+}
+
+function traces(lines, range, now) {
+  const most = Math.max(40, Math.floor(POINTS / Math.max(1, lines.length)));
+  const total = lines.reduce((sum, line) => sum + Math.min(most, line.y.length), 0);
+  const unit = data.percent.includes(now.metric) ? " %" : "";
+  const bands = [], looks = new Map(); // single runs that look alike share a trace: a page of 200 has at most 50
+  lines.forEach((line, number) => {
+    const color = colourOf.get(line.group);
+    const dash = patternOf(line.group, line.dashed);
+    const mode = line.y.length === 1 ? "markers" : total < 1500 ? "lines+markers" : "lines";
+    const key = now.view === "runs" ? `${color} ${dash} ${mode === "markers"}` : number;
+    if (!looks.has(key)) {
+      looks.set(key, {
+        type: "scatter", x: [], y: [], text: [], meta: line.group, mode, hoverlabel: { namelength: -1 },
+        hovertemplate: `%{text}<br>%{y:.4~g}${unit} at %{x} ${titles[now.axis]}<extra></extra>`,
+        line: { color, dash, width: lines.length > 40 ? 1 : 1.8 }, marker: { color, size: mode === "markers" ? 7 : 4 },
       });
     }
-    const trace = traces.get(key);
-    for (const i of thinned(run.x[axis], run.y, range, most)) {
-      trace.x.push(run.x[axis][i]);
-      trace.y.push(run.y[i]);
-      trace.text.push(run.label);
+    const trace = looks.get(key);
+    const kept = thinned(line.x, line.y, range, most);
+    for (const i of kept) {
+      trace.x.push(line.x[i]);
+      trace.y.push(line.y[i]);
+      trace.text.push(line.text);
     }
-    trace.x.push(null);
-    trace.y.push(null);
-    trace.text.push("");
-  }
-  return [...traces.values()];
+    if (now.view === "runs") {
+      trace.x.push(null);
+      trace.y.push(null);
+      trace.text.push("");
+    }
+    if (line.low) {
+      const edge = { type: "scatter", x: kept.map((i) => line.x[i]), mode: "lines", line: { width: 0 }, hoverinfo: "skip", meta: line.group, text: [] };
+      bands.push({ ...edge, y: kept.map((i) => line.low[i]) });
+      bands.push({ ...edge, y: kept.map((i) => line.high[i]), fill: "tonexty", fillcolor: `${color}2b` });
+    }
+  });
+  return [...bands, ...looks.values()];
 }
 
 function layout(extra) {
@@ -80,86 +166,72 @@ function layout(extra) {
   };
 }
 
-const config = {
-  responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
-  toImageButtonOptions: { format: "svg", filename: "fast-scnn" },
+const config = { responsive: true, displaylogo: false, displayModeBar: false };
+
+const isNarrow = () => chart.clientWidth < NARROW;
+const labelOf = (line) => {
+  const text = isNarrow() ? String(numberOf.get(line.group)) : line.group;
+  return text.length > 34 ? `${text.slice(0, 20)}…${text.slice(-13)}` : text;
 };
 
-function drawCurves(axis) {
-  const chart = document.getElementById(axis);
-  const shown = chart.layout && !chart.layout.xaxis.autorange ? chart.layout.xaxis.range : null;
-  return Plotly.react(chart, curveTraces(axis, shown), layout((style) => ({
-    xaxis: { ...style, title: { text: titles[axis] }, rangemode: "tozero" },
-    yaxis: { ...style, title: { text: `${data.metric}, %` } },
-  })), config);
+// A label at the end of each line, moved apart where they would overlap.
+function endLabels(lines) {
+  const { xaxis, yaxis } = chart._fullLayout;
+  const scale = (axis, value) => (axis.type === "log" ? Math.log10(value) : value);
+  const part = (axis, value) => (scale(axis, value) - axis.range[0]) / (axis.range[1] - axis.range[0]);
+  const ends = new Map();
+  for (const line of lines) {
+    let last = line.x.length - 1;
+    while (last > 0 && part(xaxis, line.x[last]) > 1) last--;
+    const y = part(yaxis, line.y[last]);
+    if (Number.isFinite(y) && y >= -0.02 && y <= 1.02 && !ends.has(line.group)) ends.set(line.group, { line, y });
+  }
+  const placed = [...ends.values()].sort((a, b) => a.y - b.y);
+  const gap = 13 / Math.max(60, yaxis._length);
+  for (let i = 1; i < placed.length; i++) placed[i].y = Math.max(placed[i].y, placed[i - 1].y + gap);
+  const over = placed.length ? placed.at(-1).y - 1 : 0;
+  if (over > 0) {
+    placed.at(-1).y -= over;
+    for (let i = placed.length - 2; i >= 0; i--) placed[i].y = Math.min(placed[i].y, placed[i + 1].y - gap);
+  }
+  return placed.map(({ line, y }) => ({
+    xref: "paper", yref: "paper", x: 1, xanchor: "left", y, yanchor: "middle", showarrow: false, xshift: 4, name: line.group,
+    text: escaped(labelOf(line)), font: { size: 11, color: colourOf.get(line.group) },
+  }));
 }
 
-const hasBars = (run) => run.counts && Object.keys(run.iou).length > 0;
-const runsAt = (place) => data.runs.filter((run) => hasBars(run) && run.data === place).length;
-const places = [...new Set(data.runs.filter(hasBars).map((run) => run.data))].sort((a, b) => runsAt(b) - runsAt(a));
-let shownPlace = places[0];
+let shown = [];
+async function drawCurves() {
+  const now = state();
+  shown = shownLines(now);
+  const empty = document.getElementById("no-curve");
+  empty.hidden = shown.length > 0;
+  empty.textContent = data.runs.some((run, place) => series(place, now.axis, now.metric).y.length)
+    ? "No run that is switched on has this metric: switch runs on below, or choose another metric."
+    : "No run has a validation yet: the curve appears after the first one, when compare.py is called again.";
+  const type = now.logx ? "log" : "linear";
+  const moved = chart.layout && !chart.layout.xaxis.autorange && chart.layout.xaxis.type === type ? chart.layout.xaxis.range : null;
+  const range = moved && now.logx ? moved.map((value) => 10 ** value) : moved;
+  const longest = Math.max(0, ...shown.map((line) => labelOf(line).length));
+  const unit = data.percent.includes(now.metric) ? ", %" : "";
+  await Plotly.react(chart, traces(shown, range, now), layout((style) => ({
+    margin: { l: 56, r: Math.round(14 + 6.4 * longest), t: 18, b: 45 },
+    xaxis: { ...style, title: { text: titles[now.axis] }, type, rangemode: now.logx ? "normal" : "tozero" },
+    yaxis: { ...style, title: { text: escaped(now.metric) + unit }, type: now.logy ? "log" : "linear" },
+    uirevision: `${now.metric} ${now.axis} ${now.logx} ${now.logy}`,
+  })), config);
+  await Plotly.relayout(chart, { annotations: endLabels(shown) });
+  showHighlight();
+}
 
-function barTraces() {
-  const here = data.runs.flatMap((run, place) => (run.data === shownPlace && hasBars(run) ? [place] : []));
-  const classes = [...new Set(here.flatMap((place) => Object.keys(data.runs[place].iou)))];
-  const on = groups.map((group) => [group, here.filter((place) => isOn(place) && data.runs[place].group === group)]);
-  const some = on.filter(([, members]) => members.length);
-  const traces = some.slice(0, MOST_BARS).map(([group, members]) => {
-    const values = classes.map((name) => members.map((place) => data.runs[place].iou[name]).filter((v) => v !== undefined));
-    const means = values.map((found) => (found.length ? found.reduce((a, b) => a + b, 0) / found.length : null));
-    const error = { type: "data", symmetric: false, thickness: 1, width: 2, visible: members.length > 1 };
-    error.array = values.map((found, i) => (found.length ? Math.max(...found) - means[i] : 0));
-    error.arrayminus = values.map((found, i) => (found.length ? means[i] - Math.min(...found) : 0));
-    return bar(group, classes, means, colourOf.get(group), error);
+function showHighlight() {
+  if (!chart.data || !chart.data.length) return;
+  const dim = chart.data.map((trace) => (highlighted && trace.meta !== highlighted ? 0.12 : 1));
+  if (dim.some((value, i) => value !== (chart.data[i].opacity ?? 1))) Plotly.restyle(chart, { opacity: dim });
+}
+
+function watchZoom() {
+  chart.on("plotly_relayout", (change) => {
+    if (Object.keys(change).some((key) => key.startsWith("xaxis") || key.startsWith("yaxis"))) drawCurves();
   });
-  const known = Object.entries(data.paper);
-  const comparable = known.length && classes.length && classes.every((name) => name in known[0][1].iou);
-  for (const [name, series] of known) {
-    if (comparable && series.box.checked) traces.push(bar(name, classes, classes.map((c) => series.iou[c]), series.colour));
-  }
-  document.getElementById("bars-note").textContent =
-    some.length > MOST_BARS ? `The first ${MOST_BARS} of ${some.length} groups that are on: switch some off to see others.` : "";
-  return traces;
 }
-
-const bar = (name, x, y, color, error) => ({
-  type: "bar", name, x, y, marker: { color }, error_y: error, hovertemplate: `${escaped(name)}<br>%{x}: %{y:.2f} %<extra></extra>`,
-});
-const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll("%{", "% {");
-
-function drawBars() {
-  return Plotly.react("bars", barTraces(), layout((style) => ({
-    barmode: "group", bargap: 0.25, margin: { l: 52, r: 12, t: 10, b: 90 }, xaxis: { ...style, type: "category", tickangle: -40 },
-    yaxis: { ...style, title: { text: "IoU, %" }, range: [0, 100] },
-  })), config);
-}
-
-function choosePlaces() {
-  if (!places.length) document.getElementById("classes").hidden = true;
-  if (places.length < 2) return;
-  const select = document.createElement("select");
-  select.id = "place";
-  select.append(...places.map((place) => new Option(place)));
-  select.addEventListener("change", () => { shownPlace = select.value; drawBars(); });
-  const label = document.createElement("label");
-  label.append("Data ", select);
-  document.getElementById("places").append(label);
-}
-
-function drawAll() {
-  const charts = [drawCurves("steps"), drawCurves("epochs")];
-  if (places.length) charts.push(drawBars());
-  return Promise.all(charts);
-}
-
-if (!withCurve.length) document.getElementById("curves").classList.add("empty");
-choosePlaces();
-drawAll().then(() => {
-  for (const axis of Object.keys(titles)) {
-    document.getElementById(axis).on("plotly_relayout", (change) => {
-      if (Object.keys(change).some((key) => key.startsWith("xaxis"))) drawCurves(axis);
-    });
-  }
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
-  requestAnimationFrame(() => setTimeout(() => { document.documentElement.dataset.ready = performance.now().toFixed(0); }));
-});

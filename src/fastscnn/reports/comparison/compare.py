@@ -1,6 +1,7 @@
 """From run records to a comparison: a page, Markdown and CSV."""
 
 import difflib
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +21,35 @@ from fastscnn.reports.comparison.records import Evaluation, Run, read_all
 from fastscnn.reports.comparison.unlike import NAMED
 from fastscnn.reports.comparison.views import NUMERIC, group_labels, run_views
 from fastscnn.reports.comparison.write import markdown, run_csv, show
+from fastscnn.runs.record import METRICS, RECORD
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_writable, write_text
+
+SECONDS = 20
+"""Between two looks at the records, and after which an open page loads itself anew (watch=true)."""
+
+
+def watch(config: DictConfig) -> None:
+    """Compare as `compare` does, and anew whenever metrics or records have changed, until no run is going on.
+
+    Raises:
+        RequestError: As `compare`.
+    """
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    folders = [Path(folder).expanduser() for folder in _listed(plain["runs"])]
+    seen: dict[Path, int] = {}
+    while True:
+        runs = read_all(folders)[0]
+        files = [run.folder / name for run in runs for name in (RECORD, METRICS)]
+        now = {file: file.stat().st_mtime_ns for file in files if file.exists()}
+        running = any(run.record["status"] == "running" for run in runs)
+        if now != seen or not running:
+            compare(config)
+        if not running:
+            print("No run is going on: the page is not renewed any more.")
+            return
+        seen = now
+        time.sleep(SECONDS)
 
 
 def compare(config: DictConfig) -> Path | None:
@@ -179,6 +207,7 @@ def build(
         gallery=gallery([pair for pair in named if pair[1].finished], evaluations, settings["gallery"]),
         paper_iou={f"paper: {name} (Cityscapes test)": dict(series) for name, series in paper.TABLE_5.items()},
         warnings=warnings,
+        refresh=SECONDS if settings.get("watch") and any(run.record["status"] == "running" for run in runs) else 0,
         gaps=gaps(groups, baselines, metric, by or NAMED),
     )
     return comparison, groups

@@ -6,8 +6,8 @@ from fastscnn.reports.comparison.content import Gap, Table
 from fastscnn.reports.comparison.groups import Group, Spread
 from fastscnn.reports.comparison.unlike import NAMED, compared
 
-FULL_COLOUR = 10.0
-"""Percentage points of a class's IoU that get the full colour."""
+FULL_COLOUR = 5.0
+"""Percentage points of a class's IoU that get the full colour, or more where a difference is larger."""
 
 
 def gaps(
@@ -34,22 +34,23 @@ def class_tables(groups: Sequence[Group], baselines: Mapping[str, Group], metric
     for place, baseline in baselines.items():
         base = _means(baseline, split)
         others = [group for group in groups if group.first.place == place and group is not baseline]
-        rows = []
+        rows, full = [], FULL_COLOUR
         for group in others:
             means = _means(group, split)
-            cells = [f"{means[name] - base[name]:+.1f}" if name in means else "" for name in base]
+            apart = {name: means[name] - base[name] for name in base if name in means}
+            cells = [f"{round(apart[name], 1) + 0.0:+.1f}" if name in apart else "" for name in base]
+            full = max([full, *map(abs, apart.values())])
             if any(cells):
                 rows.append([group.label, *cells])
         if rows and base:
             rows.insert(0, [f"{baseline.label}, IoU %", *(f"{value:.1f}" for value in base.values())])
             caption = (
-                f"The first row is the baseline's IoU in percent, at its best {metric}; the others are differences to it in "
-                "points, means over seeds. Blue is better, orange is worse. Settings that differ are named in the first table."
+                f"The first row is the baseline's IoU in percent, at its best {metric}; the others are differences "
+                "to it in points, means over seeds. Blue is better, orange is worse. Settings that differ are named "
+                "in the first table."
             )
             numeric = frozenset(range(1, len(base) + 1))
-            tables.append(
-                Table(f"Class IoU: differences, {place}", ["runs", *base], rows, caption, numeric, FULL_COLOUR)
-            )
+            tables.append(Table(f"Class IoU: differences, {place}", ["runs", *base], rows, caption, numeric, full))
     return tables
 
 

@@ -2,15 +2,25 @@
 // The table of all runs: sorting, filtering, and which runs are switched on. charts.js draws what is on.
 
 const data = JSON.parse(document.getElementById("data").textContent);
-const COLOURS = ["#3b7dd8", "#e07b1a", "#2f9e5b", "#d64550", "#8f63c9", "#17a2b0", "#b8860b", "#d9569c", "#7d6b5d", "#7a9a1f"];
+// Eight colours that readers with any colour vision tell apart (after Okabe and Ito, and Tol); then the pattern changes.
+const COLOURS = ["#0077bb", "#e0701a", "#009988", "#cc3311", "#2aa5d8", "#d6409f", "#94780a", "#7a63c8"];
+const PATTERNS = [["solid", "dash"], ["dot", "longdash"], ["dashdot", "longdashdot"]]; // of plain and of pre-trained runs
 const groups = data.groups;
 const colourOf = new Map(groups.map((group, place) => [group, COLOURS[place % COLOURS.length]]));
+const numberOf = new Map(groups.map((group, place) => [group, place + 1]));
+const patternOf = (group, pretrained) =>
+  PATTERNS[Math.floor((numberOf.get(group) - 1) / COLOURS.length) % PATTERNS.length][pretrained ? 1 : 0];
 const table = document.querySelector("#all table");
 const body = table.tBodies[0];
 const rows = [...body.rows];
 const boxes = rows.map((row) => row.querySelector("input"));
 const isOn = (place) => Boolean(boxes[place] && boxes[place].checked);
 const legend = new Map();
+let highlighted = null;
+function highlight(name) {
+  highlighted = name;
+  showHighlight();
+}
 
 function cellValue(row, column, numeric) {
   const text = row.cells[column].textContent.trim();
@@ -49,25 +59,28 @@ function makeLegend() {
     const members = data.runs.flatMap((run, place) => (run.group === group && boxes[place] ? [place] : []));
     if (!members.length) continue;
     const dashed = members.every((place) => data.runs[place].dashed);
-    const box = addSwitch(list, group, colourOf.get(group), dashed, members.length);
+    const box = addSwitch(list, group, colourOf.get(group), patternOf(group, dashed), members.length, numberOf.get(group));
     box.addEventListener("change", () => switchRuns(members, box.checked));
     legend.set(group, { box, members });
   }
   for (const [name, series] of Object.entries(data.paper)) {
-    series.box = addSwitch(list, name, series.colour, false, 0);
+    series.box = addSwitch(list, name, series.colour, "solid", 0, "");
     series.box.checked = series.on;
     series.box.addEventListener("change", redraw);
   }
 }
 
-function addSwitch(list, name, colour, dashed, count) {
+function addSwitch(list, name, colour, pattern, count, number) {
   const item = document.createElement("li");
-  item.innerHTML = '<label><input type="checkbox"><span class="swatch"></span><span class="name"></span></label>';
+  item.innerHTML = '<label><input type="checkbox"><span class="number"></span><span class="swatch"></span><span class="name"></span></label>';
   const swatch = item.querySelector(".swatch");
   swatch.style.background = swatch.style.borderColor = colour;
-  swatch.classList.toggle("dashed", dashed);
+  if (pattern !== "solid") swatch.classList.add("dashed", pattern.includes("dot") ? "dotted" : "long");
+  item.querySelector(".number").textContent = number;
   item.querySelector(".name").textContent = count > 1 ? `${name} (${count})` : name;
   item.querySelector("label").title = name;
+  for (const event of ["mouseenter", "focusin"]) item.addEventListener(event, () => highlight(name));
+  for (const event of ["mouseleave", "focusout"]) item.addEventListener(event, () => highlight(null));
   list.append(item);
   return item.querySelector("input");
 }
@@ -91,21 +104,70 @@ function showSwitches() {
 let waiting = false;
 function redraw() {
   showSwitches();
+  writeAddress();
   if (waiting) return;
   waiting = true;
   requestAnimationFrame(() => { waiting = false; drawAll(); });
 }
 
+// What the reader has chosen stands in the address, so that a link shows the same.
+const CONTROLS = ["metric", "axis", "view", "logx", "logy", "smooth", "filter"];
+const control = (name) => document.getElementById(name);
+const isBox = (name) => control(name).type === "checkbox";
+const initial = {};
+
+function readAddress() {
+  control("metric").append(...data.metrics.map((name) => new Option(name)));
+  for (const name of CONTROLS) initial[name] = isBox(name) ? control(name).checked : control(name).value;
+  const wanted = new URLSearchParams(location.hash.slice(1));
+  for (const name of CONTROLS) {
+    if (!wanted.has(name)) continue;
+    if (isBox(name)) control(name).checked = wanted.get(name) === "true";
+    else if (control(name).tagName !== "SELECT" || [...control(name).options].some((o) => o.value === wanted.get(name)))
+      control(name).value = wanted.get(name);
+  }
+  const off = new Set(wanted.getAll("off"));
+  rows.forEach((row, place) => { if (boxes[place] && off.has(row.dataset.run)) boxes[place].checked = false; });
+  if (wanted.has("sort")) {
+    const [title, direction] = wanted.get("sort").split(":");
+    const header = [...table.tHead.rows[0].cells].find((cell) => cell.textContent === title);
+    for (let i = 0; header && header.getAttribute("aria-sort") !== direction && i < 2; i++) sortBy(header);
+  }
+  return wanted;
+}
+
+function writeAddress() {
+  const now = new URLSearchParams();
+  for (const name of CONTROLS) {
+    const value = isBox(name) ? control(name).checked : control(name).value;
+    if (value !== initial[name]) now.set(name, value);
+  }
+  const place = document.getElementById("place");
+  if (place && place.selectedIndex > 0) now.set("place", place.value);
+  const sorted = table.tHead.querySelector("[aria-sort=ascending], [aria-sort=descending]");
+  if (sorted) now.set("sort", `${sorted.textContent}:${sorted.getAttribute("aria-sort")}`);
+  rows.forEach((row, number) => { if (boxes[number] && !isOn(number)) now.append("off", row.dataset.run); });
+  history.replaceState(null, "", now.size ? `#${now}` : location.pathname + location.search);
+}
+
+const wanted = readAddress();
+filterRows(control("filter").value);
+for (const name of CONTROLS) {
+  control(name).addEventListener("input", () => {
+    if (name === "filter") filterRows(control(name).value);
+    else redraw();
+    writeAddress();
+  });
+}
 for (const header of table.tHead.rows[0].cells) {
   const button = header.querySelector("button");
-  if (button) button.addEventListener("click", () => sortBy(header));
+  if (button) button.addEventListener("click", () => { sortBy(header); writeAddress(); });
 }
 rows.forEach((row, place) => {
   if (!boxes[place]) return;
   row.querySelector(".swatch").style.background = colourOf.get(data.runs[place].group);
   boxes[place].addEventListener("change", redraw);
 });
-document.getElementById("filter").addEventListener("input", (event) => filterRows(event.target.value));
 for (const button of document.querySelectorAll("[data-all], [data-shown]")) {
   const inFilter = "shown" in button.dataset;
   const on = (inFilter ? button.dataset.shown : button.dataset.all) === "true";

@@ -12,9 +12,13 @@ from typing import Any
 
 from fastscnn.reports.comparison.content import Comparison, RunView, Table
 from fastscnn.reports.comparison.panels import gallery_html
+from fastscnn.reports.comparison.records import is_score
 from fastscnn.utils.files import write_text
 
 PAPER_COLOURS = ("#9aa0a6", "#5f6368")
+SCRIPTS = ("page.js", "charts.js", "effects.js", "tools.js")
+NO_RUNS = "There is no run here yet. Train one with python src/train.py, then call compare.py again."
+EMPTY = "No finished run has a number for this table yet."
 LONG = 20
 """Number of rows above which a table gets its own scroll bar."""
 STATUSES = ("failed", "interrupted", "running")
@@ -37,16 +41,23 @@ def page(comparison: Comparison) -> str:
         subtitle=html.escape(comparison.subtitle),
         warnings=_warnings(comparison.warnings),
         metric=html.escape(comparison.metric),
-        dashes="; dashed with ImageNet pre-training" if dashed else "",
-        first_table="".join(_section(table) for table in comparison.tables[:1]),
+        dashes="; dashed with ImageNet pre-training, as in the paper's Figure 4" if dashed else "",
+        refresh=f'<meta http-equiv="refresh" content="{comparison.refresh}">\n' if comparison.refresh else "",
+        no_runs="" if comparison.runs else f'<p class="empty">{NO_RUNS}</p>',
+        first_table="".join(_section(table, "first") for table in comparison.tables[:1]),
         other_tables="\n".join(_section(table) for table in comparison.tables[1:]),
         runs_table=_runs_table(comparison),
         gallery=gallery_html(comparison.gallery),
-        data=json.dumps(_data(comparison), separators=(",", ":")).replace("<", "\\u003c"),
+        data=_json(_data(comparison)),
+        more=_json([_more(view) for view in comparison.runs]),
         style=_file("page.css"),
         plotly=_plotly(),
-        script=_file("page.js") + _file("charts.js").replace('"use strict";\n', ""),
+        script="".join([_file(SCRIPTS[0]), *(_file(name).replace('"use strict";\n', "") for name in SCRIPTS[1:])]),
     )
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _plotly() -> str:
@@ -75,7 +86,38 @@ def _data(comparison: Comparison) -> dict[str, Any]:
     listed = [row[0] for table in comparison.tables[:1] for row in table.rows]
     listed += [view.group for view in comparison.runs]
     groups = list(dict.fromkeys(listed))
-    return {"metric": comparison.metric, "groups": groups, "runs": [_run(v) for v in comparison.runs], "paper": paper}
+    gaps = [
+        {"place": gap.place, "label": gap.label, "baseline": gap.baseline, "text": gap.text}
+        | {"mean": gap.mean, "low": gap.interval[0] if gap.interval else None}
+        | {"high": gap.interval[1] if gap.interval else None}
+        for gap in comparison.gaps
+    ]
+    names = sorted({name for view in comparison.runs for name in view.more if "/iou/" not in name})
+    names += sorted({name for view in comparison.runs for name in view.more if "/iou/" in name})
+    runs = [_run(view) for view in comparison.runs]
+    return {
+        "metric": comparison.metric,
+        "metrics": [comparison.metric, *names],
+        "percent": [name for name in (comparison.metric, *names) if name == comparison.metric or is_score(name)],
+        "groups": groups,
+        "runs": runs,
+        "paper": paper,
+        "gaps": gaps,
+    }
+
+
+def _more(view: RunView) -> dict[str, list[list[float]]]:
+    """Metric to epochs, steps and values of a run, for the charts that a reader chooses."""
+    found = {}
+    for name, curve in view.more.items():
+        points = [p for p in zip(curve.epochs, curve.steps, curve.values, strict=True) if math.isfinite(p[2])]
+        found[name] = [[_short(point[place]) for point in points] for place in range(3)]
+    return found
+
+
+def _short(number: float) -> float:
+    rounded = float(f"{number:.4g}") if abs(number) < 1000 and number != int(number) else number
+    return int(rounded) if rounded == int(rounded) else rounded
 
 
 def _run(view: RunView) -> dict[str, Any]:
@@ -123,16 +165,34 @@ def _runs_table(comparison: Comparison) -> str:
     return f"<table><thead><tr>{''.join(head)}</tr></thead><tbody>\n" + "\n".join(rows) + "\n</tbody></table>"
 
 
-def _section(table: Table) -> str:
-    def row(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(_cell(text, i in table.numeric, tag=tag) for i, text in enumerate(cells)) + "</tr>"
+def _section(table: Table, name_of: str = "") -> str:
+    def row(cells: Sequence[str], tag: str, heat: float = 0) -> str:
+        found = (
+            _heat(text, heat) if heat and i and text else _cell(text, i in table.numeric, tag=tag)
+            for i, text in enumerate(cells)
+        )
+        return "<tr>" + "".join(found) + "</tr>"
 
-    body = "\n".join(row(cells, "td") for cells in table.rows)
+    body = "\n".join(row(cells, "td", table.heat if number else 0) for number, cells in enumerate(table.rows))
+    body = body or f'<tr><td class="empty" colspan="{len(table.columns)}">{EMPTY}</td></tr>'
     note = f'<p class="note">{html.escape(table.caption)}</p>' if table.caption else ""
     head = row(table.columns, "th")
     scroll = "scroll tall" if len(table.rows) > LONG else "scroll"
     inside = f'<table class="plain"><thead>{head}</thead><tbody>\n{body}\n</tbody></table>'
-    return f'<section><h2>{html.escape(table.title)}</h2>{note}\n<div class="{scroll}">{inside}</div></section>'
+    name = html.escape(table.title, quote=True)
+    region = f'<div class="{scroll}" tabindex="0" role="region" aria-label="{name}">{inside}</div>'
+    own = f' id="{name_of}"' if name_of else ""
+    return f'<section class="table"{own}><h2>{html.escape(table.title)}</h2>{note}\n{region}</section>'
+
+
+def _heat(text: str, full: float) -> str:
+    """A cell whose colour says how far it is from 0; its number says the same."""
+    try:
+        share = min(1.0, abs(float(text)) / full)
+    except ValueError:
+        return _cell(text, True)
+    kind = "better" if float(text) > 0 else "worse"
+    return f'<td class="number heat {kind}" style="--share:{round(70 * share)}%">{html.escape(text)}</td>'
 
 
 def _cell(text: str, numeric: bool, wide: bool = False, tag: str = "td") -> str:

@@ -3,7 +3,6 @@
 import base64
 import html
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 
 import cv2
@@ -16,37 +15,59 @@ from fastscnn.utils.images import read_rgb
 WIDTH = 480
 """Largest width of a panel, pixels."""
 QUALITY = 72
-CAPTIONS = ("input", "truth", "prediction")
+SAME = 30
+"""Sum of the differences of three colour values up to which two pixels show the same class."""
+INTRODUCTION = (
+    "One slider moves all frames from the prediction over the truth to the input. The frames on which the fewest "
+    "pixels agree with the truth come first. Without the skip connection: the same network, where that was evaluated "
+    "(eval.py checkpoint=FILE skip=zero), as in the paper's Figures 2 and 3."
+)
 
 
 def gallery_html(rows: Sequence[GalleryRow]) -> str:
-    """A section with four panels for each frame: input, truth, prediction, prediction without the skip connection.
+    """A section with a frame for each picture, whose layers a slider fades: input, truth, prediction.
 
     A picture that cannot be read is left out.
     """
-    parts = []
-    for run, frames in groupby(rows, lambda row: row.run):
-        figures = [figure for row in frames for figure in _figures(row)]
-        if figures:
-            parts += [f"<h3>{html.escape(run)}</h3>", *figures]
-    if not parts:
+    frames = sorted((frame for row in rows if (frame := _frame(row))), key=lambda frame: frame[0])
+    if not frames:
         return ""
+    switch = ""
+    if any(row.without_skip for row in rows):
+        switch = ' <label><input type="checkbox" id="without"> without the skip connection</label>'
+    slider = (
+        '<p class="slider"><label>prediction <input type="range" id="between" min="0" max="2" step="0.02" value="0" '
+        'list="stops" aria-label="from prediction over truth to input"> input</label>'
+        '<datalist id="stops"><option value="0" label="prediction"></option><option value="1" label="truth"></option>'
+        f'<option value="2" label="input"></option></datalist>{switch}</p>'
+    )
     return (
-        '<section id="gallery"><h2>Pictures</h2>\n<p class="note">Input, truth, prediction, and the prediction of the '
-        "same network without its skip connection, where that was evaluated (eval.py checkpoint=FILE skip=zero): the "
-        "paper's Figures 2 and 3.</p>\n"
-        f'<div class="gallery">{"".join(parts)}</div></section>'
+        f'<section id="gallery"><h2>Pictures</h2>\n<p class="note">{INTRODUCTION}</p>\n{slider}'
+        f'<div class="gallery">{"".join(text for _, text in frames)}</div></section>'
     )
 
 
-def _figures(row: GalleryRow) -> list[str]:
+def _frame(row: GalleryRow) -> tuple[float, str] | None:
+    """The share of pixels that agree, and the frame's layers; None where the picture cannot be read."""
     panels = split_panels(row.picture)
     if panels is None:
-        return []
-    captions = [f"{row.frame}: {CAPTIONS[0]}", *CAPTIONS[1:]]
+        return None
     cut = split_panels(row.without_skip) if row.without_skip else None
-    figures = [_figure(panel, caption, row.frame) for panel, caption in zip(panels, captions, strict=True)]
-    return [*figures, _figure(cut[2], "without the skip connection", row.frame) if cut else "<span></span>"]
+    share = agreement(panels[1], panels[2])
+    names = ["input", "truth", "prediction"]
+    layers = [_image(panel, row.frame, name) for panel, name in zip(panels, names, strict=True)]
+    layers += [_image(cut[2], row.frame, "cut")] if cut else []
+    caption = f"{html.escape(row.frame)} · {100 * share:.1f} % of pixels agree<br>{html.escape(row.run)}"
+    return share, f'<figure><div class="stack">{"".join(layers)}</div><figcaption>{caption}</figcaption></figure>'
+
+
+def agreement(truth: npt.NDArray[np.uint8], prediction: npt.NDArray[np.uint8]) -> float:
+    """The share of pixels whose colours say the same class, where the truth is not black."""
+    labelled = truth.max(2) > SAME // 3
+    if not labelled.any():
+        return 1.0
+    distance = np.abs(truth.astype(np.int16) - prediction).sum(2)
+    return float((distance[labelled] <= SAME).mean())
 
 
 def split_panels(path: Path) -> list[npt.NDArray[np.uint8]] | None:
@@ -65,12 +86,11 @@ def split_panels(path: Path) -> list[npt.NDArray[np.uint8]] | None:
     return panels
 
 
-def _figure(panel: npt.NDArray[np.uint8], caption: str, frame: str) -> str:
+def _image(panel: npt.NDArray[np.uint8], frame: str, name: str) -> str:
     _, encoded = cv2.imencode(".webp", panel, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
     address = "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode()
     height, width = panel.shape[:2]
-    alt = html.escape(f"{frame}, {caption}", quote=True)
-    return (
-        f'<figure><img loading="lazy" decoding="async" width="{width}" height="{height}" alt="{alt}" src="{address}">'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-    )
+    what = "prediction without the skip connection" if name == "cut" else name
+    alt = html.escape(f"{frame}, {what}", quote=True)
+    size = f'width="{width}" height="{height}"'
+    return f'<img class="{name}" loading="lazy" decoding="async" {size} alt="{alt}" src="{address}">'

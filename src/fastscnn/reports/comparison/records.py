@@ -115,8 +115,8 @@ class Run:
             offset = 1 - int(self.record.get("first_epoch") or 0)
             for line in file:
                 cells = line.rstrip("\n").split(",")
-                if not line.endswith("\n") or len(cells) != len(header):
-                    continue
+                if not line.endswith("\n") or len(cells) != len(header) or not cells[epoch]:
+                    continue  # an incomplete row, or one of an earlier version, which says of no epoch
                 for place, name in names:
                     if text := cells[place]:
                         steps, epochs, values = found.setdefault(name, ([], [], []))

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Container, Iterable, Sequence
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -63,12 +64,22 @@ def show(comparison: Comparison) -> None:
     first = comparison.tables[0]
     rich_table = RichTable(title=first.title, title_justify="left", caption=comparison.subtitle, caption_justify="left")
     compact = [place for place, column in enumerate(first.columns) if column not in ("data", "difference in test")]
+    widths = []
     for place in compact:
-        rich_table.add_column(
-            first.columns[place], justify="right" if place in first.numeric else "left", overflow="fold"
-        )
-    for row in first.rows:
-        rich_table.add_row(*(row[place] for place in compact))
-    console.print(rich_table)
+        cells = [first.columns[place], *(row[place] for row in first.rows)]
+        widths.append(max(len(word) for cell in cells for word in (cell.split() or [""])))
+        justify: Literal["right", "left"] = "right" if place in first.numeric else "left"
+        rich_table.add_column(first.columns[place], justify=justify, min_width=widths[-1])
+    if sum(widths) + 3 * len(widths) + 1 > console.width:  # a word would be broken: a block for each row
+        print(first.title)
+        for row in first.rows:
+            print(row[compact[0]])
+            for place in compact[1:]:
+                print(f"  {first.columns[place]}: {row[place]}")
+        print(comparison.subtitle)
+    else:
+        for row in first.rows:
+            rich_table.add_row(*(row[place] for place in compact))
+        console.print(rich_table)
     for warning in comparison.warnings:
         console.print(f"warning: {warning}", highlight=False, soft_wrap=True, markup=False)
