@@ -13,10 +13,10 @@ from fastscnn.runs.provenance import code_of, data_of, differing, machine_of, re
 from fastscnn.runs.record import read_record
 from fastscnn.runs.resume import recorded_folder
 from fastscnn.runs.run_settings import CONFIG, EXECUTION_SETTINGS, in_settings, read_run_config, to_plain
-from fastscnn.runs.trust import check_trusted, named_targets, targets_in
+from fastscnn.runs.trust import check_trusted, named_targets, targets_in, trusted_packages
 from fastscnn.utils.errors import RequestError
 
-MAY_CHANGE = (*EXECUTION_SETTINGS, "data.root", "replay")
+MAY_CHANGE = (*EXECUTION_SETTINGS, "data.root")
 """Settings of how and where it is executed: with any other it would not be the same training."""
 NAMED = 8
 """Packages of other versions that are named."""
@@ -45,7 +45,8 @@ def replayed(given: str | Path, overrides: Sequence[str], composed: DictConfig) 
                 OmegaConf.update(config, key, override.value(), force_add=True)
         config.paths, config.resume, config.rerun, config.replay = composed.paths, None, False, None
     own = named_targets(overrides) | targets_in(to_plain(composed))
-    check_trusted(to_plain(config), own, source=str(folder / CONFIG))
+    trust = trusted_packages(OmegaConf.select(composed, "trust"))
+    check_trusted(to_plain(config), own, source=str(folder / CONFIG), trust=trust)
     identity = recorded_identity({**record, "group": None, "studies": []})
     return config, replace(identity, group=identity.name), folder
 
