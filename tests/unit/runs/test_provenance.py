@@ -31,7 +31,7 @@ def repository(tmp_path, monkeypatch):
     file.write_text("one = 1\n")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
-        subprocess.run([*git, *command], cwd=root, check=True)
+        subprocess.run([*git, *command], cwd=root, check=True, timeout=60)
     monkeypatch.setattr(provenance, "__file__", str(file))
     return root
 
@@ -51,8 +51,8 @@ def test_uncommitted_changes_and_new_files_are_in_the_runs_folder_and_named_in_t
     assert found["code"]["left_out"] == ["large.txt"]
     assert found["code"]["sha256"] == hashlib.sha256(text.encode()).hexdigest()
     clone = tmp_path / "clone"
-    subprocess.run(["git", "clone", "-q", str(repository), str(clone)], check=True)
-    subprocess.run(["git", "apply", str(folder / "code.diff")], cwd=clone, check=True)
+    subprocess.run(["git", "clone", "-q", str(repository), str(clone)], check=True, timeout=60)
+    subprocess.run(["git", "apply", str(folder / "code.diff")], cwd=clone, check=True, timeout=60)
     assert (clone / "src" / "provenance.py").read_text() == "one = 2\n"
     assert (clone / "new file.py").read_text() == "three = 3\n"
 

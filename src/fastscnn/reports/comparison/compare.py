@@ -68,6 +68,8 @@ def compare(config: DictConfig) -> Path | None:
                 fix="Set runs=DIR to a folder with runs, such as outputs.",
             )
     output = Path(plain["output"]).expanduser() if plain["output"] else folders[0] / "compare"
+    if not plain.get("diff"):
+        check_writable(output, "output")
     runs, evaluations, warnings = read_all(folders)
     if not runs:
         where = ", ".join(map(str, folders))
@@ -77,7 +79,6 @@ def compare(config: DictConfig) -> Path | None:
     if plain.get("diff"):
         print_diff(two_runs(runs, plain["diff"]))
         return None
-    check_writable(output, "output")
     if not isinstance(plain["gallery"], int) or plain["gallery"] < 0:
         wrong = f"gallery={plain['gallery']} is not a whole number of 0 or more."
         raise RequestError(wrong, key="gallery", fix="Set gallery=N.")
