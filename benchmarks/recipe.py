@@ -21,11 +21,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from harness import RESULTS, save
+from harness import RESULTS
+from machine import measured
 
 from fastscnn.reports.comparison.groups import difference
 from fastscnn.runs.record import LAST, RECORD, read_record, refuse_running
-from fastscnn.utils.files import write_text
+from fastscnn.utils.files import write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDS = ("0016E5", "0006R0", "0001TP")
@@ -292,17 +293,17 @@ def main(arguments: argparse.Namespace) -> None:
 
     def write(rows: Sequence[Row], best: Sequence[str], not_reached: Sequence[str]) -> None:
         command = arguments_of([], "DRIVE", 0, arguments.epochs, Path("DIR"), Path("RUNS"))
-        result = save(
-            arguments.output,
-            {
-                "what": "CamVid, one factor at a time over the best so far, on held-out drives; test is not read",
-                "epochs": arguments.epochs,
-                "base": " ".join(["python src/train.py", *command]),
-                "factors": [row.as_json() for row in rows],
-                "best": {"factors": list(best), "settings": settings_of(best)},
-                "not_reached": list(not_reached),
-            },
-        )
+        result = {
+            "what": "CamVid, one factor at a time over the best so far, on held-out drives; test is not read",
+            "epochs": arguments.epochs,
+            "base": " ".join(["python src/train.py", *command]),
+            "factors": [row.as_json() for row in rows],
+            "best": {"factors": list(best), "settings": settings_of(best)},
+            "not_reached": list(not_reached),
+            **measured(),
+            "command": f"python benchmarks/recipe.py CAMVID_DIR --runs DIR --epochs {arguments.epochs}",
+        }
+        write_json(arguments.output, result)
         write_text(arguments.output.with_suffix(".md"), table(result))
 
     Screening(run, write).all()
