@@ -66,6 +66,6 @@ def test_what_the_sweep_maximises_is_in_the_history_once_for_each_validation(swe
         for item in row.item
         if ".".join(item.nested_key) == name
     ]
-    best = json.loads((swept / "run.json").read_text())["metrics"]["best"][name]
+    best = json.loads((swept / "run.json").read_text())["metrics"]["best"][name.replace("best/", "val/")]
     assert len(logged) == 2
     assert max(logged) == pytest.approx(best)
