@@ -24,11 +24,10 @@ from fastscnn.inference.loader import Checkpoint, open_checkpoint, rebuild
 from fastscnn.inference.segmenter import Segmenter
 from fastscnn.runs.folders import new_run_id, refuse_existing, run_folder
 from fastscnn.runs.process import describe_process
-from fastscnn.runs.record import read_record
 from fastscnn.training.accelerator import choose_accelerator, choose_precision, quiet
 from fastscnn.training.calibrate import calibrated_scores, check_calibrate
 from fastscnn.training.checks import check_classes
-from fastscnn.training.evaluate_report import report_evaluation
+from fastscnn.training.evaluate_report import record_of, report_evaluation
 from fastscnn.training.evaluated_data import data_config, evaluation_data
 from fastscnn.training.metrics import Scores
 from fastscnn.training.pictures import DrawFrames
@@ -265,14 +264,6 @@ def _resolution(module: Segmentation) -> str:
     return str(resolution["name"] if "name" in resolution else resolution["scale"])
 
 
-def _run_of(checkpoint: Path) -> str | None:
-    """The id of the run that a checkpoint belongs to; None if it is not in a run's folder."""
-    try:
-        return str(read_record(checkpoint.parent.parent)["id"])
-    except (OSError, ValueError, KeyError):
-        return None
-
-
 def _write(
     folder: Path,
     plain: Mapping[str, Any],
@@ -285,7 +276,7 @@ def _write(
     checkpoint = on_disk(plain["checkpoint"]).resolve()
     content = {
         "checkpoint": str(checkpoint),
-        "run": _run_of(checkpoint),
+        "run": record_of(checkpoint).get("id"),
         "data": data.dataset,
         "split": split,
         "dataset": data.described(split),

@@ -40,7 +40,7 @@ def report_evaluation(plain: Mapping[str, Any], folder: Path, module: Task, scor
     """
     if not plain.get("logger"):
         return
-    split, trained = plain["split"], _record_of(on_disk(plain["checkpoint"]).resolve())
+    split, trained = plain["split"], record_of(on_disk(plain["checkpoint"]).resolve())
     model, resolution = module.config["model"], module.config.get("resolution", {})
     choices = {**trained.get("choices", {}), "data": data}
     choices |= {name: str(model[name]) for name in ("skip", "activation") if name in model}
@@ -64,7 +64,8 @@ def report_evaluation(plain: Mapping[str, Any], folder: Path, module: Task, scor
             show_confusion(loggers, module.matrix, module.classes.names, module.scores["test"].iou, step)
 
 
-def _record_of(checkpoint: Path) -> Mapping[str, Any]:
+def record_of(checkpoint: Path) -> Mapping[str, Any]:
+    """The record of the run that a checkpoint belongs to; empty if it is not in a run's folder."""
     try:
         return read_record(checkpoint.parent.parent)
     except (OSError, ValueError, KeyError):

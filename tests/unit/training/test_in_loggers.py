@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import wandb
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
@@ -28,6 +29,7 @@ def trained(tmp_path_factory):
         patch.setenv("WANDB_MODE", "offline")
         with job(*settings, "seed=3") as config:
             fit(config)
+        wandb.teardown()  # within this block: W&B's service leaves a variable that later processes would go by
     return home / "run"
 
 
