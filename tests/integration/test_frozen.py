@@ -1,18 +1,14 @@
-"""What the commands do is what they did: configs, keys of the records, weights, labels, and the README's commands.
+"""What the commands do is what they did: configs, keys of the records, weights and labels.
 
 `tests/golden/freeze.py` wrote the files that are compared with; what changed its name on purpose stands in
 `tests/golden/renamed.json`.
 """
 
 import json
-import re
-import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 
 from golden.compose import configs
 from golden.freeze import observed, samples, tensors
@@ -77,20 +73,3 @@ def test_exported_network_gives_the_labels_that_it_gave(found):
         for size in before.files:
             assert len(np.unique(before[size])) > 5, "labels that say something"
             assert np.mean(now[size] != before[size]) < LABELS_THAT_MAY_DIFFER, size
-
-
-def readme_commands():
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    lines = [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith("python src/") and "--help" not in line]
-
-
-@pytest.mark.parametrize("line", readme_commands())
-def test_command_of_the_readme_composes(line):
-    main, *arguments = shlex.split(line)[1:]
-    settings = [argument for argument in arguments if not argument.startswith("-")]
-    if "-m" in arguments:  # the first of each list
-        settings = [setting if "[" in setting else setting.partition(",")[0] for setting in settings]
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        compose(Path(main).stem, settings)
