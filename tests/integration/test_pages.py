@@ -23,8 +23,20 @@ OTHER_TARGETS = re.compile(r"https?:|mailto:|#|/")
 NOT_RUN = ("benchmark.py", "demo.py", "train.py")
 """Commands that take hours or do not end; tests of their own run them on tiny data, and here they are composed."""
 
-NEEDS_MORE = ("drive.mp4", "=camvid", "VOC", "study=", "outputs/photos", "format=cityscapes", "trust=")
-"""In commands that need a film, a data set or a run that the tests of that feature make; they are composed too."""
+NEEDS_MORE = (
+    "drive.mp4",
+    "=camvid",
+    "VOC",
+    "study=",
+    "outputs/photos",
+    "split=test",
+    "trust=",
+    "diff=",
+    "watch=",
+    "ENTITY",
+    "check_data.py data=fine",
+)
+"""In commands that need a film, a data set, an account or runs that the tests of that feature make."""
 
 
 def blocks(page, language):
@@ -178,6 +190,7 @@ def test_command_runs(line, run, trained, tmp_path):
     write_image(tmp_path / "photo.jpg", random_image(size=(60, 80)))
     write_folder(tmp_path / "photos", [f"p{number}" for number in range(6)])
     shutil.copytree(folder, tmp_path / "outputs" / "NAME" / "TIME-ID")
+    line = line.replace("data=folder data.root=DIR", "data=folder data.root=photos write=true")
     line = line.replace("data.root=DIR", f"data.root={root}").replace(
         "=FILE", "=outputs/NAME/TIME-ID/checkpoints/best.ckpt"
     )

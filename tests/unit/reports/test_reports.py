@@ -348,6 +348,16 @@ def test_filter_keeps_what_it_names_and_tells_what_there_is(tmp_path):
         filtered(runs, {"seed": 7})
 
 
+def test_csv_leaves_out_settings_that_no_run_changes(tmp_path):
+    for seed, smoothing in ((0, 0.0), (1, 0.1)):
+        settings = {"trainer.max_epochs": 3, "loss.label_smoothing": smoothing}
+        write_run(tmp_path, 0.5, seed, started=seed, settings=settings)
+    runs = read_all([tmp_path])[0]
+    table = csv.DictReader(io.StringIO(run_csv(runs, [])))
+    assert [row["loss.label_smoothing"] for row in table] == ["0.0", "0.1"]
+    assert "trainer.max_epochs" not in table.fieldnames
+
+
 def test_markdown_and_csv_hold_every_run(tmp_path):
     write_run(tmp_path, 0.6)
     write_run(tmp_path, None, status="failed", skip="zero")

@@ -34,7 +34,7 @@ def run_csv(runs: Sequence[Run], groups: Sequence[Group]) -> str:
     keys = list(dict.fromkeys(["id", "name", "group_label", "status", "seed", *GROUPS]))
     keys += sorted({key for run in runs for key in run.values} - set(keys) - _constant(runs))
     text = io.StringIO()
-    writer = csv.DictWriter(text, keys, lineterminator="\n")
+    writer = csv.DictWriter(text, keys, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for run in runs:
         writer.writerow({**run.values, "group_label": labels.get(run.record["id"], "")})
