@@ -179,7 +179,7 @@ def test_example_follows_a_video(run, world):
 def test_example_trains_on_own_images(world):
     settings = ["trainer.max_epochs=1", *FAST]
     started = command(REPO / "examples" / "train_own_images.py", "photos", *settings, cwd=world)
-    subprocess.run(**started, check=True)
+    subprocess.run(**started, check=True, timeout=300)
 
 
 @pytest.mark.slow
@@ -216,11 +216,13 @@ def test_snippet_in_cpp_gives_the_labels_of_python(run, world):
         "-o",
         "labels",
     ]
-    subprocess.run(built, cwd=world, check=True)
+    subprocess.run(built, cwd=world, check=True, timeout=300)
     python(run, world, "export.py", "checkpoint=camvid", "format=openvino", "output=net.xml")
     image = np.load(world / "photo.npy")
     image.transpose(2, 0, 1).tofile(world / "image.rgb")
-    said = subprocess.run(["./labels", "net.xml", "image.rgb", "60", "80"], cwd=world, check=True, capture_output=True)
+    said = subprocess.run(
+        ["./labels", "net.xml", "image.rgb", "60", "80"], cwd=world, check=True, capture_output=True, timeout=60
+    )
     from fastscnn import Segmenter
 
     ids, pixels = np.unique(Segmenter.from_pretrained("camvid")(image), return_counts=True)
