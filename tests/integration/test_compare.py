@@ -315,7 +315,7 @@ def test_means_of_twenty_groups_have_a_band_a_label_and_a_look_of_their_own(tmp_
             const { data, layout } = document.getElementById('curve');
             return {
                 means: data.filter((t) => t.text.length).map((t) => [t.line.color, t.line.dash, t.y[4]]),
-                bands: data.filter((t) => t.fill === 'tonexty').map((t) => t.y[4]),
+                bands: data.filter((t) => t.fill === 'toself').map((t) => t.y[4]),
                 labels: layout.annotations.map((a) => [a.name, a.y]),
             };
         }""")

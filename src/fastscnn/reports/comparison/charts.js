@@ -4,6 +4,8 @@
 // lost; zooming in draws the stretch anew from all of its points.
 
 const POINTS = 16000; // in one chart, over all lines
+const EDGE = 150; // points of one edge of a band
+const EXACT = 25; // labels that are placed once more when the axes are drawn; more are placed by the axes to expect
 const NARROW = 700; // pixels, below which a line's label is its number in the list
 const expand = (series) =>
   Array.isArray(series) ? series : Array.from({ length: series.count }, (_, i) => series.first + i * series.step);
@@ -147,9 +149,13 @@ function traces(lines, range, now) {
       trace.text.push("");
     }
     if (line.low) {
-      const edge = { type: "scatter", x: kept.map((i) => line.x[i]), mode: "lines", line: { width: 0 }, hoverinfo: "skip", meta: line.group, text: [] };
-      bands.push({ ...edge, y: kept.map((i) => line.low[i]) });
-      bands.push({ ...edge, y: kept.map((i) => line.high[i]), fill: "tonexty", fillcolor: `${color}2b` });
+      const every = Math.ceil(kept.length / EDGE);
+      const edge = kept.filter((_, i) => i % every === 0 || i === kept.length - 1);
+      const back = edge.toReversed();
+      bands.push({
+        type: "scatter", mode: "lines", line: { width: 0 }, hoverinfo: "skip", meta: line.group, text: [], fill: "toself", fillcolor: `${color}2b`,
+        x: [...edge, ...back].map((i) => line.x[i]), y: [...edge.map((i) => line.high[i]), ...back.map((i) => line.low[i])],
+      });
     }
   });
   return [...bands, ...looks.values()];
@@ -175,8 +181,7 @@ const labelOf = (line) => {
 };
 
 // A label at the end of each line, moved apart where they would overlap.
-function endLabels(lines) {
-  const { xaxis, yaxis } = chart._fullLayout;
+function endLabels(lines, { xaxis, yaxis }) {
   const scale = (axis, value) => (axis.type === "log" ? Math.log10(value) : value);
   const part = (axis, value) => (scale(axis, value) - axis.range[0]) / (axis.range[1] - axis.range[0]);
   const ends = new Map();
@@ -200,6 +205,18 @@ function endLabels(lines) {
   }));
 }
 
+// The axes as they will be where nobody has zoomed.
+function expectedAxes(lines, now) {
+  const scale = (log) => (value) => (log ? Math.log10(value) : value);
+  const span = (values, log, padded) => {
+    const known = values.map(scale(log)).filter(Number.isFinite);
+    const low = Math.min(...known), high = Math.max(...known), pad = padded ? 0.055 * (high - low || 1) : 0;
+    return { type: log ? "log" : "linear", range: [low - pad, high + pad], _length: chart.clientHeight - 63 };
+  };
+  const ys = lines.flatMap((line) => [line.low ?? line.y, line.high ?? line.y].flatMap((v) => [v.reduce((a, b) => Math.min(a, b)), v.reduce((a, b) => Math.max(a, b))]));
+  return { xaxis: span(lines.flatMap((line) => [line.x[0], line.x.at(-1)]), now.logx, false), yaxis: span(ys, now.logy, true) };
+}
+
 let shown = [];
 async function drawCurves() {
   const now = state();
@@ -214,13 +231,15 @@ async function drawCurves() {
   const range = moved && now.logx ? moved.map((value) => 10 ** value) : moved;
   const longest = Math.max(0, ...shown.map((line) => labelOf(line).length));
   const unit = data.percent.includes(now.metric) ? ", %" : "";
+  const first = !chart._fullLayout;
+  const annotations = first && shown.length ? endLabels(shown, expectedAxes(shown, now)) : [];
   await Plotly.react(chart, traces(shown, range, now), layout((style) => ({
-    margin: { l: 56, r: Math.round(14 + 6.4 * longest), t: 18, b: 45 },
+    annotations, margin: { l: 56, r: Math.round(14 + 6.4 * longest), t: 18, b: 45 },
     xaxis: { ...style, title: { text: titles[now.axis] }, type, rangemode: now.logx ? "normal" : "tozero" },
     yaxis: { ...style, title: { text: escaped(now.metric) + unit }, type: now.logy ? "log" : "linear" },
     uirevision: `${now.metric} ${now.axis} ${now.logx} ${now.logy}`,
   })), config);
-  await Plotly.relayout(chart, { annotations: endLabels(shown) });
+  if (!first || annotations.length <= EXACT) await Plotly.relayout(chart, { annotations: endLabels(shown, chart._fullLayout) });
   showHighlight();
 }
 
