@@ -7,7 +7,7 @@
 #   tests      the programs against torch, and every command on tiny data
 #   inference  ours and eager torch at 1024x2048 and 512x1024, to labels
 #   loss       the fused loss of three heads, forward and backward, against eager torch
-#   training   images a second from the store at 1024x2048, and where a step's time goes
+#   training   images a second at 1024x2048, from the GPU's memory, by threads and by processes; where a step's time goes
 #   resident   frames that lie in the GPU's memory, and steps that are replayed from a CUDA graph
 #   compiled   the tests that compile with torch.compile: our CUDA graphs beside its own
 #   compare    inference once more, with torch.compile in the same run
@@ -74,7 +74,8 @@ run_part() {
       limited "$2" "$python" benchmarks/gpu_loss.py "${flags[@]}" ${DRY_RUN:+--rounds 1 --batch 2} \
         --output "$results/gpu_loss.json" ;;
     training)
-      limited "$2" "$python" benchmarks/gpu_training.py "${flags[@]}" --seconds $(($2 - 5)) --rounds 1 --ways ours \
+      limited "$2" "$python" benchmarks/gpu_training.py "${flags[@]}" --seconds $(($2 - 5)) --rounds 1 \
+        --variants ours "ours, threads" "ours, processes" \
         ${DRY_RUN:+--count 6 --batch 2 --steps 2 --workers 1 --sizes 64x128} --output "$results/gpu_training.json" ;;
     resident)
       [ -f benchmarks/gpu_resident.py ] || { echo "There is no benchmarks/gpu_resident.py."; return; }

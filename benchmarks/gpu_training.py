@@ -27,6 +27,8 @@ PNG = ["data.store=off", "augment.crop_first=false"]
 PLAIN = ["loss.fused=false", "optimizer.fused=false", "trainer.channels_last=false", "trainer.recompute=false"]
 VARIANTS = {
     "ours": [],
+    "ours, threads": ["data.device=cpu", "data.loader=threads"],
+    "ours, processes": ["data.device=cpu", "data.loader=processes"],
     "eager, PNG": [*PNG, *PLAIN],
     "ours, compiled": ["trainer.compile=true"],
     "eager, store": PLAIN,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,3 +36,13 @@ def test_dry_run_checks_and_times_every_variant(tmp_path):
 def test_dry_run_never_writes_into_the_results():
     done = benchmark("--dry-run")
     assert done.returncode == 2 and "--output" in done.stderr
+
+
+def test_scripts_take_the_options_that_the_parts_give_them():
+    script = (ROOT / "benchmarks" / "gpu.sh").read_text().replace("\\\n", " ")
+    calls = re.findall(r"benchmarks/(gpu_\w+\.py)([^;]*?);;", script)
+    assert {name for name, _ in calls} >= {"gpu_training.py", "gpu_loss.py", "gpu_throughput.py"}
+    for name, given in calls:
+        source = (ROOT / "benchmarks" / name).read_text()
+        taken = set(re.findall(r'add_argument\("(--[\w-]+)"', source))
+        assert set(re.findall(r"(?<!\S)--[a-z][\w-]*", given)) <= taken, name
