@@ -49,6 +49,7 @@ def test_pretraining_reports_top1_and_top5_and_keeps_the_record(pretrained):
     data = record(folder)
     assert data["status"] == "finished"
     assert data["choices"]["data"] == "imagenet"
+    assert data["dataset"].pop("fingerprint").startswith("18+6 frames, 3 classes, ")
     assert data["dataset"] == {
         "name": "imagenet",
         "root": str(root),

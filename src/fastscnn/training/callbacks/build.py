@@ -53,7 +53,7 @@ def check_monitors(settings: Mapping[str, Any] | None, callbacks: Sequence[pl.Ca
     Raises:
         RequestError: It is not; names the nearest.
     """
-    for (key, _), callback in zip(_nodes(settings), callbacks, strict=True):
+    for (key, _), callback in zip(_nodes(settings), callbacks, strict=False):
         monitor = getattr(callback, "monitor", None)
         if isinstance(monitor, str) and monitor.startswith("val/") and monitor not in known:
             near = difflib.get_close_matches(monitor, known, n=1, cutoff=0.0)[0]
