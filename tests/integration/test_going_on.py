@@ -164,7 +164,9 @@ def test_run_stopped_between_parts_of_a_step_goes_on_exactly_and_with_other_part
         fit(config)
     _, rows, record, *_ = end_of(tmp_path / "other")
     assert (record["metrics"]["last"]["epoch"], record["metrics"]["last"]["step"]) == (4, 4 * STEPS)
-    assert [row["trainer/global_step"] for row in rows if "train/lr" in row] == [str(step) for step in range(4 * STEPS)]
+    assert [row["trainer/global_step"] for row in rows if "train/lr" in row] == [
+        str(step + 1) for step in range(4 * STEPS)
+    ]
     assert record["metrics"]["last"]["train/frames/fine"] + record["metrics"]["last"]["train/frames/coarse"] == 4 * 16
     rates = [float(row["train/lr"]) for row in rows if "train/lr" in row]
     assert rates[2:] == pytest.approx([rates[0] * (1 - step / (4 * STEPS)) ** 0.9 for step in range(2, 4 * STEPS)])
