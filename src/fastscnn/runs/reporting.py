@@ -10,7 +10,7 @@ from fastscnn.runs.tracker import Tracker
 
 
 def summarize(loggers: Iterable[Logger], values: Mapping[str, float]) -> None:
-    """Set the values by which runs are told apart, such as `best/miou`: each replaces the one before."""
+    """Set the values that summarise a run, such as `best/miou`: each replaces the one before."""
     found = dict(values)
     for logger in trackers(loggers):
         if issubclass(logger.kind, WandbLogger):

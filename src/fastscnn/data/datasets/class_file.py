@@ -70,7 +70,7 @@ def class_lines(classes: Classes, comments: Sequence[str] = ()) -> str:
 
 
 def distinct_colors(count: int) -> list[Color]:
-    """Colours that are told apart easily, by the bits of each number, as Pascal VOC has them; none is black."""
+    """Colours that differ clearly, by the bits of each number, as Pascal VOC has them; none is black."""
     colors = []
     for number in range(1, count + 1):
         bits = [[(number >> (3 * place + channel)) & 1 for place in range(8)] for channel in range(3)]
@@ -90,7 +90,7 @@ def _checked(file: Path, content: Any, name: str) -> Classes:
         raise _wrong(file, f"has masks: {masks}", f"Write masks: {VALUES} or masks: {COLORS}.")
     rows = [_row(file, number, row) for number, row in enumerate(content["classes"], 1)]
     if len(rows) > MOST:
-        raise _wrong(file, f"has {len(rows)} classes", f"At most {MOST} can be told apart.")
+        raise _wrong(file, f"has {len(rows)} classes", f"A label holds at most {MOST} classes.")
     names = [str(row["name"]) for row in rows]
     _refuse_repeated(file, "name", names)
     categories = [row["category"] for row in rows if "category" in row]

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastscnn.kernels.cpu.labels import TILE, Columns, Floats, Rows, expand, run, upsample_labels
+from fastscnn.kernels.cpu.labels import TILE, Columns, Floats, Rows, expanded_pair, run, upsample_labels
 from fastscnn.kernels.cpu.numba_utils import LOG2_E, ONE, SMALLEST, compiled, exp2
 
 
@@ -26,18 +26,9 @@ def _confidence(logits: Floats, rows: Rows, columns: Columns, first: int, last: 
         span = stop - start
         upper_row, lower_row = -1, -1
         for y in range(first, last):
-            if above[y] != upper_row:
-                if above[y] == lower_row:
-                    upper, lower = lower, upper
-                    upper_row, lower_row = lower_row, -1
-                else:
-                    for c in range(classes):
-                        expand(logits, above[y], c, start, stop, columns, line, upper)
-                    upper_row = above[y]
-            if below[y] != lower_row:
-                for c in range(classes):
-                    expand(logits, below[y], c, start, stop, columns, line, lower)
-                lower_row = below[y]
+            upper, lower, upper_row, lower_row = expanded_pair(
+                logits, above[y], below[y], start, stop, columns, line, upper, lower, upper_row, lower_row
+            )
             share_low = low[y]
             share_high = ONE - share_low
             for x in range(span):

@@ -72,6 +72,41 @@ def expand(
 
 
 @compiled
+def expanded_pair(
+    logits: Floats,
+    above: int,
+    below: int,
+    start: int,
+    stop: int,
+    columns: Columns,
+    line: Floats,
+    upper: Floats,
+    lower: Floats,
+    upper_row: int,
+    lower_row: int,
+) -> tuple[Floats, Floats, int, int]:
+    """All classes of two rows of the logits, each expanded as `expand` does unless it is there already.
+
+    `upper` holds row `upper_row`, `lower` row `lower_row`, -1 for none; what was below may be above now, and the two
+    then change places.
+
+    Returns:
+        The buffers of the rows above and below, and the numbers of these rows.
+    """
+    if above != upper_row:
+        if above == lower_row:
+            upper, lower = lower, upper
+            lower_row = -1
+        else:
+            for c in range(logits.shape[0]):
+                expand(logits, above, c, start, stop, columns, line, upper)
+    if below != lower_row:
+        for c in range(logits.shape[0]):
+            expand(logits, below, c, start, stop, columns, line, lower)
+    return upper, lower, above, below
+
+
+@compiled
 def _candidates(logits: Floats, above: int, below: int, left: int, right: int, found: Indices) -> int:
     """Find the classes that can win between two rows and two columns of the logits, ascending; returns their number.
 
@@ -194,18 +229,9 @@ def _probabilities(
         span = stop - start
         upper_row, lower_row = -1, -1
         for y in range(first, last):
-            if above[y] != upper_row:
-                if above[y] == lower_row:
-                    upper, lower = lower, upper
-                    upper_row, lower_row = lower_row, -1
-                else:
-                    for c in range(classes):
-                        expand(powers, above[y], c, start, stop, columns, line, upper)
-                    upper_row = above[y]
-            if below[y] != lower_row:
-                for c in range(classes):
-                    expand(powers, below[y], c, start, stop, columns, line, lower)
-                lower_row = below[y]
+            upper, lower, upper_row, lower_row = expanded_pair(
+                powers, above[y], below[y], start, stop, columns, line, upper, lower, upper_row, lower_row
+            )
             share_low = low[y]
             share_high = ONE - share_low
             total[:] = 0

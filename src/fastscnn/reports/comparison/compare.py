@@ -53,7 +53,7 @@ def watch(config: DictConfig) -> None:
 
 
 def compare(config: DictConfig) -> Path | None:
-    """Compare the runs of a composed `compare` config; returns the page, None where two runs are told apart on stdout.
+    """Compare the runs of a composed `compare` config; returns the page, None where two runs' differences are printed.
 
     Raises:
         RequestError: There are no runs, or a filter or key that none of them has.

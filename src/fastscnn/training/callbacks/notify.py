@@ -60,9 +60,9 @@ def message(record: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         seconds = datetime.fromisoformat(record["finished"]) - datetime.fromisoformat(record["started"])
         minutes = round(seconds.total_seconds() / 60, 1)
     best = found.get("val/miou", found.get("val/top1"))
-    told = "" if best is None else f", best {100 * best:.2f} %"
+    score = "" if best is None else f", best {100 * best:.2f} %"
     return {
-        "text": f"{record['name']} {record['status']}{told}",
+        "text": f"{record['name']} {record['status']}{score}",
         "name": record["name"],
         "status": record["status"],
         "error": record.get("error"),
