@@ -15,8 +15,8 @@ from fastscnn.inference.loader import open_checkpoint
 from fastscnn.models.build import build_network
 from fastscnn.runs.safetensors import CONFIG, PREFIX, WEIGHTS
 from fastscnn.training.segmentation import Segmentation, auxiliary_heads
-from fastscnn.training.starts import digest_of
 from fastscnn.training.transfer import listed, read_tensors, run_of, shape_of
+from fastscnn.utils.digests import digest_of
 from fastscnn.utils.errors import RequestError
 
 CHECKPOINT, FREEZE = "init.checkpoint", "init.freeze"

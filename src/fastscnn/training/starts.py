@@ -4,12 +4,11 @@ Two runs of different weights are different runs, wherever the files lie and wha
 """
 
 import contextlib
-import functools
-import hashlib
 import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -17,7 +16,9 @@ from fastscnn.inference.hub import on_disk
 from fastscnn.runs.jobs import current_multirun
 from fastscnn.runs.run_settings import STARTS
 from fastscnn.runs.safetensors import WEIGHTS
+from fastscnn.training.fine_tuning import check_init
 from fastscnn.training.transfer import newest_pretraining
+from fastscnn.utils.digests import digest_of
 from fastscnn.utils.errors import RequestError
 
 FOUND = "pretrained.txt"
@@ -31,9 +32,12 @@ def resolve_starts(config: DictConfig) -> None:
     weights of the jobs that are left. A file that is not there is left to whoever reads it.
 
     Raises:
-        RequestError: There is no pre-training to start from; or the config names another digest than the file has, as
-            that of a recorded run may.
+        RequestError: There is no pre-training to start from, or it is asked for beside `init`; or the config names
+            another digest than the file has, as that of a recorded run may.
     """
+    init: Any = OmegaConf.to_container(config.get("init") or OmegaConf.create(), resolve=True)
+    pretrain = OmegaConf.select(config, "pretrain.name") or "none"
+    check_init(init, pretrain, classification=False)  # before a pre-training is looked for
     for name in STARTS:
         node = OmegaConf.select(config, name)
         if not isinstance(node, DictConfig):
@@ -52,18 +56,6 @@ def resolve_starts(config: DictConfig) -> None:
             node.sha256 = digest
             if not node.get("checkpoint"):
                 node.checkpoint = str(file)
-
-
-def digest_of(file: Path) -> str:
-    """The SHA-256 of a file's content, in hexadecimal."""
-    about = file.stat()
-    return _digest(str(file.resolve()), about.st_size, about.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=64)
-def _digest(file: str, size: int, changed: int) -> str:
-    with open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _file(name: str, node: DictConfig, output_dir: Path) -> Path | None:

@@ -142,5 +142,12 @@ def test_diff_shows_what_differs_alone(several, capsys, monkeypatch):
     assert any("fingerprint" in row and "9 frames aa" in row for row in rows)
     assert any("config" in row and "seed" in row for row in rows)
     assert not (root / "compare").exists()
+    nowhere = {"runs": str(root / "none")}
+    elsewhere = nowhere | {"diff": [str(folder_of(root, run_id)) for run_id in ids[3:]]}
+    capsys.readouterr()
+    assert compare(OmegaConf.merge(config, elsewhere)) is None
+    assert ids[3] in capsys.readouterr().out, "runs' own folders need no runs=DIR"
+    with refused("diff", "/none/a"):
+        compare(OmegaConf.merge(config, nowhere | {"diff": ["/none/a", "/none/b"]}))
     with refused("diff", "zz"):
         compare(OmegaConf.merge(config, {"diff": ["zz", ids[3]]}))

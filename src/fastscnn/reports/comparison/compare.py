@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from fastscnn.reports import paper
 from fastscnn.reports.comparison import tables
 from fastscnn.reports.comparison.content import Comparison
-from fastscnn.reports.comparison.diff import print_diff, two_runs
+from fastscnn.reports.comparison.diff import print_diff, run_folders, two_runs
 from fastscnn.reports.comparison.effects import class_tables, gaps
 from fastscnn.reports.comparison.gallery import gallery
 from fastscnn.reports.comparison.groups import Group, default_baselines, group_key, group_runs
@@ -60,6 +60,9 @@ def compare(config: DictConfig) -> Path | None:
     """
     plain: Any = OmegaConf.to_container(config, resolve=True)
     folders = [Path(folder).expanduser() for folder in _listed(plain["runs"])]
+    if plain.get("diff"):
+        print_diff(two_runs(read_all([*folders, *run_folders(plain["diff"])])[0], plain["diff"]))
+        return None
     for folder in folders:
         if not folder.is_dir():
             raise RequestError(
@@ -68,17 +71,13 @@ def compare(config: DictConfig) -> Path | None:
                 fix="Set runs=DIR to a folder with runs, such as outputs.",
             )
     output = Path(plain["output"]).expanduser() if plain["output"] else folders[0] / "compare"
-    if not plain.get("diff"):
-        check_writable(output, "output")
+    check_writable(output, "output")
     runs, evaluations, warnings = read_all(folders)
     if not runs:
         where = ", ".join(map(str, folders))
         raise RequestError(
             f"runs={where} holds no run.", key="runs", fix="Train one with python src/train.py, or set runs=DIR."
         )
-    if plain.get("diff"):
-        print_diff(two_runs(runs, plain["diff"]))
-        return None
     if not isinstance(plain["gallery"], int) or plain["gallery"] < 0:
         wrong = f"gallery={plain['gallery']} is not a whole number of 0 or more."
         raise RequestError(wrong, key="gallery", fix="Set gallery=N.")

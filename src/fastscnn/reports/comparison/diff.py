@@ -15,6 +15,12 @@ from fastscnn.utils.errors import RequestError
 OF_THE_CALL = ("paths.", "resume", "rerun", "replay")
 
 
+def run_folders(wanted: Any) -> list[Path]:
+    """The folders that `diff` names; a run's own may lie anywhere."""
+    names = wanted if isinstance(wanted, list | tuple) else []
+    return [folder for name in names if (folder := Path(str(name)).expanduser()).is_dir()]
+
+
 def two_runs(runs: Sequence[Run], wanted: Any) -> tuple[Run, Run]:
     """The two runs that `diff` names by ids, the first letters of ids, or folders.
 
@@ -22,7 +28,7 @@ def two_runs(runs: Sequence[Run], wanted: Any) -> tuple[Run, Run]:
         RequestError: It does not name two runs.
     """
     names = [str(name) for name in wanted] if isinstance(wanted, list | tuple) else []
-    fix = "Write diff=[RUN,RUN] with two ids or folders below runs=DIR; python src/runs.py lists them."
+    fix = "Write diff=[RUN,RUN] with two runs' folders, or ids of runs below runs=DIR; python src/runs.py lists them."
     if len(names) != 2:
         raise RequestError(f"diff={wanted} is not two runs.", key="diff", fix=fix)
     found = []
