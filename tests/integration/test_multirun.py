@@ -39,6 +39,7 @@ def called(run, settings, tmp_path_factory):
 def test_failing_job_is_told_at_once_and_the_next_one_starts_clean(called):
     done, cwd = called
     assert done.returncode == 1
+    assert "W&B:" not in done.stderr, done.stderr
     assert done.stderr.count("Traceback") == 1 and "NonFiniteLoss" in done.stderr
     assert "Error executing job" not in done.stderr
     runs = folders(cwd / "outputs")

@@ -19,6 +19,7 @@ import pytorch_lightning  # noqa: F401
 import timm  # noqa: F401
 import torch  # noqa: F401
 import torchmetrics  # noqa: F401
+import wandb.sdk.data_types._private as wandb_media
 
 
 def main(listener: socket.socket) -> dict | None:
@@ -61,4 +62,6 @@ if __name__ == "__main__":
         sys.argv = request["argv"]
         sys.orig_argv = [sys.executable, *sys.argv]
         sys.path[0] = os.path.dirname(sys.argv[0])
+        # Lightning imports W&B, which makes a folder for pictures that the first child to end would remove for all.
+        wandb_media.MEDIA_TMP.__init__(prefix="wandb-media")
         runpy.run_path(sys.argv[0], run_name="__main__")
