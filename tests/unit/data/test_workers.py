@@ -1,5 +1,6 @@
 """The processes that read data: room for their batches is checked first, and their errors keep their own content."""
 
+import multiprocessing
 import os
 import signal
 from collections import namedtuple
@@ -143,6 +144,7 @@ def record_of(tmp_path, root, read, workers=1):
     record = RunRecord.create(tmp_path / f"run{workers}", run_id="x", name="x", choices={}, seed=0)
     with pytest.raises(Exception) as error, recorded(record):
         list(loader)
+    assert not multiprocessing.active_children()  # the other workers are ended too, while the error is held
     return record.data["error"], error.value
 
 

@@ -17,7 +17,7 @@ from torch.fx.experimental import _config as symbols
 from torch.utils.data import DataLoader
 from wandb.sdk import wandb_setup
 
-from fastscnn.data.datamodules.worker_errors import WatchedIterator
+from fastscnn.data.datamodules.worker_errors import Loader, WatchedIterator
 from fastscnn.data.datasets import frame_dataset
 from fastscnn.export import formats
 from fastscnn.inference.backends import graph_memory
@@ -138,7 +138,7 @@ def test_worker_that_is_gone_is_told_as_torch_does_where_its_workers_are_not_kno
         yield
 
     with pytest.raises(RuntimeError, match="pid 12"):
-        next(WatchedIterator(failing()))
+        next(WatchedIterator(failing(), Loader([], list)._end_workers))
 
 
 def test_wandb_service_is_found_among_the_child_processes_too(tmp_path, monkeypatch):

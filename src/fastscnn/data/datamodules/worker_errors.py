@@ -55,7 +55,7 @@ class Batches(Dataset[dict[str, Any]]):
 
 
 class Loader(DataLoader[dict[str, Any]]):
-    """A DataLoader of `Batches` that raises the error of a worker process as it is.
+    """A DataLoader of `Batches` that raises the error of a worker process as it is, and then ends all of them.
 
     Raises:
         RuntimeError: While it is iterated: a worker process was ended from outside (names the signal), or an error
@@ -68,14 +68,25 @@ class Loader(DataLoader[dict[str, Any]]):
         super().__init__(Batches(dataset, make), collate_fn=_unchanged, **options)
 
     def __iter__(self) -> Any:
-        return WatchedIterator(super().__iter__())
+        return WatchedIterator(super().__iter__(), self._end_workers)
+
+    def _end_workers(self, iterator: Any) -> None:
+        """End them now: the collector that finds an iterator in a traceback's cycle waits 5 seconds for each."""
+        self._iterator = None
+        getattr(iterator, "_shutdown_workers", lambda: None)()
 
 
 class WatchedIterator:
-    """The iterator of a DataLoader, whose errors are those of the worker processes."""
+    """The iterator of a DataLoader, whose errors are those of the worker processes.
 
-    def __init__(self, iterator: Iterator[dict[str, Any] | Failure]) -> None:
+    Args:
+        iterator: torch's.
+        failed: Called with it before an error is raised.
+    """
+
+    def __init__(self, iterator: Iterator[dict[str, Any] | Failure], failed: Callable[[Any], None]) -> None:
         self.iterator = iterator
+        self._failed = failed
 
     def __iter__(self) -> "WatchedIterator":
         return self
@@ -89,10 +100,13 @@ class WatchedIterator:
         except StopIteration:
             raise
         except Exception as error:
-            if (end := self._ended()) is None:
+            end = self._ended()
+            self._failed(self.iterator)
+            if end is None:
                 raise
             raise end from error
         if isinstance(batch, Failure):
+            self._failed(self.iterator)
             raise batch.error from InChild(batch.traceback)
         return batch
 
