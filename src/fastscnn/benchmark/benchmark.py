@@ -32,6 +32,7 @@ from fastscnn.inference.files.runtimes import read_description
 from fastscnn.inference.files.smallest import known_smallest_side
 from fastscnn.inference.loader import Trained, load_trained
 from fastscnn.models.build import build_network
+from fastscnn.models.external import short_name
 from fastscnn.models.flops import count_parameters
 from fastscnn.models.peers import PEERS
 from fastscnn.streets.draw.scene import draw_street
@@ -71,8 +72,12 @@ def measure(
     console = Console(stderr=True)
     if settings["keep_memory"]:
         keep_freed_memory()
-    ours = _ours(settings["checkpoint"])
-    described = {name: _described(name, ours if name == OURS else _peer(name)) for name in settings["models"]}
+    own = load_trained(settings["checkpoint"], trust=settings["trust"]) if settings["checkpoint"] else None
+    other = None if own is None or own.config["model"]["name"] == OURS else own
+    ours = _built(OURS) if own is None or other else own
+    described = {name: _described(name, ours if name == OURS else _built(name)) for name in settings["models"]}
+    if other:
+        described[_title(other)] = _described(_title(other), other)
     if settings["onnx"]:
         file = Path(settings["onnx"])
         note = "An ONNX file; the fused head takes its output."
@@ -87,7 +92,7 @@ def measure(
                 count = torch.get_num_threads() if threads == "all" else threads
                 stage = Stage(frame, file, Path(folder), count)
                 with torch_threads(count):
-                    for group in _groups(ours, stage, settings):
+                    for group in _groups(ours, other, stage, settings):
                         result["rows"] += _timed(group, stage, settings, console)
                         save(result)
                         group.clear()
@@ -95,17 +100,19 @@ def measure(
     return result
 
 
-def _groups(ours: Trained, stage: Stage, settings: Mapping[str, Any]) -> Iterator[list[Variant]]:
-    """The groups that are timed in turn: all variants of ours; or one backend of a peer, beside ours.
+def _groups(
+    ours: Trained, other: Trained | None, stage: Stage, settings: Mapping[str, Any]
+) -> Iterator[list[Variant]]:
+    """The groups that are timed in turn: all variants of ours; or one backend of another network, beside ours.
 
-    Memory holds no more than one backend of a peer.
+    Memory holds no more than one backend of another network.
     """
-    for name in settings["models"]:
+    for name in [*settings["models"], *([_title(other)] if other else [])]:
         if name == OURS:
             yield list(_our_variants(ours, stage, settings))
             continue
-        peer = _peer(name)
-        upsamples = PEERS[name].stride > 1
+        peer = other if other and name == _title(other) else _built(name)
+        upsamples = peer.network.stride > 1
         for backend in settings["backends"]:
             if backend == "triton" or (backend == "compile" and name not in settings["compile_models"]):
                 continue
@@ -211,18 +218,16 @@ def _check_int8(file: Path, sizes: Sequence[tuple[int, int]]) -> None:
     check_logits("int8", file, "openvino", sizes[0])
 
 
-def _ours(checkpoint: str | Path | None) -> Trained:
-    if checkpoint is None:
-        torch.manual_seed(0)
-        network = build_network({"name": OURS}, CITYSCAPES.num_classes).eval().requires_grad_(False)
-        return Trained(network, CITYSCAPES, {})
-    return load_trained(checkpoint)
-
-
-def _peer(name: str) -> Trained:
+def _built(name: str) -> Trained:
+    """A network with random weights, which take the same time as trained ones."""
     torch.manual_seed(0)
     network = build_network({"name": name}, CITYSCAPES.num_classes).eval().requires_grad_(False)
     return Trained(network, CITYSCAPES, {})
+
+
+def _title(trained: Trained) -> str:
+    """The name of a checkpoint's network that is not ours, beside those of `models`."""
+    return f"{short_name(trained.config['model'])} (checkpoint)"
 
 
 def _described(name: str, trained: Trained) -> dict[str, Any]:
@@ -230,6 +235,8 @@ def _described(name: str, trained: Trained) -> dict[str, Any]:
     if name == OURS:
         note = "Ours. The paper's count leaves BatchNorm out: 1,114,115 here."
         return {"name": "Fast-SCNN", "parameters": parameters, "paper_parameters": 1.11, "note": note}
+    if name not in PEERS:
+        return {"name": name, "parameters": parameters, "note": "The network of checkpoint=."}
     info = PEERS[name]
     return {
         "name": info.paper_name if name != "pytorchcv_fastscnn" else "Fast-SCNN of pytorchcv",

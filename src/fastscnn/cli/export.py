@@ -20,7 +20,7 @@ def export(config: "DictConfig") -> None:
     chosen = {name: settings[name] for name in names}
     check_request(**chosen, precision=settings["precision"])
     skip, weights = settings.get("model", {}).get("skip"), settings["weights"]
-    trained = load_trained(settings["checkpoint"], skip=skip, weights=weights)
+    trained = load_trained(settings["checkpoint"], skip=skip, weights=weights, trust=settings["trust"])
     done = export(
         trained,
         **chosen,

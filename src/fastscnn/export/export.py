@@ -15,7 +15,8 @@ from fastscnn.inference.files.external import ExternalRun
 from fastscnn.inference.files.interface import Interface
 from fastscnn.inference.files.runtimes import SUFFIXES
 from fastscnn.inference.loader import Trained
-from fastscnn.models.fast_scnn import FastSCNN
+from fastscnn.models.external import External, short_name
+from fastscnn.models.peers import Peer
 from fastscnn.runs.record import read_record
 from fastscnn.utils.errors import Crash, RequestError
 from fastscnn.utils.files import UNFINISHED, WriteError, check_writable
@@ -123,9 +124,9 @@ def export(
     """
     precision = precision or ("int8" if calibration else "float32")
     target = check_request(format, output, input=input, write=write, precision=precision, overwrite=overwrite)
-    if format != "safetensors" and not isinstance(trained.network, FastSCNN):
+    if format != "safetensors" and isinstance(trained.network, Peer):
         raise RequestError(
-            f"format={format} is for fast_scnn, and this is {trained.config['model']['name']}, which exporters do not "
+            f"format={format} is not for the networks of pytorchcv, and this is {trained.config['model']['name']}, which exporters do not "
             "get right at every size.",
             key="format",
             fix="Set format=safetensors.",
@@ -147,7 +148,7 @@ def export(
         file = folder / target.name
         graph = ExportGraph(trained, input=input, output=write).eval()
         described = description(trained, graph, precision, metrics or {})
-        with Progress(f"writing {format}"):
+        with Progress(f"writing {format}"), _any_failure_named(trained, format):
             write_file(graph, file, format, described)
         try:
             with Progress(f"comparing {format} with the network"), ExternalRun(file, format) as run:
@@ -164,6 +165,28 @@ def export(
         elif calibration and precision == "bfloat16":
             quantized = check_bfloat16(file, Interface.of(graph, trained), calibration)
         return Exported(_move(folder, target.parent, first=target.name), comparison, quantized)
+
+
+@contextmanager
+def _any_failure_named(trained: Trained, format: str) -> Iterator[None]:
+    """Say in one sentence that an exporter does not take a network that is not of this package.
+
+    Raises:
+        RequestError: It does not.
+    """
+    try:
+        yield
+    except (RequestError, Crash, OSError):
+        raise
+    except Exception as error:  # the exporters' errors have no common type
+        if not isinstance(trained.network, External):
+            raise
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise RequestError(
+            f"format={format} does not take {short_name(trained.config['model'])}: {reason.rstrip('.')}.",
+            key="format",
+            fix="Set another format; safetensors takes every network.",
+        ) from error
 
 
 @contextmanager

@@ -49,6 +49,7 @@ def description(trained: Trained, graph: ExportGraph, precision: str, metrics: M
         "std": json.dumps(STD),
         "normalization": "inside" if graph.input == "uint8" else "to be done before",
         "resolution": str(trained.scale),
+        "stride": str(trained.network.stride),
         "model": json.dumps(dict(trained.config["model"])),
         "data": trained.classes.name,
         "precision": precision,

@@ -1,6 +1,6 @@
 """The loader of trained networks: from a checkpoint, a folder that export.py wrote, or a repository of the Hub."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from fastscnn.models.base import SegmentationNetwork
 from fastscnn.models.build import build_network
 from fastscnn.runs.checkpoint import LATEST_STATE, META, chosen_state, read_checkpoint
 from fastscnn.runs.safetensors import PREFIX
+from fastscnn.runs.trust import check_trusted, trusted_packages
 from fastscnn.utils.errors import RequestError
 
 
@@ -90,6 +91,7 @@ def open_checkpoint(
     resolution: Mapping[str, Any] | None = None,
     weights: str | None = None,
     revision: str | None = None,
+    trust: str | Sequence[str] | None = None,
 ) -> Checkpoint:
     """Read a checkpoint; nothing in it is executed.
 
@@ -100,12 +102,18 @@ def open_checkpoint(
         resolution: `name` and `scale` instead of what it was trained at (section 3.3).
         weights: `average` or `latest`, see `chosen_state`.
         revision: Branch, tag or commit of the repository.
+        trust: A package, or several, of which the checkpoint may name a network (`model=external`); those of
+            torchvision are known.
 
     Raises:
-        RequestError: There is no such file or repository, or it is no checkpoint of ours.
+        RequestError: There is no such file or repository, it is no checkpoint of ours, or it names a network of a
+            package that is not trusted.
     """
     content = read_checkpoint(on_disk(source, revision))
     meta = content[META]
+    packages = trusted_packages(trust)
+    if isinstance(meta["config"], Mapping):
+        check_trusted({"model": meta["config"].get("model")}, source=f"checkpoint={source}", trust=packages)
     check_config(meta["config"], source)
     if "normalization" in meta:
         check_normalization(meta["normalization"], source)
@@ -122,14 +130,19 @@ def open_checkpoint(
 
 
 def load_trained(
-    source: str | Path, *, skip: str | None = None, weights: str | None = None, revision: str | None = None
+    source: str | Path,
+    *,
+    skip: str | None = None,
+    weights: str | None = None,
+    revision: str | None = None,
+    trust: str | Sequence[str] | None = None,
 ) -> Trained:
     """Rebuild the network of a checkpoint; arguments as `open_checkpoint` takes them.
 
     Raises:
         RequestError: As `open_checkpoint`; or it holds no segmentation network, or its tensors do not fit its config.
     """
-    return rebuild(open_checkpoint(source, skip=skip, weights=weights, revision=revision))
+    return rebuild(open_checkpoint(source, skip=skip, weights=weights, revision=revision, trust=trust))
 
 
 def rebuild(checkpoint: Checkpoint) -> Trained:
@@ -139,7 +152,7 @@ def rebuild(checkpoint: Checkpoint) -> Trained:
         RequestError: It holds none, or its tensors do not fit its config.
     """
     classes = checkpoint.class_table()
-    network = build_network(checkpoint.config["model"], classes.num_classes)
+    network = build_network(checkpoint.config["model"], classes.num_classes, pretrained=False)
     named = checkpoint.tensors.items()
     try:
         network.load_state_dict({name.removeprefix(PREFIX): value for name, value in named if name.startswith(PREFIX)})

@@ -79,6 +79,7 @@ class Segmenter:
         precision: str = "auto",
         threads: int | None = None,
         max_pixels: int = MAX_PIXELS,
+        trust: str | Sequence[str] | None = None,
     ) -> "Segmenter":
         """Load a trained network.
 
@@ -91,6 +92,7 @@ class Segmenter:
             threads: Threads of a call on the CPU; None for torch's own number.
             max_pixels: Pixels of the largest image file that is decoded, so that a small file that unpacks to
                 gigabytes is refused.
+            trust: As `open_checkpoint` takes it.
 
         Raises:
             RequestError: The file is no checkpoint, a package is missing, or the choices do not go together.
@@ -103,7 +105,7 @@ class Segmenter:
             return cls(file, file.classes, threads=threads, max_pixels=max_pixels)
         choose(backend, device, precision)  # a wrong choice is named before a file is read
         chosen = {"backend": backend, "device": device, "precision": precision}
-        return cls.from_trained(load_trained(source), **chosen, threads=threads, max_pixels=max_pixels)
+        return cls.from_trained(load_trained(source, trust=trust), **chosen, threads=threads, max_pixels=max_pixels)
 
     @classmethod
     def from_pretrained(cls, name: str = DEFAULT, **settings: Any) -> "Segmenter":

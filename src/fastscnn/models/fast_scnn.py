@@ -87,6 +87,7 @@ class FastSCNN(SegmentationNetwork):
     """
 
     auxiliary_channels = (64, 128)
+    stride = 8
 
     def __init__(
         self,

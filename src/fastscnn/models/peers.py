@@ -161,6 +161,7 @@ class Peer(SegmentationNetwork):
             raise ValueError(f"in_channels={in_channels}, but {name} takes images of 3 channels")
         self.num_classes = num_classes
         self.info = info
+        self.stride = info.stride
         self.body = library_network(name, num_classes, in_channels)
         for unused in info.auxiliary:
             self.body.set_submodule(unused, nn.Identity())

@@ -218,6 +218,7 @@ def load_segmenter(settings: Mapping[str, Any]) -> Segmenter:
         precision=settings["precision"],
         threads=settings["threads"],
         max_pixels=settings["max_pixels"],
+        trust=settings["trust"],
     )
 
 

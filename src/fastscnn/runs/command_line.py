@@ -17,6 +17,13 @@ def this_command() -> str:
     return shlex.join([*_interpreter(), *sys.argv])
 
 
+def with_setting(key: str, value: str) -> str:
+    """The command line that started this process, with one setting more or changed."""
+    script, *arguments = sys.argv
+    others = [argument for argument in arguments if not argument.startswith(f"{key}=")]
+    return shlex.join([*_interpreter(), script, *others, f"{key}={value}"])
+
+
 def train_command(overrides: Sequence[str]) -> str:
     """A `train.py` command with these overrides, with the interpreter and the path of the current command."""
     script = sys.argv[0]

@@ -33,6 +33,8 @@ LISTS = ("callbacks", "logger")
 """Groups that take several options at once."""
 VALUES = {"model": "model.name", "skip": "model.skip", "activation": "model.activation"}
 """Groups that choose one setting, and that setting."""
+EXTERNAL = "external"
+"""The option of `model` for any network, which has a name of its own."""
 RESOLUTIONS = {2.0: "double", 1.0: "full", 0.5: "half", 0.25: "quarter"}
 
 
@@ -98,9 +100,13 @@ def chosen_identity(config: DictConfig) -> Identity:
         for group, option in hydra.runtime.choices.items()
         if "/" not in group and option is not None and str(option) != "null"
     }
+    option = choices.get("model", EXTERNAL)
     for group, key in VALUES.items():
         if value := OmegaConf.select(config, key):
             choices[group] = value
+    if choices.get("model") == EXTERNAL:  # the user's own option of the group, or the name of the class
+        target = str(OmegaConf.select(config, "model.network._target_"))
+        choices["model"] = target.rpartition(".")[2] if option == EXTERNAL else option
     if scale := OmegaConf.select(config, "resolution.scale"):
         choices["resolution"] = RESOLUTIONS.get(scale, str(scale))
     for listed in LISTS:  # groups of which Hydra knows no option

@@ -9,15 +9,18 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
 from pytorch_lightning.loggers.logger import Logger
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from fastscnn.runs.command_line import with_setting
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.targets import TARGET, named_object
 
-PACKAGES = ("fastscnn", "torch", "pytorch_lightning", "torchmetrics", "timm", "albumentations")
+PACKAGES = ("fastscnn", "torch", "pytorch_lightning", "torchmetrics", "timm", "albumentations", "torchvision.models")
+"""Packages, and one part of a package, whose names a file may hold where they are meant for their place."""
 
 
 def _class_of(kind: type) -> Callable[[Any], bool]:
@@ -30,6 +33,22 @@ def _is_schedule(found: Any) -> bool:
     )
 
 
+def _is_network(found: Any) -> bool:
+    """A network that torchvision builds by name, a layer of torch, or a network of ours."""
+    module = str(found.__module__)
+    if isinstance(found, type):
+        return issubclass(found, nn.Module) and _inside(module, ("torch.nn.modules", "torchvision.models", "fastscnn"))
+    if not (inspect.isfunction(found) and _inside(module, ("torchvision.models",))):
+        return False
+    from torchvision import models  # slow to import
+
+    return found.__name__ in models.list_models() and models.get_model_builder(found.__name__) is found
+
+
+def _builds(found: Any) -> bool:
+    return inspect.isfunction(found) or _class_of(nn.Module)(found)
+
+
 MEANT: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optimizer": (_class_of(Optimizer), "an optimizer"),
     "scheduler": (_is_schedule, "a schedule"),
@@ -38,8 +57,11 @@ MEANT: dict[str, tuple[Callable[[Any], bool], str]] = {
     "loss": (_class_of(nn.Module), "a loss"),
     "data": (_class_of(pl.LightningDataModule), "a data module"),
     "trainer": (_class_of(pl.Trainer), "a trainer"),
+    "model": (_is_network, "a network"),
 }
 """Group to what its nodes may build."""
+OF_TRUSTED = {"model": _builds}
+"""What they may build out of a package that the user trusts, where that is more."""
 
 
 def trusted_packages(setting: Any) -> tuple[str, ...]:
@@ -79,19 +101,34 @@ def check_trusted(
         name = str(node[TARGET])
         if name in named:
             continue
-        holds, kind = MEANT.get(key.partition(".")[0], (lambda found: False, "anything"))
-        package = name.partition(".")[0]
+        group, package = key.partition(".")[0], name.partition(".")[0]
+        holds, kind = MEANT.get(group, (lambda found: False, "anything"))
+        if package in trust:
+            holds = OF_TRUSTED.get(group, holds)
         reason, fix = f"which is not meant to build {kind}", f"Drop {key} from the file."
-        if package not in packages:
+        if not _inside(name, packages):
             reason = f"which is none of the packages {', '.join(packages)}"
-            fix = f"Where you trust it, add trust={package} to the command."
+            fix = _how_to_trust((*trust, package))
         else:
             found = named_object(node, key)
-            if holds(found) and str(found.__module__).partition(".")[0] in packages:
+            if holds(found) and _inside(str(found.__module__), packages):
                 continue
         raise RequestError(
             f"{source} names {key}.{TARGET}={name}, {reason}, so it is not called.", key=f"{key}.{TARGET}", fix=fix
         )
+
+
+def _inside(name: str, packages: Collection[str]) -> bool:
+    """Whether a dotted name lies in one of some packages."""
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def _how_to_trust(packages: Sequence[str]) -> str:
+    """The command, or the argument of a function, that opens these packages."""
+    value = packages[0] if len(packages) == 1 else f"[{','.join(packages)}]"
+    if HydraConfig.initialized():
+        return f"Where you trust it: {with_setting('trust', value)}"
+    return f"Where you trust it, add trust={value}."
 
 
 def named_targets(overrides: Sequence[str]) -> set[str]:

@@ -22,6 +22,7 @@ from fastscnn.data.datasets.folder_splits import NAME as FOLDER
 from fastscnn.inference.hub import on_disk
 from fastscnn.inference.loader import Checkpoint, open_checkpoint, rebuild
 from fastscnn.inference.segmenter import Segmenter
+from fastscnn.models.external import short_name
 from fastscnn.runs.folders import new_run_id, refuse_existing, run_folder
 from fastscnn.runs.process import describe_process
 from fastscnn.training.accelerator import choose_accelerator, choose_precision, quiet
@@ -54,7 +55,7 @@ def evaluate(config: DictConfig) -> Result:
     plain: Any = OmegaConf.to_container(config, resolve=True)
     _check_folders(plain)
     changes = {"skip": plain.get("model", {}).get("skip"), "resolution": plain.get("resolution")}
-    checkpoint = open_checkpoint(plain["checkpoint"], **changes, weights=plain["weights"])
+    checkpoint = open_checkpoint(plain["checkpoint"], **changes, weights=plain["weights"], trust=plain["trust"])
     return _evaluate_images(plain, checkpoint) if checkpoint.is_classifier else _evaluate_frames(plain, checkpoint)
 
 
@@ -256,7 +257,7 @@ def _folder(plain: Mapping[str, Any], name: str) -> Path:
 
 def _network(module: Segmentation) -> str:
     model = module.config["model"]
-    return f"skip {model['skip']}" if "skip" in model else str(model["name"])
+    return f"skip {model['skip']}" if "skip" in model else short_name(model)
 
 
 def _resolution(module: Segmentation) -> str:

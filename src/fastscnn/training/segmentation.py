@@ -61,7 +61,7 @@ class Segmentation(Task):
     ) -> None:
         super().__init__(config, classes)
         model = self.config["model"]
-        self.network = build_network(model, classes.num_classes)
+        self.network = build_network(model, classes.num_classes, pretrained=trains)
         self.loss = (
             build_loss(self.config["loss"], ignore_index=classes.ignore_index, num_classes=classes.num_classes)
             if trains

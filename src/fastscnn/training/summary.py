@@ -10,6 +10,7 @@ from rich.console import Console
 
 from fastscnn.data.datamodules.build import TrainingData, title
 from fastscnn.data.datamodules.imagenet import ImageNetData
+from fastscnn.models.external import short_name
 from fastscnn.models.flops import network_cost
 from fastscnn.runs.record import BEST, LAST
 from fastscnn.training.profile import Profile, StepProfiler
@@ -33,7 +34,7 @@ def print_start(folder: Path, module: Task, data: TrainingData) -> dict[str, Any
     )
     _print(
         f"[bold]{folder}[/]\n"
-        f"{module.config['model']['name']}: {parameters:,} parameters ({parameters - norms:,} without BatchNorm), "
+        f"{short_name(module.config['model'])}: {parameters:,} parameters ({parameters - norms:,} without BatchNorm), "
         f"{macs / 1e9:.2f} G multiply-adds at {size[0]}x{size[1]}\n"
         f"{title(data)}, {data.classes.num_classes} classes: {frames}; crop "
         f"{data.crop_size[0]}x{data.crop_size[1]}, batch {data.batch_size}"

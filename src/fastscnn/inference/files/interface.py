@@ -34,24 +34,27 @@ class Interface:
         output: As `ExportGraph` has it.
         classes: Number of classes.
         scale: Height and width of what the network sees, as a share of the image's.
+        stride: Pixels of what the network sees to one of its coarse logits.
     """
 
     input: str
     output: str
     classes: int
     scale: float
+    stride: int = 8
 
     @classmethod
     def of(cls, graph: ExportGraph, trained: Trained) -> "Interface":
         """The interface of a file that is made of a graph."""
-        return cls(graph.input, graph.output, trained.classes.num_classes, trained.scale)
+        return cls(graph.input, graph.output, trained.classes.num_classes, trained.scale, trained.network.stride)
 
     @classmethod
     def described(cls, described: Mapping[str, str]) -> "Interface":
         """The interface of a file by its description; see `fastscnn.export.formats.description`."""
         input = "uint8" if described["normalization"] == "inside" else "normalized"
         output = described["output"].partition(":")[0]
-        return cls(input, output, len(value(described, "classes")), float(described["resolution"]))
+        stride = int(described.get("stride", cls.stride))
+        return cls(input, output, len(value(described, "classes")), float(described["resolution"]), stride)
 
     def prepared(self, images: Tensor) -> npt.NDArray[Any]:
         """Images, uint8 [B, 3, H, W], as the file takes them."""
@@ -81,7 +84,7 @@ def checked_output(run: Run, interface: Interface, images: Tensor) -> npt.NDArra
         raise
     except Exception as error:  # each runtime has errors of its own
         raise RequestError(f"{which}: {str(error).splitlines()[0]}") from None
-    coarse = [-(-side // 8) for side in network_input(images, interface.scale).shape[2:]]
+    coarse = [-(-side // interface.stride) for side in network_input(images, interface.scale).shape[2:]]
     shape = {
         "labels": (batch, height, width),
         "logits": (batch, interface.classes, *coarse),
