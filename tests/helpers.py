@@ -58,6 +58,7 @@ RUN_KEYS += ["device", "metrics", "checkpoints", "wandb_id"]
 COMPARE_SETTINGS = {"metric": "val/miou", "group_by": None, "baseline": None, "filter": {}, "gallery": 6}
 BENCHMARK_SETTINGS = {
     "checkpoint": None,
+    "trust": None,
     "models": ["fast_scnn"],
     "onnx": None,
     "int8": None,
@@ -89,6 +90,17 @@ def refused(key, *facts, fix=""):
     assert fix in caught.value.fix
     for fact in facts:
         assert str(fact) in str(caught.value)
+
+
+def camvid_frames():
+    """Batches of two frames, 64x64, with labels of CamVid; four frames of noise in all."""
+    import torch
+    from torch.utils.data import DataLoader
+
+    random = torch.Generator().manual_seed(0)
+    frame = {"image": torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8, generator=random)}
+    frame |= {"label": torch.randint(0, 11, (64, 64), dtype=torch.uint8, generator=random)}
+    return DataLoader([frame | {"name": f"frame{number}", "source": "camvid"} for number in range(4)], batch_size=2)
 
 
 @functools.cache

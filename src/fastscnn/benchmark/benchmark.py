@@ -100,9 +100,7 @@ def measure(
     return result
 
 
-def _groups(
-    ours: Trained, other: Trained | None, stage: Stage, settings: Mapping[str, Any]
-) -> Iterator[list[Variant]]:
+def _groups(ours: Trained, other: Trained | None, stage: Stage, settings: Mapping[str, Any]) -> Iterator[list[Variant]]:
     """The groups that are timed in turn: all variants of ours; or one backend of another network, beside ours.
 
     Memory holds no more than one backend of another network.

@@ -15,7 +15,8 @@ from fastscnn.inference.files.external import ExternalRun
 from fastscnn.inference.files.interface import Interface
 from fastscnn.inference.files.runtimes import SUFFIXES
 from fastscnn.inference.loader import Trained
-from fastscnn.models.external import External, short_name
+from fastscnn.models.external import short_name
+from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.models.peers import Peer
 from fastscnn.runs.record import read_record
 from fastscnn.utils.errors import Crash, RequestError
@@ -126,8 +127,8 @@ def export(
     target = check_request(format, output, input=input, write=write, precision=precision, overwrite=overwrite)
     if format != "safetensors" and isinstance(trained.network, Peer):
         raise RequestError(
-            f"format={format} is not for the networks of pytorchcv, and this is {trained.config['model']['name']}, which exporters do not "
-            "get right at every size.",
+            f"format={format} is not for {trained.config['model']['name']} of pytorchcv, which exporters do not get right "
+            "at every size.",
             key="format",
             fix="Set format=safetensors.",
         )
@@ -179,7 +180,7 @@ def _any_failure_named(trained: Trained, format: str) -> Iterator[None]:
     except (RequestError, Crash, OSError):
         raise
     except Exception as error:  # the exporters' errors have no common type
-        if not isinstance(trained.network, External):
+        if isinstance(trained.network, FastSCNN):
             raise
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise RequestError(

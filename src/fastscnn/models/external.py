@@ -1,4 +1,4 @@
-"""Any `torch.nn.Module` that gives logits, of a library or of a user's own, under the contract of every network here."""
+"""Any `torch.nn.Module` that gives logits, of a library or of a user's own, under the contract of the networks here."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from fastscnn.models.base import OnlyLogits, SegmentationNetwork, pad_to_multiple
-from fastscnn.models.blocks import check_batch
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.targets import TARGET, build, check_arguments, named_object, parameters
 from fastscnn.utils.values import check_whole
@@ -53,7 +52,6 @@ class External(SegmentationNetwork):
 
     def features(self, images: Tensor) -> OnlyLogits:
         """Run the network; see `SegmentationNetwork`."""
-        check_batch(images, self.training)
         if self.multiple == 1:
             return OnlyLogits(self._logits(images))
         height, width = (-(-images.shape[axis] // self.stride) for axis in (-2, -1))
@@ -117,8 +115,8 @@ class External(SegmentationNetwork):
         return {stride for stride in STRIDES if all(-(-side // stride) == coarse for side, coarse in pairs)}
 
 
-def build_external(model: Mapping[str, Any], num_classes: int, *, pretrained: bool = True) -> External:
-    """Build the network that `model.network` names, around which everything is as around Fast-SCNN.
+def build_external(model: Mapping[str, Any], num_classes: int, *, pretrained: bool = True) -> SegmentationNetwork:
+    """Build the network that `model.network` names; one that is a `SegmentationNetwork` itself is not wrapped.
 
     Args:
         model: The config: `network` (`_target_` and arguments) and `multiple`.
@@ -140,6 +138,8 @@ def build_external(model: Mapping[str, Any], num_classes: int, *, pretrained: bo
             key=f"{KEY}.{TARGET}",
             fix="Name a class of networks, or a function that builds one.",
         )
+    if isinstance(body, SegmentationNetwork):
+        return body
     multiple = model.get("multiple", "auto")
     return External(body, num_classes, None if multiple == "auto" else multiple)
 

@@ -142,8 +142,12 @@ def check_init(init: Mapping[str, Any], pretrain: str, *, classification: bool) 
         )
 
 
-def find_start(init: Mapping[str, Any]) -> Start | None:
+def find_start(init: Mapping[str, Any], trust: str | Sequence[str] | None = None) -> Start | None:
     """Read the checkpoint that an `init` config names; nothing in it is executed.
+
+    Args:
+        init: The config.
+        trust: As `open_checkpoint` takes it.
 
     Returns:
         None where none is named.
@@ -161,7 +165,7 @@ def find_start(init: Mapping[str, Any]) -> Start | None:
         if file.suffix == ".safetensors" and not (file.parent / CONFIG).is_file():
             tensors: Mapping[str, Tensor] = {PREFIX + name: one for name, one in read_tensors(file, CHECKPOINT).items()}
         else:
-            checkpoint = open_checkpoint(source)
+            checkpoint = open_checkpoint(source, trust=trust)
             names, tensors = checkpoint.classes["names"], checkpoint.tensors
     except RequestError as error:
         raise _renamed(error) from None
@@ -255,7 +259,7 @@ def class_layers(module: Segmentation) -> dict[str, int]:
     with torch.random.fork_rng(devices=[]):
         count = module.classes.num_classes + 1
         other = nn.Module()
-        other.network = build_network(module.config["model"], count)
+        other.network = build_network(module.config["model"], count, pretrained=False)
         other.auxiliary = auxiliary_heads(other.network, module.config["model"], count)
     shapes = {name: tensor.shape for name, tensor in other.state_dict().items()}
     found = {}

@@ -73,7 +73,7 @@ def _fit(run: Run, plain: dict[str, Any], metric: str | None) -> float | None:
         check_classes(trained, data, str(run.folder), "resume", fix)
     weights = None if run.checkpoint else find_weights(plain["pretrain"], plain["paths"]["output_dir"])
     init = plain.get("init") or {}
-    start = None if run.checkpoint else find_start(init)
+    start = None if run.checkpoint else find_start(init, plain.get("trust"))
     data.prepare_data()  # as Lightning calls them, which does so once more: what is wrong is found without a folder
     data.setup("fit")
     plain["data"].setdefault("batch_size", data.batch_size)  # an external module's own

@@ -238,6 +238,8 @@ class Segmentation(Task):
 def auxiliary_heads(network: SegmentationNetwork, model: Mapping[str, Any], num_classes: int) -> nn.ModuleList:
     """A head for each inner feature map that the network has; `model` is its config."""
     return nn.ModuleList(
-        AuxiliaryHead(channels, num_classes, dropout=model["dropout"], activation=model["activation"])
+        AuxiliaryHead(
+            channels, num_classes, dropout=model.get("dropout", 0.1), activation=model.get("activation", "relu")
+        )
         for channels in network.auxiliary_channels
     )

@@ -25,6 +25,13 @@ from helpers import refused
 MAINS = sorted(file.stem for file in CONF.glob("*.yaml"))
 GROUPS = {folder.name: sorted(f.stem for f in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()}
 del GROUPS["hydra"]  # what all commands share, and no choice
+NEEDED = {"data": ["data.module._target_=my.Module"], "model": [f"model.network._target_={__name__}.Network"]}
+"""What the option `external` of a group is of no use without."""
+
+
+class Network(torch.nn.Conv2d):
+    def __init__(self, num_classes):
+        super().__init__(3, num_classes, 1)
 
 
 def composed(*overrides, name="train"):
@@ -41,8 +48,7 @@ def test_every_option_composes_and_passes_the_checks(group, option):
     }  # experiment=imagenet_pretrain; a root; a module
     if not torch.cuda.is_available():
         alone["trainer"] = {"gpu", "ddp"}
-    needed = ["data.module._target_=my.Module"] if option == "external" else []
-    config = composed(f"{group}={option}", *needed)
+    config = composed(f"{group}={option}", *(NEEDED[group] if option == "external" else []))
     check_config(config)
     plain = OmegaConf.to_container(config, resolve=True)
     if option not in alone.get(group, ()):
@@ -81,7 +87,7 @@ def test_eval_takes_data_settings_and_skip_with_and_without_a_data_option():
 
 def test_peer_comes_without_what_belongs_to_fast_scnn():
     for name in GROUPS["model"]:
-        model = composed(f"model={name}").model
+        model = composed(f"model={name}", *(NEEDED["model"] if name == "external" else [])).model
         assert model.name == name
         assert ("skip" in model, "activation" in model) == ((True, True) if name == "fast_scnn" else (False, False))
     assert set(GROUPS["model"]) <= set(MODELS)

@@ -11,7 +11,6 @@ import pytorch_lightning as pl
 import torch
 from own_blocks import SizedFusion, edited
 from torch import nn
-from torch.utils.data import DataLoader
 
 from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.data.transforms.normalize import normalize
@@ -26,16 +25,9 @@ from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.models.folding import folded
 from fastscnn.models.graph import CoarseLogits
 from fastscnn.training.segmentation import Segmentation
-from helpers import SEGMENTATION, randomize_norms
+from helpers import SEGMENTATION, camvid_frames, randomize_norms
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
-
-
-def frames():
-    random = torch.Generator().manual_seed(0)
-    frame = {"image": torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8, generator=random)}
-    frame |= {"label": torch.randint(0, 11, (64, 64), dtype=torch.uint8, generator=random)}
-    return DataLoader([frame | {"name": f"frame{number}", "source": "camvid"} for number in range(4)], batch_size=2)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +42,7 @@ def checkpoint(tmp_path_factory):
         trainer = pl.Trainer(
             max_epochs=1, accelerator="cpu", default_root_dir=folder, enable_progress_bar=False, **quiet
         )
-        trainer.fit(module, frames())
+        trainer.fit(module, camvid_frames())
         assert not torch.equal(module.network.feature_fusion.high.weight, before)
         for norm in module.network.modules():
             if isinstance(norm, nn.BatchNorm2d):

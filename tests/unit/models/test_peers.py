@@ -135,7 +135,7 @@ def test_wrong_arguments_are_refused(name, arguments):
 
 
 def test_builder_knows_each_peer_and_refuses_what_belongs_to_fast_scnn():
-    assert set(MODELS) == {"fast_scnn", *PEERS}
+    assert set(MODELS) == {"fast_scnn", *PEERS, "external"}
     assert build_network({"name": "erfnet", "in_channels": 3}, 5).num_classes == 5
     for setting, value in (("skip", "zero"), ("activation", "relu6"), ("dropout", 0.1)):
         with refused(setting, f"{setting}={value}", "erfnet"):

@@ -64,7 +64,7 @@ def test_trust_opens_one_package_for_what_is_meant(tmp_path, monkeypatch):
     mine = {"optimizer": {"_target_": "opened.Mine"}}
     with refused("optimizer._target_", "opened.Mine", fix="trust=opened"):
         check_trusted(mine, source="run")
-    with refused("optimizer._target_", fix="trust=opened"):
+    with refused("optimizer._target_", fix="trust=[other,opened]"):
         check_trusted(mine, source="run", trust=["other"])
     check_trusted(mine, source="run", trust=["opened"])
     for name in ("opened.os.system", "opened.torch.nn.Linear", "opened.torch.load", "os.system"):
