@@ -24,7 +24,7 @@ QUICK = {
         "frames=1",
         "warm_up=0",
         "rounds=1",
-        "backends=[torch]",
+        "backends=[onnx]",
         "write=[labels]",
     ],
 }

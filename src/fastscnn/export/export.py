@@ -17,7 +17,7 @@ from fastscnn.inference.files.runtimes import SUFFIXES
 from fastscnn.inference.loader import Trained
 from fastscnn.models.external import short_name
 from fastscnn.models.fast_scnn import FastSCNN
-from fastscnn.models.peers import Peer
+from fastscnn.models.peers import PEERS
 from fastscnn.runs.record import read_record
 from fastscnn.utils.errors import Crash, RequestError
 from fastscnn.utils.files import UNFINISHED, WriteError, check_writable
@@ -125,10 +125,10 @@ def export(
     """
     precision = precision or ("int8" if calibration else "float32")
     target = check_request(format, output, input=input, write=write, precision=precision, overwrite=overwrite)
-    if format != "safetensors" and isinstance(trained.network, Peer):
+    if format != "safetensors" and trained.config["model"]["name"] in PEERS:
         raise RequestError(
-            f"format={format} is not for {trained.config['model']['name']} of pytorchcv, which exporters do not get right "
-            "at every size.",
+            f"format={format} is not for pytorchcv's {trained.config['model']['name']}, which exporters do not get right at "
+            "every size.",
             key="format",
             fix="Set format=safetensors.",
         )
