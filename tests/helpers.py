@@ -333,6 +333,7 @@ def predict_settings(checkpoint, given, output, **others):
         "precision": "auto",
         "threads": None,
         "max_pixels": 200_000_000,
+        "trust": None,
         "overwrite": False,
         **others,
     }

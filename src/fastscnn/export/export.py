@@ -127,8 +127,8 @@ def export(
     target = check_request(format, output, input=input, write=write, precision=precision, overwrite=overwrite)
     if format != "safetensors" and trained.config["model"]["name"] in PEERS:
         raise RequestError(
-            f"format={format} is not for pytorchcv's {trained.config['model']['name']}, which exporters do not get right at "
-            "every size.",
+            f"format={format} is not for {trained.config['model']['name']} of pytorchcv, which exporters do not get "
+            "right at every size.",
             key="format",
             fix="Set format=safetensors.",
         )

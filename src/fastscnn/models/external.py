@@ -59,9 +59,9 @@ class External(SegmentationNetwork):
 
     def _logits(self, images: Tensor) -> Tensor:
         output = self.body(images)
-        if self.training:  # some modules then give more than in evaluation
-            return _at(output, _path_to_tensor(output))
-        return _at(output, self._path)
+        # Some modules give more in training than in evaluation, and a trace has to know the path beforehand.
+        logits: Tensor = _at(output, _path_to_tensor(output) if self.training else self._path)
+        return logits
 
     def _tried(self, multiples: Any) -> tuple[int, int]:
         """The first of these multiples whose images the module takes, and its stride.
