@@ -41,7 +41,7 @@ class DemoServer(ThreadingHTTPServer):
     def __init__(self, settings: Mapping[str, Any]) -> None:
         check_whole("port", settings["port"], 0, 65535)
         check_number("opacity", settings["opacity"], maximum=1)
-        chosen = {key: settings[key] for key in ("backend", "device", "precision", "threads", "max_pixels")}
+        chosen = {key: settings[key] for key in ("backend", "device", "precision", "threads", "max_pixels", "trust")}
         self.segmenter = Segmenter.from_checkpoint(settings["checkpoint"] or shipped_folder(DEFAULT), **chosen)
         self.opacity = float(settings["opacity"])
         try:
