@@ -4,11 +4,14 @@
 
     labels = Segmenter.from_checkpoint("best.ckpt")(image)
 
-A name is imported when it is first used: importing the package loads neither torch nor a runtime.
+A name is imported when it is first used: importing the package loads neither torch nor a runtime. Where timm is used,
+`timm.create_model("fast_scnn")` builds the image classifier.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from fastscnn import _timm
 
 if TYPE_CHECKING:
     from fastscnn.inference.segmenter import Segmenter
@@ -32,6 +35,8 @@ _MODULES = {
     "upsample_labels": "fastscnn.kernels",
     "upsample_probabilities": "fastscnn.kernels",
 }
+
+_timm.register()
 
 
 def __getattr__(name: str) -> Any:
