@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 import sys
 from collections.abc import Callable, Iterator, MutableSequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from filelock import FileLock
 from fastscnn.streets.draw import Scene, draw_street
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import remove, write_json, write_png
+from fastscnn.utils.machine import usable_cores
 from fastscnn.utils.names import file_name
 from fastscnn.utils.values import check_size, check_whole
 
@@ -140,7 +140,7 @@ def write_streets(root: Path, spec: StreetsSpec, workers: int | None = None, pro
         remove(partial)  # what a kill left
         try:
             partial.mkdir()
-            _write_frames(partial, spec, workers or _cores(), progress)
+            _write_frames(partial, spec, workers or usable_cores(), progress)
             write_json(partial / MANIFEST, _manifest(spec))
             partial.rename(root)
         finally:
@@ -273,7 +273,3 @@ def _kinds(split: str) -> Iterator[str]:
         if split in splits:
             yield f"{kind}_labelIds"
             yield f"{kind}_color"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,10 +13,15 @@ def describe_machine() -> dict[str, Any]:
     """Processor, cores, memory and operating system of this machine."""
     return {
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "memory_gib": _memory_gib(),
         "system": platform.system(),
     }
+
+
+def usable_cores() -> int:
+    """The cores that this process may use: a cluster's job, or `taskset`, may have fewer than the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor() -> str:

@@ -1,7 +1,9 @@
 """Looking at every file of a data set: what is wrong is found and named, what is right is not."""
 
 import json
+import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -12,10 +14,12 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image as PILImage
 
 from fastscnn.cli.check_data import check_data
+from fastscnn.data.check import look
 from fastscnn.data.check.check import BLACK, FINE, OFFICIAL, check
 from fastscnn.data.check.report import record, table
 from fastscnn.data.datamodules.build import build_data
 from fastscnn.data.datasets.class_file import read_classes
+from fastscnn.data.store import class_pixels
 from helpers import CONF, FOLDER_CLASSES, FOLDER_COLORS, refused, write_cityscapes, write_folder, write_png
 
 SETTINGS = {"dataset": "folder", "crop_size": "auto", "batch_size": "auto", "num_workers": 0}
@@ -58,6 +62,23 @@ def test_folder_that_is_right_has_no_findings_and_all_pixels_are_counted(root):
         assert (found[split]["images"], found[split]["masks"]) == (len(masks), len(masks))
         assert found[split]["image_modes"] == {"JPEG RGB": len(masks)}
     assert found["test"]["images"] == 0
+
+
+@pytest.mark.parametrize("module", [look, class_pixels])
+def test_files_are_read_on_the_cores_that_this_process_may_use(root, monkeypatch, module):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3}, raising=False)  # as a cluster's job with one core
+    threads = []
+
+    def pool(count):
+        threads.append(count)
+        return ThreadPoolExecutor(count)
+
+    monkeypatch.setattr(module, "ThreadPoolExecutor", pool)
+    if module is look:
+        check(SETTINGS | {"root": str(root)})
+    else:
+        class_pixels.class_pixels([1, 2], 2, lambda frame: np.zeros((2, 2), dtype=np.uint8))
+    assert threads == [1]
 
 
 def test_image_without_mask_and_mask_without_image_are_named(root):

@@ -1,7 +1,6 @@
 """Looking at the files of a frame: whether they can be read, and what is in them."""
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from fastscnn.data.datasets.colors import color_numbers
 from fastscnn.data.datasets.frames import Frame, Reading
 from fastscnn.utils import images
 from fastscnn.utils.images import ImageFileError, check_image_file, open_pil
+from fastscnn.utils.machine import usable_cores
 from fastscnn.utils.progress import Progress
 
 MOST = 1000
@@ -80,7 +80,7 @@ def look_at(frames: Mapping[str, Sequence[Frame]], reading: Reading) -> list[Loo
     """
     jobs = [(split, frame) for split, listed in frames.items() for frame in listed]
     looks = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool, Progress("looking at the files", len(jobs), "frame") as progress:
+    with ThreadPoolExecutor(usable_cores()) as pool, Progress("looking at the files", len(jobs), "frame") as progress:
         try:
             for one in pool.map(lambda job: look(job[0], job[1], reading), jobs):
                 looks.append(one)

@@ -1,6 +1,5 @@
 """Loaders of batches: which samples, in which order, read by how many threads or processes."""
 
-import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
@@ -18,6 +17,7 @@ from fastscnn.data.datamodules.threads import ThreadLoader
 from fastscnn.data.datamodules.worker_errors import Loader
 from fastscnn.data.datasets.frame_dataset import FrameDataset, Key
 from fastscnn.data.datasets.frames import DataError
+from fastscnn.utils.machine import usable_cores
 from fastscnn.utils.signals import ignore_in_worker
 from fastscnn.utils.values import check_whole
 
@@ -239,8 +239,7 @@ def per_device_batch(batch_size: int, devices: int, accumulate: int = 1) -> int:
 def _worker_count(num_workers: int | str, devices: int) -> int:
     check_whole("data.num_workers", num_workers, 0, words=("auto",))
     if isinstance(num_workers, str):
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, min(MOST_WORKERS, cores // devices))
+        return max(1, min(MOST_WORKERS, usable_cores() // devices))
     return num_workers
 
 

@@ -5,7 +5,6 @@ Counted once, and kept beside the decoded frames.
 
 import contextlib
 import io
-import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from fastscnn.data.datasets.frames import Frame, Image
 from fastscnn.utils.files import write_bytes
+from fastscnn.utils.machine import usable_cores
 from fastscnn.utils.progress import Progress
 
 NAME = "class_pixels.npz"
@@ -61,7 +61,7 @@ def class_pixels(
     left = [frame for frame in dict.fromkeys(frames) if frame not in known]
     if left:
         counting = Progress("counting the pixels of each class", len(left), "frame")
-        with ThreadPoolExecutor(os.cpu_count()) as pool, counting as progress:
+        with ThreadPoolExecutor(usable_cores()) as pool, counting as progress:
             found = pool.map(lambda frame: _of_label(read_label(frame), num_classes), left)
             for frame, values in zip(left, found, strict=True):
                 known[frame] = values

@@ -27,6 +27,7 @@ from fastscnn.data.store.index import Index
 from fastscnn.data.store.stored_frames import StoredFrames
 from fastscnn.utils.files import remove_leftovers
 from fastscnn.utils.images import check_image_file
+from fastscnn.utils.machine import usable_cores
 from fastscnn.utils.names import file_name
 from fastscnn.utils.progress import Progress
 from fastscnn.utils.values import refused
@@ -176,7 +177,7 @@ class DecodedStore:
     def _renew(self, outdated: Sequence[Frame]) -> None:
         """Decode frames in parallel, unless the stored ones prove to be intact."""
         damaged = []
-        with _single_threaded_opencv(), ThreadPoolExecutor(_cores()) as pool:
+        with _single_threaded_opencv(), ThreadPoolExecutor(usable_cores()) as pool:
             with Progress("measuring the frames that are to be decoded"):
                 self._announce(outdated, pool)
             jobs = {pool.submit(self._renewed, frame): self._same_sources(frame) for frame in outdated}
@@ -268,7 +269,3 @@ def _single_threaded_opencv() -> Iterator[None]:
         yield
     finally:
         cv2.setNumThreads(threads)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
