@@ -1,10 +1,12 @@
 """`data=external`: a plain LightningDataModule of a library or of a user's own is trained on and evaluated."""
 
+from types import SimpleNamespace
+
 import pytest
 import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, RandomSampler, SubsetRandomSampler
 
 from fastscnn.data.datamodules.adapted import Adapted
 from fastscnn.data.datamodules.external import ExternalData, build_external
@@ -213,6 +215,43 @@ def test_stream_of_frames_is_taken_where_it_says_how_many_there_are():
     assert (data.batch_size, len(data.frames("train"))) == (2, 4)
     with refused("data.module", "how many", fix="__len__"):
         ExternalData(Streamed(Stream()), CAMVID).setup("fit")
+
+
+class Counted(pl.LightningDataModule):
+    """Seven frames, each of its own grey."""
+
+    def __init__(self, sampler):
+        super().__init__()
+        self.frames = [(torch.full((3, 8, 8), n, dtype=torch.uint8), torch.zeros(8, 8).long()) for n in range(7)]
+        self.sampler = sampler
+
+    def train_dataloader(self):
+        return DataLoader(self.frames, 2, shuffle=True)
+
+    def val_dataloader(self):
+        return DataLoader(self.frames, 2, sampler=self.sampler)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "expected"),
+    [(None, range(7)), (RandomSampler(range(7)), range(7)), (SubsetRandomSampler([1, 5, 6]), [1, 5, 6])],
+)
+def test_evaluation_on_several_devices_counts_each_frame_once(sampler, expected):
+    seen = []
+    for rank in range(3):
+        torch.manual_seed(rank)  # a device's own order
+        data = ExternalData(Counted(sampler), CAMVID, devices=3)
+        data.trainer = SimpleNamespace(world_size=3, global_rank=rank)
+        loader = data.val_dataloader()
+        assert isinstance(loader.sampler, DistributedSampler)  # which Lightning leaves as it is
+        assert len(loader) == len([*loader])
+        seen += [int(image[0, 0, 0]) for batch in loader for image in batch["image"]]
+    assert sorted(seen) == [*expected]
+
+
+def test_fewer_validation_frames_than_devices_are_refused_before_anything_starts():
+    with refused("trainer.devices", "trainer.devices=8", "7 frames", fix="trainer.devices=7"):
+        ExternalData(Counted(None), CAMVID, devices=8).setup("fit")
 
 
 @pytest.mark.parametrize(

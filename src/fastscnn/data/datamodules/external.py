@@ -7,9 +7,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
 from fastscnn.data.datamodules.adapted import MODULE, NAME, Adapted, wrong_batch
+from fastscnn.data.datamodules.sampler import EachOnce
 from fastscnn.data.datasets.class_file import distinct_colors, read_classes
 from fastscnn.data.datasets.classes import IGNORE_INDEX, ClassTable
 from fastscnn.data.datasets.frames import DataError
@@ -28,7 +29,8 @@ class ExternalData(pl.LightningDataModule):
         classes: What its labels mean.
         ignored: Label of pixels that are left out.
         statistics: As `Adapted` takes them.
-        parts: Devices times accumulation steps, whose batches make one optimizer step.
+        devices: Devices that share the frames.
+        accumulate: Accumulation steps; the batches of as many on all devices make one optimizer step.
 
     Raises:
         DataError: In `setup`, it has no training batches, or they are not what they must be.
@@ -44,12 +46,13 @@ class ExternalData(pl.LightningDataModule):
         classes: ClassTable,
         ignored: int = IGNORE_INDEX,
         statistics: tuple[Sequence[float], Sequence[float]] | None = None,
-        parts: int = 1,
+        devices: int = 1,
+        accumulate: int = 1,
     ) -> None:
         super().__init__()
         self.module = module
         self.classes = classes
-        self._ignored, self._statistics, self._parts = ignored, statistics, parts
+        self._ignored, self._statistics, self._devices, self._accumulate = ignored, statistics, devices, accumulate
         self._was_set_up: set[str] = set()
 
     def prepare_data(self) -> None:
@@ -67,6 +70,7 @@ class ExternalData(pl.LightningDataModule):
             self.module.setup(str(stage))
             if stage == "fit":
                 _ = self._first_images
+                self._check_validation()
 
     def teardown(self, stage: str) -> None:
         """As the module does."""
@@ -80,7 +84,7 @@ class ExternalData(pl.LightningDataModule):
     @property
     def batch_size(self) -> int:
         """Frames of one optimizer step, as the first batch has them."""
-        return len(self._first_images) * self._parts
+        return len(self._first_images) * self._devices * self._accumulate
 
     @property
     def crop_size(self) -> tuple[int, int]:
@@ -148,7 +152,14 @@ class ExternalData(pl.LightningDataModule):
         if not isinstance(loader.collate_fn, Adapted):
             count = self.classes.num_classes
             loader.collate_fn = Adapted(loader.collate_fn, split, count, self._ignored, self._statistics)
-        return loader
+        return loader if split == "train" or self.trainer is None else _each_once(loader, self.trainer)
+
+    def _check_validation(self) -> None:
+        """Check that each device has a frame of the validation, without which it would leave the others waiting."""
+        count = len(self.frames("val")) if self.validates else 0
+        if 0 < count < self._devices:
+            problem = f"trainer.devices={self._devices}, but val has {count} frames, and each device needs one."
+            raise DataError(problem, key="trainer.devices", fix=f"Set trainer.devices={count} or fewer.")
 
     @cached_property
     def _first_images(self) -> Tensor:
@@ -196,7 +207,31 @@ def build_external(data: Mapping[str, Any], *, devices: int = 1, accumulate: int
         )
     module: pl.LightningDataModule = build(node, MODULE)
     statistics: Any = None if given[0] is None else given
-    return ExternalData(module, _classes(data.get("classes"), module), ignored, statistics, devices * accumulate)
+    return ExternalData(module, _classes(data.get("classes"), module), ignored, statistics, devices, accumulate)
+
+
+def _each_once(loader: DataLoader[Any], trainer: pl.Trainer) -> DataLoader[Any]:
+    """A loader that shares the frames of an evaluation among the devices, none of them twice.
+
+    What has batches or a share of its own already stays as it is.
+    """
+    own = loader.batch_size is None or isinstance(loader.sampler, DistributedSampler)
+    if trainer.world_size == 1 or own or isinstance(loader.dataset, IterableDataset):
+        return loader
+    return DataLoader(
+        loader.dataset,
+        loader.batch_size,
+        sampler=EachOnce(loader.sampler, trainer.global_rank, trainer.world_size),
+        collate_fn=loader.collate_fn,
+        num_workers=loader.num_workers,
+        pin_memory=loader.pin_memory,
+        drop_last=loader.drop_last,
+        timeout=loader.timeout,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+        prefetch_factor=loader.prefetch_factor,
+        persistent_workers=loader.persistent_workers,
+    )
 
 
 def _classes(given: Any, module: pl.LightningDataModule) -> ClassTable:

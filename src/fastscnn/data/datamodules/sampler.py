@@ -1,9 +1,9 @@
 """The order in which frames are read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-from torch.utils.data import Sampler
+from torch.utils.data import DistributedSampler, Sampler
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -59,3 +59,20 @@ class EpochSampler(Sampler[tuple[int, int]]):
         own = order[self.rank : self.num_used : self.world_size]
         for index in own[seen if epoch == self.epoch else 0 :].tolist():
             yield self.epoch, index
+
+
+class EachOnce(DistributedSampler[int]):
+    """Shares what another sampler gives among the ranks, each place once; their counts may differ by one.
+
+    Lightning leaves it in its place: its own distributed sampler repeats places until the ranks have equally many.
+    """
+
+    def __init__(self, sampler: Iterable[int], rank: int, world_size: int) -> None:
+        self.places = sorted(sampler)[rank::world_size]  # sorted: ranks may shuffle differently
+        super().__init__(self.places, num_replicas=world_size, rank=rank, shuffle=False)  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.places)
