@@ -148,7 +148,7 @@ def call(config: DictConfig, command: Callable[[DictConfig], Any], name: str) ->
             return value_of_run(job.folder, metric, wait=searches()) if job.code == DONE else None
     try:
         check_config(config)
-        check_multirun_settings()
+        check_multirun_settings(config)
         if slurm.restarted() and "rerun" in config:
             from fastscnn.cli.skip_finished import done_before_restart
 

@@ -29,7 +29,7 @@ OF_MULTIRUN = ("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweep
 """Settings of a multirun alone."""
 
 
-def check_multirun_settings() -> None:
+def check_multirun_settings(config: DictConfig) -> None:
     """Check that a single run is not given settings of a multirun.
 
     Raises:
@@ -42,6 +42,12 @@ def check_multirun_settings() -> None:
         name = str(override).lstrip("+").partition("=")[0]
         if in_settings(name, OF_MULTIRUN):
             raise RequestError(f"{override} is for a multirun, and this is a single run.", key=name, fix="Add -m.")
+    if config.get("rerun"):
+        raise RequestError(
+            "rerun=true is for a multirun, which leaves out what is finished; a single run is always a new one.",
+            key="rerun",
+            fix="Leave rerun out, or add -m.",
+        )
 
 
 def check_effect(config: DictConfig, overrides: Sequence[str]) -> None:

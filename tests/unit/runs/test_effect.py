@@ -3,9 +3,10 @@
 import pytest
 from hydra.core.hydra_config import HydraConfig
 
+from fastscnn.runs.effect import check_multirun_settings
 from fastscnn.runs.run import Run
 from fastscnn.utils.errors import RequestError
-from helpers import job, make_run
+from helpers import job, make_run, refused
 
 JOINED = "data.train_splits=[train,val]"
 
@@ -56,3 +57,21 @@ def test_resumed_run_refuses_what_would_be_ignored_too(tmp_path):
     with job(f"resume='{folder}'", "data.lr=0.2") as config, pytest.raises(RequestError) as found:
         Run.resume(folder, list(HydraConfig.get().overrides.task), config)
     assert found.value.key == "data.lr"
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [("rerun=true", "rerun"), ("hydra/launcher=joblib", "hydra/launcher"), ("hydra.sweep.dir=x", "hydra.sweep.dir")],
+)
+def test_setting_of_a_multirun_is_refused_in_a_single_run(override, key):
+    with job(override) as config, refused(key, fix="-m"):
+        check_multirun_settings(config)
+    with job(override, "hydra.mode=MULTIRUN") as config:
+        check_multirun_settings(config)
+
+
+def test_runs_earlier_command_is_not_held_against_the_one_that_continues_it(tmp_path):
+    folder = make_run(tmp_path / "run", "rerun=true")
+    with job(f"resume='{folder}'") as config:
+        check_multirun_settings(config)
+        assert Run.resume(folder, list(HydraConfig.get().overrides.task), config)
