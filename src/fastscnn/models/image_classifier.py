@@ -34,7 +34,7 @@ class ImageClassifier(nn.Module):
         self.global_feature_extractor = GlobalFeatureExtractor(activation)
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.dropout = nn.Dropout(dropout)
-        self.fc = nn.Linear(128, num_classes)
+        self.fc: nn.Module = nn.Linear(128, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Float [B, in_channels, H, W], normalised, any H and W from 1 up, to logits [B, num_classes].

@@ -69,7 +69,7 @@ class TimmClassifier(ImageClassifier):
             {"num_chs": FEATURES, "reduction": 32, "module": "global_feature_extractor.9"},
         ]
         self.reset_classifier(num_classes, global_pool)
-        self.register_load_state_dict_pre_hook(_without_prefix)
+        self.register_load_state_dict_pre_hook(_without_prefix)  # type: ignore[no-untyped-call]
 
     def get_classifier(self) -> nn.Module:
         """The last layer."""
@@ -103,12 +103,12 @@ class TimmClassifier(ImageClassifier):
         return self.forward_head(self.forward_features(images))
 
 
-class TimmFeatures(FeatureListNet):  # type: ignore[misc]
+class TimmFeatures(FeatureListNet):
     """The feature maps of `TimmClassifier`; takes the weights of any network of ours with these parts."""
 
     def __init__(self, model: nn.Module, **settings: Any) -> None:
         super().__init__(model, **settings)
-        self.register_load_state_dict_pre_hook(_of_the_shared_parts)
+        self.register_load_state_dict_pre_hook(_of_the_shared_parts)  # type: ignore[no-untyped-call]
 
 
 @register_model

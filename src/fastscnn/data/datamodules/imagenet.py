@@ -13,7 +13,7 @@ from fastscnn.utils.images import MAX_PIXELS
 from fastscnn.utils.values import check_number, check_size, check_whole
 
 if TYPE_CHECKING:
-    from torchvision.datasets import ImageFolder  # type: ignore[import-untyped]
+    from torchvision.datasets import ImageFolder
 
 NAME = "imagenet"
 SPLITS = ("train", "val")
