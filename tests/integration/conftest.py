@@ -3,11 +3,14 @@
 import contextlib
 import json
 import os
+import select
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -17,12 +20,58 @@ SECONDS = 300
 """Limit of a command."""
 
 
-class WarmCommands:
-    """Runs commands in children of one process that has their libraries imported (tests/programs/warm_commands.py).
+READ_LATE = ("FASTSCNN_", "SLURM_", "CITYSCAPES_", "PATH")
+"""Beginnings of variables that nothing reads while it is imported."""
 
-    Variables that an interpreter or a library reads as it starts have no effect there: commands that set any other than
-    ours (`FASTSCNN_…`) are started in the usual way.
-    """
+
+class WarmProcess:
+    """A command that runs in a child of the warm process; the part of `subprocess.Popen` that tests use."""
+
+    def __init__(self, args, connection, out, err):
+        self.args = args
+        self.returncode = None
+        self._lines = []
+        self._connection, self._streams = connection, (out, err)
+        self.pid = int(self._line(SECONDS))
+
+    def _line(self, seconds):
+        """The next line of the server; None if there is none within so many seconds."""
+        if not self._lines and not select.select([self._connection], [], [], seconds)[0]:
+            return None
+        if not self._lines:
+            self._lines = self._connection.recv(64).decode().splitlines() or ["-9"]  # the server is gone
+        return self._lines.pop(0)
+
+    def poll(self, seconds=0):
+        if self.returncode is None and (line := self._line(seconds)):
+            self.returncode = int(line)
+        return self.returncode
+
+    def wait(self, timeout=SECONDS):
+        if self.poll(timeout) is None:
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return self.returncode
+
+    def communicate(self, timeout=SECONDS):
+        self.wait(timeout)
+        return tuple(file.seek(0) or file.read() for file in self._streams)
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+    def close(self):
+        with contextlib.suppress(ProcessLookupError):
+            self.kill()
+        for file in (*self._streams, self._connection):
+            file.close()
+
+
+class WarmCommands:
+    """Runs commands in children of one process that has all imported (tests/programs/warm_commands.py)."""
 
     def __init__(self):
         self._address = tempfile.mktemp(prefix="fastscnn-warm-")
@@ -32,28 +81,16 @@ class WarmCommands:
             started = command("../tests/programs/warm_commands.py", str(listener.fileno()), cwd=REPO)
             self._server = subprocess.Popen(**started, stdin=subprocess.DEVNULL, pass_fds=[listener.fileno()])
 
-    def run(self, args, cwd, env):
-        """As `subprocess.run` with captured text."""
-        with (
-            open(os.devnull) as nothing,
-            tempfile.TemporaryFile("w+") as out,
-            tempfile.TemporaryFile("w+") as err,
-            socket.socket(socket.AF_UNIX) as connection,
-        ):
-            connection.settimeout(SECONDS)
-            connection.connect(self._address)
-            request = json.dumps({"argv": args[1:], "cwd": str(cwd), "env": {k: str(v) for k, v in env.items()}})
+    def start(self, args, cwd, env):
+        """As `subprocess.Popen` with captured text, in a session of its own."""
+        out, err = (tempfile.TemporaryFile("w+") for _ in range(2))  # noqa: SIM115 (WarmProcess.close)
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(SECONDS)
+        connection.connect(self._address)
+        request = json.dumps({"argv": args[1:], "cwd": str(cwd), "env": {k: str(v) for k, v in env.items()}})
+        with open(os.devnull) as nothing:
             socket.send_fds(connection, [request.encode()], [nothing.fileno(), out.fileno(), err.fileno()])
-            with connection.makefile() as answers:
-                pid = int(answers.readline())
-                try:
-                    code = int(answers.readline())
-                except BaseException:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                    raise
-            texts = [file.seek(0) or file.read() for file in (out, err)]
-            return subprocess.CompletedProcess(args, code, *texts)
+        return WarmProcess(args, connection, out, err)
 
     def close(self):
         with socket.socket(socket.AF_UNIX) as connection:
@@ -63,19 +100,53 @@ class WarmCommands:
 
 
 @pytest.fixture(scope="session")
-def run():
-    """Run a command to its end: `run("train.py", "data=fine", …, cwd=DIR)`."""
+def start():
+    """Start a command as `subprocess.Popen` does, with captured text: `start("train.py", "data=fine", …, cwd=DIR)`.
+
+    Variables that an interpreter or a library reads as it starts have no effect in the warm process: a command that
+    sets any is started in the usual way.
+    """
     warm = WarmCommands() if sys.platform == "linux" else None
+    with contextlib.ExitStack() as ends:
+        if warm:
+            ends.callback(warm.close)
 
-    def run(script, *arguments, cwd, **environment):
-        process = command(script, *arguments, cwd=cwd, **environment)
-        if warm and all(name.startswith("FASTSCNN_") for name in environment):
-            return warm.run(**process)
-        return subprocess.run(**process, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
+        def start(script, *arguments, cwd, **environment):
+            process = command(script, *arguments, cwd=cwd, **environment)
+            if warm and all(name.startswith(READ_LATE) for name in environment):
+                return ends.enter_context(contextlib.closing(warm.start(**process)))
+            pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            return subprocess.Popen(**process, **pipes, text=True, start_new_session=True)
 
-    yield run
-    if warm:
-        warm.close()
+        yield start
+
+
+@pytest.fixture(scope="session")
+def run(start):
+    """Run a command to its end: `run("train.py", "data=fine", …, cwd=DIR)`, as `subprocess.run` with captured text."""
+
+    def run(*arguments, **keywords):
+        process = start(*arguments, **keywords)
+        try:
+            out, err = process.communicate(timeout=SECONDS)
+        except BaseException:
+            process.kill()
+            raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_line(run):
+    """Run a command as a command of ours has printed it, in words that a shell understands."""
+
+    def run_line(line, *more, cwd):
+        python, script, *arguments = shlex.split(line)
+        assert Path(python).samefile(sys.executable) or python == "python"
+        return run(str((Path(cwd) / script).relative_to(REPO / "src")), *arguments, *more, cwd=cwd)
+
+    return run_line
 
 
 @pytest.fixture(scope="session")

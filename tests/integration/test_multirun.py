@@ -1,12 +1,11 @@
 """`python src/train.py -m`: a run for each job, failures told at once, and only what is left when called again."""
 
 import json
-import subprocess
 
 import pytest
 
 from fastscnn.runs.record import read_record
-from helpers import FAST, command, wandb_records
+from helpers import FAST, wandb_records
 
 RATES = "optimizer.lr=0.045,1e+36,0.01"
 
@@ -86,9 +85,8 @@ def test_multirun_called_again_runs_only_what_is_not_finished(run, called, setti
 
 
 @pytest.mark.slow
-def test_two_calls_in_the_same_moment_train_no_job_twice(settings, tmp_path):
-    arguments = command("train.py", "-m", "seed=0,1", *settings, "logger=csv", cwd=tmp_path)
-    calls = [subprocess.Popen(**arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in "ab"]
+def test_two_calls_in_the_same_moment_train_no_job_twice(start, settings, tmp_path):
+    calls = [start("train.py", "-m", "seed=0,1", *settings, "logger=csv", cwd=tmp_path) for _ in "ab"]
     printed = [call.communicate(timeout=250) for call in calls]
     assert [call.returncode for call in calls] == [0, 0], printed
     seeds = [read_record(folder)["seed"] for folder in folders(tmp_path / "outputs")]

@@ -2,14 +2,13 @@
 
 import json
 import signal
-import subprocess
 import time
 import zipfile
 
 import cv2
 import pytest
 
-from helpers import command, files_in, random_image, write_checkpoint, write_image
+from helpers import files_in, random_image, write_checkpoint, write_image
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +84,11 @@ def test_benchmark_writes_numbers_tables_and_plot(run, folder):
     assert "| Fast-SCNN | 1.14 (1.11) |" in (folder / "speed" / "table6.md").read_text()
 
 
-def test_stopped_by_hand_everything_is_whole_and_the_same_command_goes_on(run, folder, tmp_path):
+def test_stopped_by_hand_everything_is_whole_and_the_same_command_goes_on(run, start, folder, tmp_path):
     for number in range(400):
         write_image(tmp_path / "photos" / f"{number}.png", random_image(number))
     call = ["predict.py", f"checkpoint={folder / 'best.ckpt'}", "input=photos", "output=out"]
-    going = subprocess.Popen(
-        **command(*call, cwd=tmp_path),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    going = start(*call, cwd=tmp_path)
     deadline = time.monotonic() + 60
     while not list((tmp_path / "out").glob("*_overlay.png")) and time.monotonic() < deadline:
         time.sleep(0.01)

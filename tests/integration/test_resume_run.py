@@ -3,14 +3,13 @@
 import csv
 import json
 import signal
-import subprocess
 import time
 
 import pytest
 import torch
 
 from fastscnn.runs.record import read_record
-from helpers import command, write_cityscapes
+from helpers import write_cityscapes
 
 EPOCHS, STEPS = 4, 4
 
@@ -52,15 +51,14 @@ def whole(run, settings, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def stopped(settings, tmp_path_factory):
+def stopped(start, settings, tmp_path_factory):
     """A run stopped by SIGTERM in its third epoch: what it printed, and its folder."""
     cwd = tmp_path_factory.mktemp("stopped")
     folder = cwd / "the run"
-    arguments = command("train.py", *settings, "paths.run_dir='the run'", cwd=cwd)
-    process = subprocess.Popen(**arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = start("train.py", *settings, "paths.run_dir='the run'", cwd=cwd)
     started = time.monotonic()
     while not (folder / "metrics.csv").exists() or not any(row.get("epoch") == "3" for row in rows(folder)):
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() - started < 120
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
@@ -70,7 +68,7 @@ def stopped(settings, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def resumed(run, stopped, tmp_path_factory):
+def resumed(run_line, stopped, tmp_path_factory):
     """The stopped run after it went on, in a folder that was moved in between."""
     line = stopped[0].strip().splitlines()[-1].partition("Continue it: ")[2]
     step = checkpoint(stopped[1])["global_step"]
@@ -78,8 +76,7 @@ def resumed(run, stopped, tmp_path_factory):
     assert f"stopped by SIGTERM at step {step}\n" in stopped[0]
     home = tmp_path_factory.mktemp("moved") / "elsewhere"
     stopped[1].parent.rename(home)
-    environment = command("train.py", cwd=home)["env"]
-    done = subprocess.run(line, shell=True, cwd=home, env=environment, capture_output=True, text=True, timeout=300)
+    done = run_line(line, cwd=home)
     assert done.returncode == 0, done.stderr
     return done, home / "the run", step
 

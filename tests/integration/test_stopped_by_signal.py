@@ -31,13 +31,6 @@ def settings(tmp_path_factory):
     ]
 
 
-def start(*arguments, cwd, **environment):
-    """The command in a process group of its own, as a terminal starts it."""
-    called = command("train.py", *arguments, cwd=cwd, **environment)
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(**called, **streams, stdin=subprocess.DEVNULL, start_new_session=True)
-
-
 def wait_for(condition, process):
     started = time.monotonic()
     while not (found := condition()):
@@ -72,28 +65,13 @@ def printed_command(error, prefix="Continue it: "):
     return line.partition(prefix)[2]
 
 
-def in_shell(line, cwd, *more):
-    environment = command("train.py", cwd=cwd)["env"]
-    line = " ".join([line, *more])
-    return subprocess.run(
-        line,
-        shell=True,
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=250,
-        stdin=subprocess.DEVNULL,
-    )
-
-
 def last(folder):
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
 
 
-def test_ctrl_c_ends_a_multirun_with_its_run_saved_and_its_summary(settings, tmp_path):
+def test_ctrl_c_ends_a_multirun_with_its_run_saved_and_its_summary(start, settings, tmp_path):
     """It goes to the processes that read the frames too, as in a terminal."""
-    process = start("-m", "seed=1,2", LONG, *settings, cwd=tmp_path)
+    process = start("train.py", "-m", "seed=1,2", LONG, *settings, cwd=tmp_path)
     folder = wait_for(lambda: run_of(tmp_path), process)
     os.killpg(process.pid, signal.SIGINT)
     output, error = ended(process)
@@ -108,21 +86,32 @@ def test_ctrl_c_ends_a_multirun_with_its_run_saved_and_its_summary(settings, tmp
     assert len(list(tmp_path.glob("outputs/*/*/run.json"))) == 1
 
 
-def test_signal_before_the_first_step_ends_in_order_and_the_printed_command_works(settings, tmp_path):
+def test_signal_before_the_first_step_ends_in_order_and_the_printed_command_works(start, settings, tmp_path):
     folder = tmp_path / "it's [the] run"
     own = ["trainer.max_epochs=1", "data.crop_size=[64,128]", "++trainer.plugins=null"]
-    process = start(*own, *settings, r"paths.run_dir='it\'s [the] run'", cwd=tmp_path)
+    process = start("train.py", *own, *settings, r"paths.run_dir='it\'s [the] run'", cwd=tmp_path)
     wait_for((folder / "run.json").exists, process)
     process.send_signal(signal.SIGHUP)
     _, error = ended(process)
     assert process.returncode == 128 + signal.SIGHUP
     assert read_record(folder)["status"] == "interrupted"
     saved = (folder / "checkpoints" / "last.ckpt").exists()
-    done = in_shell(printed_command(error, "Continue it: " if saved else "Start a new run: "), tmp_path)
+    line = printed_command(error, "Continue it: " if saved else "Start a new run: ")
+    environment = command("train.py", cwd=tmp_path)["env"]
+    done = subprocess.run(
+        line,
+        shell=True,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=250,
+        stdin=subprocess.DEVNULL,
+    )
     assert done.returncode == 0, done.stderr
 
 
-def test_requeued_slurm_job_goes_on_in_its_own_folder(settings, tmp_path):
+def test_requeued_slurm_job_goes_on_in_its_own_folder(start, settings, tmp_path):
     program = tmp_path / "bin" / "scontrol"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/called\n')
@@ -136,7 +125,7 @@ def test_requeued_slurm_job_goes_on_in_its_own_folder(settings, tmp_path):
         "SLURM_LOCALID": "0",
         "SLURM_NODEID": "0",
     }
-    process = start(*settings, "trainer.max_epochs=40", cwd=tmp_path, **cluster)
+    process = start("train.py", *settings, "trainer.max_epochs=40", cwd=tmp_path, **cluster)
     folder = wait_for(lambda: run_of(tmp_path), process)
     os.killpg(process.pid, signal.SIGUSR1)
     _, error = ended(process)
@@ -146,7 +135,7 @@ def test_requeued_slurm_job_goes_on_in_its_own_folder(settings, tmp_path):
     assert read_record(folder)["status"] == "interrupted"
     step = last(folder)["global_step"]
 
-    process = start(*settings, "trainer.max_epochs=40", cwd=tmp_path, **cluster, SLURM_RESTART_COUNT="1")
+    process = start("train.py", *settings, "trainer.max_epochs=40", cwd=tmp_path, **cluster, SLURM_RESTART_COUNT="1")
     wait_for(lambda: len(read_record(folder).get("resumed", [])) == 1 and len(rows(folder)) > step + 3, process)
     os.killpg(process.pid, signal.SIGUSR2)
     output, _ = ended(process)
@@ -157,12 +146,12 @@ def test_requeued_slurm_job_goes_on_in_its_own_folder(settings, tmp_path):
     assert len(list(tmp_path.glob("outputs/*/*/run.json"))) == 1
 
 
-def test_two_devices_stop_together_and_go_on_to_the_bit(run, settings, tmp_path):
+def test_two_devices_stop_together_and_go_on_to_the_bit(run, run_line, start, settings, tmp_path):
     """The signal goes to the second process alone."""
     two = [*settings, "trainer.max_epochs=3", "trainer.devices=2", "trainer.strategy=ddp"]
     whole = run("train.py", *two, "paths.run_dir=whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
-    process = start(*two, "paths.run_dir=run", cwd=tmp_path)
+    process = start("train.py", *two, "paths.run_dir=run", cwd=tmp_path)
     folder = tmp_path / "run"
     wait_for(lambda: len(rows(folder)) >= 6, process)
     children = subprocess.run(
@@ -173,7 +162,7 @@ def test_two_devices_stop_together_and_go_on_to_the_bit(run, settings, tmp_path)
     assert process.returncode == 128 + signal.SIGTERM
     assert read_record(folder)["status"] == "interrupted"
     assert last(folder)["global_step"] < 12
-    done = in_shell(printed_command(error), tmp_path)
+    done = run_line(printed_command(error), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     expected, found = last(tmp_path / "whole"), last(folder)
     assert [name for name, t in expected["state_dict"].items() if not torch.equal(t, found["state_dict"][name])] == []

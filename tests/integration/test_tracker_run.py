@@ -3,13 +3,12 @@
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from helpers import FAST, command
+from helpers import FAST
 
 
 def service_of(pid):
@@ -25,12 +24,13 @@ def service_of(pid):
 
 
 @pytest.mark.parametrize("what", [signal.SIGSTOP, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
-def test_run_whose_wandb_service_freezes_or_dies_is_finished_and_says_what_was_not_sent(what, cityscapes, tmp_path):
+def test_run_whose_wandb_service_freezes_or_dies_is_finished_and_says_what_was_not_sent(
+    start, what, cityscapes, tmp_path
+):
     settings = ["data=fine", f"data.root={cityscapes}", "data.batch_size=2", "trainer.max_epochs=3", "pictures=1"]
-    arguments = command("train.py", *settings, "trainer.log_every_n_steps=1", "paths.run_dir=run", *FAST, cwd=tmp_path)
-    process = subprocess.Popen(**arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = start("train.py", *settings, "trainer.log_every_n_steps=1", "paths.run_dir=run", *FAST, cwd=tmp_path)
     while not list((tmp_path / "run").glob("wandb/offline-run-*/*.wandb")) or not service_of(process.pid):
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
     os.kill(service_of(process.pid), what)
     output, errors = process.communicate(timeout=200)

@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import subprocess
 import time
 
 import cv2
@@ -11,7 +10,7 @@ import pytest
 import torch
 
 from fastscnn.runs.record import read_record
-from helpers import FAST, RUN_KEYS, command, write_cityscapes
+from helpers import FAST, RUN_KEYS, write_cityscapes
 
 
 def record(folder):
@@ -199,21 +198,17 @@ def test_broken_image_stops_the_run_with_its_name_also_from_a_worker(run, tmp_pa
     assert record(folder)["status"] == "failed"
 
 
-def test_killed_run_reads_as_failed(cityscapes, tmp_path):
-    process = subprocess.Popen(
-        **command(
-            "train.py",
-            "data=fine",
-            f"data.root={cityscapes}",
-            "data.batch_size=2",
-            "paths.run_dir=run",
-            "trainer.check_val_every_n_epoch=1",
-            "logger=csv",
-            *FAST,
-            cwd=tmp_path,
-        ),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+def test_killed_run_reads_as_failed(start, cityscapes, tmp_path):
+    process = start(
+        "train.py",
+        "data=fine",
+        f"data.root={cityscapes}",
+        "data.batch_size=2",
+        "paths.run_dir=run",
+        "trainer.check_val_every_n_epoch=1",
+        "logger=csv",
+        *FAST,
+        cwd=tmp_path,
     )
     folder = tmp_path / "run"
     waited = time.monotonic()

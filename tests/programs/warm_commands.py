@@ -1,25 +1,36 @@
-"""Runs our commands for the tests in children of one process that has torch and Lightning imported: a child starts in
-milliseconds where a new interpreter needs five seconds. `WarmCommands` in integration/conftest.py is its client.
+"""Runs our commands for the tests in children of one process that has all imported: a child starts in milliseconds
+where a new interpreter needs five seconds. `WarmCommands` in integration/conftest.py is its client.
 
 One request a connection: a line of JSON with the file descriptors of stdin, stdout and stderr beside it. Two lines
 come back: the child's pid, and how it ended.
 """
 
 import contextlib
+import importlib
 import json
 import os
+import pkgutil
 import runpy
 import signal
 import socket
 import sys
+from pathlib import Path
 
-import albumentations  # noqa: F401
-import numba  # noqa: F401
-import pytorch_lightning  # noqa: F401
-import timm  # noqa: F401
-import torch  # noqa: F401
-import torchmetrics  # noqa: F401
-import wandb.sdk.data_types._private as wandb_media
+LATE = ("pandas", "wandb.apis.public", "wandb.sdk.launch")
+"""What W&B imports only when a run begins."""
+
+
+def load(source: Path) -> None:
+    """Import the package and what its commands import, and load the program that all of them run; starts no thread."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # as every command does, before its import
+    sys.path[0] = str(source)
+    package = importlib.import_module("fastscnn")
+    for name in (*LATE, *(module.name for module in pkgutil.walk_packages(package.__path__, "fastscnn."))):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    importlib.import_module("hydra.core.plugins").Plugins.instance()
+    zeros = importlib.import_module("torch").zeros(1, 19, 2, 4)
+    package.upsample_labels(zeros, (16, 32))
 
 
 def main(listener: socket.socket) -> dict | None:
@@ -36,6 +47,7 @@ def main(listener: socket.socket) -> dict | None:
             listener.close()
             pid = os.fork()
             if pid == 0:
+                os.setsid()
                 connection.close()
                 for target, source in enumerate(descriptors):
                     os.dup2(source, target)
@@ -54,6 +66,7 @@ def main(listener: socket.socket) -> dict | None:
 
 
 if __name__ == "__main__":
+    load(Path(__file__).resolve().parents[2] / "src")
     request = main(socket.socket(fileno=int(sys.argv[1])))
     if request is not None:
         os.chdir(request["cwd"])
@@ -63,5 +76,5 @@ if __name__ == "__main__":
         sys.orig_argv = [sys.executable, *sys.argv]
         sys.path[0] = os.path.dirname(sys.argv[0])
         # Lightning imports W&B, which makes a folder for pictures that the first child to end would remove for all.
-        wandb_media.MEDIA_TMP.__init__(prefix="wandb-media")
+        sys.modules["wandb.sdk.data_types._private"].MEDIA_TMP.__init__(prefix="wandb-media")
         runpy.run_path(sys.argv[0], run_name="__main__")
