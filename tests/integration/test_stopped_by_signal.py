@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -146,13 +147,17 @@ def test_requeued_slurm_job_goes_on_in_its_own_folder(start, settings, tmp_path)
     assert len(list(tmp_path.glob("outputs/*/*/run.json"))) == 1
 
 
-def test_two_devices_stop_together_and_go_on_to_the_bit(run, run_line, start, settings, tmp_path):
-    """The signal goes to the second process alone."""
-    two = [*settings, "trainer.max_epochs=3", "trainer.devices=2", "trainer.strategy=ddp"]
-    whole = run("train.py", *two, "paths.run_dir=whole", cwd=tmp_path)
-    assert whole.returncode == 0, whole.stderr
-    process = start("train.py", *two, "paths.run_dir=run", cwd=tmp_path)
-    folder = tmp_path / "run"
+@pytest.fixture(scope="module")
+def two_devices(settings):
+    return [*settings, "trainer.max_epochs=3", "trainer.devices=2", "trainer.strategy=ddp"]
+
+
+@pytest.fixture(scope="module")
+def stopped_on_two(start, two_devices, tmp_path_factory):
+    """A run on two devices whose second process alone got the signal: what it printed, and its folder."""
+    cwd = tmp_path_factory.mktemp("two")
+    process = start("train.py", *two_devices, "paths.run_dir=run", cwd=cwd)
+    folder = cwd / "run"
     wait_for(lambda: len(rows(folder)) >= 6, process)
     children = subprocess.run(
         ["pgrep", "-P", str(process.pid), "-f", "train_ddp_process_1"], capture_output=True, text=True, timeout=60
@@ -160,12 +165,28 @@ def test_two_devices_stop_together_and_go_on_to_the_bit(run, run_line, start, se
     os.kill(int(children.stdout.split()[0]), signal.SIGTERM)
     _, error = ended(process)
     assert process.returncode == 128 + signal.SIGTERM
-    assert read_record(folder)["status"] == "interrupted"
-    assert last(folder)["global_step"] < 12
-    done = run_line(printed_command(error), cwd=tmp_path)
+    return error, folder
+
+
+def test_two_devices_stop_together(stopped_on_two):
+    error, folder = stopped_on_two
+    step = last(folder)["global_step"]
+    assert step < 12
+    record = read_record(folder)
+    assert (record["status"], record["error"]) == ("interrupted", f"stopped by SIGTERM at step {step}")
+    assert shlex.split(printed_command(error))[-1] == "resume='run'"
+
+
+@pytest.mark.slow
+def test_two_devices_go_on_to_the_bit(run, run_line, stopped_on_two, two_devices):
+    error, folder = stopped_on_two
+    whole = run("train.py", *two_devices, "paths.run_dir=whole", cwd=folder.parent)
+    assert whole.returncode == 0, whole.stderr
+    done = run_line(printed_command(error), cwd=folder.parent)
     assert done.returncode == 0, done.stderr
-    expected, found = last(tmp_path / "whole"), last(folder)
+    expected, found = last(folder.with_name("whole")), last(folder)
     assert [name for name, t in expected["state_dict"].items() if not torch.equal(t, found["state_dict"][name])] == []
-    assert rows(folder) == rows(tmp_path / "whole")
+    assert rows(folder) == rows(folder.with_name("whole"))
     names = ("status", "error", "metrics")
-    assert [read_record(folder)[name] for name in names] == [read_record(tmp_path / "whole")[name] for name in names]
+    records = [read_record(path) for path in (folder, folder.with_name("whole"))]
+    assert [records[0][name] for name in names] == [records[1][name] for name in names]

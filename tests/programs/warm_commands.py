@@ -21,7 +21,7 @@ LATE = ("pandas", "wandb.apis.public", "wandb.sdk.launch")
 
 
 def load(source: Path) -> None:
-    """Import the package and what its commands import, and load the program that all of them run; starts no thread."""
+    """Import the package and what its commands import, and load what all of them read and run; starts no thread."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # as every command does, before its import
     sys.path[0] = str(source)
     package = importlib.import_module("fastscnn")
@@ -29,6 +29,7 @@ def load(source: Path) -> None:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     importlib.import_module("hydra.core.plugins").Plugins.instance()
+    importlib.import_module("fastscnn.runs.provenance").packages()
     zeros = importlib.import_module("torch").zeros(1, 19, 2, 4)
     package.upsample_labels(zeros, (16, 32))
 
