@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from fastscnn.cli.multirun import close_multirun
-from fastscnn.cli.options import register
+from fastscnn.cli.options import in_one_row, register, with_options
 from fastscnn.cli.start import started
 from fastscnn.runs import slurm
 from fastscnn.runs.config import broken_reference, check_config, explain
@@ -101,16 +101,17 @@ def launch(config_name: str, command: Callable[[DictConfig], Any]) -> None:
                 raise
 
     register(CONF)
-    sys.argv[1:] = present_overrides(sys.argv[1:])
+    sys.argv[1:] = present_overrides(in_one_row(sys.argv[1:]))
     if config_name == "train":
         sys.argv[1:] = with_companions(sys.argv[1:])
     sys.path.append(os.getcwd())  # a user's own modules, which a config may name
     code = DONE
     try:
+        sys.argv[1:] = with_options(sys.argv[1:], config_name, CONF)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
     except JobFailed as failed:
         code = failed.code
-    except RequestError as error:  # of a sweeper
+    except RequestError as error:  # of a group, or of a sweeper
         code = report(error)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         print(explain(error, CONF, config_name), file=sys.stderr)

@@ -15,6 +15,10 @@ from yaml import MarkedYAMLError
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.values import check_switch
 
+OPEN = ("optimizer.", "scheduler.", "loss.", "callbacks.", "logger.", "trainer.", "model.network.", "data.module.")
+"""Where the arguments of a class stand that may be anybody's."""
+EXTERNAL = ("model.network._target_", "data.module._target_")
+
 
 def check_config(config: DictConfig) -> None:
     """Check what no class or function takes: that nothing is left to set. Each of them checks the values it takes.
@@ -50,6 +54,16 @@ def explain(error: Exception, conf: Path, config_name: str) -> str:
         known = [*_groups(conf), *_keys(_plain(_composed(conf, config_name)))]
         if key in known:
             return f"{key} does not belong to what was chosen beside it, only to the defaults: leave {key} out."
+        if key in EXTERNAL:
+            group = key.partition(".")[0]
+            return f"{key} is a setting of {group}=external: add {group}=external."
+        if key.startswith(OPEN):
+            place, _, name = key.rpartition(".")
+            beside = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == place]
+            return (
+                f"{key}: there is no such setting.{_did_you_mean(name, beside, f'{place}.')} An argument of its class "
+                f"that is not there yet is given as +{key}=VALUE."
+            )
         return f"{key}: there is no such setting.{_did_you_mean(key, known)} See --help for all of them."
     if several := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return f"{several.group(1)} names several values: add -m for one run with each of them, or name one."

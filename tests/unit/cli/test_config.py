@@ -13,7 +13,7 @@ from yaml import YAMLError
 
 from fastscnn.cli import multirun
 from fastscnn.cli.launch import CONF
-from fastscnn.cli.options import lines
+from fastscnn.cli.options import in_one_row, lines, with_options
 from fastscnn.models.build import MODELS
 from fastscnn.runs.config import broken_reference, check_config, explain
 from fastscnn.training.checks import check_settings
@@ -197,6 +197,82 @@ def test_wrong_value_is_refused_with_its_key_before_anything_is_read(settings, k
     assert refused.value.fix.startswith(f"Set {key} to ")
 
 
+@pytest.mark.parametrize(
+    ("group", "node"),
+    [
+        ("optimizer", {"_target_": "torch.optim.AdamW", "betas": 2}),
+        ("optimizer", [1, 2]),
+        ("scheduler", {"_target_": "fastscnn.training.schedules.cosine", "final": "x"}),
+        ("scheduler", {"_target_": "torch.optim.lr_scheduler.StepLR"}),
+    ],
+)
+def test_what_only_the_class_can_check_is_refused_before_there_is_a_folder(settings, group, node):
+    with pytest.raises(RequestError) as refused:
+        check_settings(settings | {group: node})
+    assert refused.value.key == group
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "optimizer=null",
+        "optimizer=",
+        "~optimizer",
+        "~optimizer=sgd",
+        "data=fine,null",
+        "data=[fine,camvid]",
+        "optimizer=[adamw]",
+        "experiment=[relu6]",
+    ],
+)
+def test_group_without_an_option_or_with_several_is_refused_with_its_options(override):
+    group = override.lstrip("~").partition("=")[0]
+    with refused(group, override, "one option", fix=GROUPS[group][0]):
+        with_options(["seed=1", override], "train", CONF)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "row"),
+    [
+        ("seed=1 -m data=fine", "-m seed=1 data=fine"),
+        ("seed=1 --config-dir my_conf ~loss -m", "--config-dir my_conf -m seed=1 ~loss"),
+        ("-m seed=1 data=fine", "-m seed=1 data=fine"),
+        ("seed=1 --info defaults data=fine", "--info defaults seed=1 data=fine"),
+        ("seed=1 data=fine --info", "seed=1 data=fine --info"),
+        ("-sc install=bash", "-sc install=bash"),
+    ],
+)
+def test_settings_may_stand_before_and_after_flags(arguments, row):
+    assert in_one_row(arguments.split()) == row.split()
+
+
+def test_trainer_that_cannot_be_built_is_refused_before_there_is_a_folder(settings):
+    plain = copy.deepcopy(settings)
+    plain["trainer"]["strategy"] = "foo"
+    with refused("trainer", "strategy='foo'"):
+        checked_data(plain)
+
+
+@pytest.mark.parametrize(
+    ("override", "taken"),
+    [
+        ("optimizer=adamw.yaml", ["optimizer=adamw"]),
+        ("data=fine.yaml,camvid", ["data=fine,camvid"]),
+        ("callbacks=null", ["callbacks=[]"]),
+        ("callbacks=[default,ema]", ["callbacks=[default,ema]"]),
+        ("logger=csv", ["logger=csv"]),
+        ("~logger", ["~logger"]),
+        ("experiment=null", []),
+        ("~experiment", []),
+        ("experiment=relu6", ["experiment=relu6"]),
+        ("optimizer.lr=null", ["optimizer.lr=null"]),
+        ("--help", ["--help"]),
+    ],
+)
+def test_options_are_taken_as_they_are_meant(override, taken):
+    assert with_options([override], "train", CONF) == taken
+
+
 def test_missing_checkpoint_is_asked_for():
     with pytest.raises(RequestError) as refused:
         check_config(composed(name="eval"))
@@ -228,6 +304,22 @@ def test_misspelt_override_gets_the_nearest_right_one(override, suggestion):
     sentence = explain(raised.value, CONF, "train")
     assert f"Did you mean {suggestion}" in sentence
     assert "\n" not in sentence
+
+
+@pytest.mark.parametrize("key", ["model.network._target_", "data.module._target_"])
+def test_class_of_an_external_option_names_the_option_that_takes_it(key):
+    with pytest.raises(ConfigCompositionException) as raised:
+        composed(f"{key}=my.Class")
+    assert f"{key.partition('.')[0]}=external" in explain(raised.value, CONF, "train")
+
+
+@pytest.mark.parametrize("key", ["optimizer.eps", "data.module.frames", "callbacks.ema.decay"])
+def test_argument_that_is_not_there_yet_is_shown_as_it_is_added(key):
+    with pytest.raises(ConfigCompositionException) as raised:
+        composed(f"{key}=1")
+    sentence = explain(raised.value, CONF, "train")
+    assert sentence.endswith(f"+{key}=VALUE.")
+    assert "Did you mean" not in sentence
 
 
 def test_override_that_cannot_be_parsed_is_told_in_one_line():
