@@ -34,7 +34,7 @@ LISTS = ("callbacks", "logger")
 VALUES = {"model": "model.name", "skip": "model.skip", "activation": "model.activation"}
 """Groups that choose one setting, and that setting."""
 EXTERNAL = "external"
-"""The option of `model` for any network, which has a name of its own."""
+"""The option of `model` for any network, which has a name of its own, and of `data` for any data module."""
 RESOLUTIONS = {2.0: "double", 1.0: "full", 0.5: "half", 0.25: "quarter"}
 
 
@@ -109,8 +109,9 @@ def chosen_identity(config: DictConfig) -> Identity:
         choices["model"] = target.rpartition(".")[2] if option == EXTERNAL else option
     if scale := OmegaConf.select(config, "resolution.scale"):
         choices["resolution"] = RESOLUTIONS.get(scale, str(scale))
-    for listed in LISTS:  # groups of which Hydra knows no option
-        choices.pop(listed, None)
+    own = ("augment",) if OmegaConf.select(config, "data.dataset") == EXTERNAL else ()  # its frames are its own
+    for group in (*LISTS, *own):  # groups of which Hydra knows no option, or the option is not used
+        choices.pop(group, None)
     if chosen := [str(name) for name in OmegaConf.select(config, "callbacks") or {} if name not in PLAIN_CALLBACKS]:
         choices["callbacks"] = "+".join(chosen)
     choices["logger"] = logger_choice(config)

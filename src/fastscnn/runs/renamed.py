@@ -12,7 +12,7 @@ MOVED = {
     "logger.entity": "logger.wandb.entity",
 }
 """Earlier name of a setting to the present one."""
-TOGETHER = {"data=imagenet": ("loss=classification", "augment=imagenet"), "data=external": ("augment=none",)}
+TOGETHER = {"data=imagenet": ("loss=classification", "augment=imagenet")}
 """What an option of a training is of no use without."""
 YOUNGER = {"scheduler": "poly"}
 """Groups that earlier runs did not have, with the option that they trained by."""

@@ -12,7 +12,9 @@ from fastscnn.data.datamodules.adapted import Adapted
 from fastscnn.data.datamodules.external import ExternalData, build_external
 from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.runs.effect import check_effect
+from fastscnn.runs.identity import chosen_identity
 from fastscnn.runs.record import read_record
+from fastscnn.runs.renamed import with_companions
 from fastscnn.training.evaluate import evaluate
 from fastscnn.training.fit import checked_data, fit
 from helpers import FAST, job, refused
@@ -85,6 +87,14 @@ def trained(tmp_path_factory):
     with job(*CHOSEN, *own, f"paths.run_dir='{folder}'") as config:
         fit(config)
     return folder
+
+
+def test_command_line_needs_no_other_group_than_data():
+    given = with_companions(CHOSEN[:2])
+    with job(*given) as config:
+        check_effect(config, given)
+        identity = chosen_identity(config)
+    assert (identity.name, "augment" in identity.choices) == ("external", False)
 
 
 def test_run_is_recorded_with_pictures_scores_and_the_modules_own_batch(trained):
