@@ -8,6 +8,7 @@ import sys
 
 import torch
 import torch.nn.functional as F
+from own_blocks import edited
 from torch import nn
 
 from fastscnn.data.transforms.normalize import normalize
@@ -33,12 +34,15 @@ def trained(**settings):
 
 
 def check(network, size, dtype=torch.float16, scale=1.0):
+    """Compare the logits; the names of the layers that computed them come back."""
     images = torch.randint(0, 256, (*size, 3), dtype=torch.uint8)
     expected = network.coarse_logits(downscale(normalize(images.permute(0, 3, 1, 2)), scale))
-    logits = TritonNetwork(network, dtype, scale)(images)
+    lowered = TritonNetwork(network, dtype, scale)
+    logits = lowered(images)
     assert logits.shape == expected.shape and logits.dtype == torch.float32
     error = (logits - expected).norm() / expected.norm()
     assert error < (2e-3 if dtype == torch.float16 else 1e-6), f"{size}: {error}"
+    return {type(module).__name__ for module in lowered.modules()}
 
 
 def check_upsampling():
@@ -97,6 +101,9 @@ def main():
     check_shared_channels()
     layers.WAVE = 4  # fewer blocks, one after another here
     check(trained(), (2, 17, 35))
+    with edited():
+        names = check(trained(), (1, 17, 35))  # blocks of a user's own: what there are programs for is taken
+    assert {"Stem", "Separable", "Pointwise"} <= names, names
     layers.WAVE = 1  # no channels are shared out
     check(trained(activation="relu6", skip="zero"), (1, 32, 48), torch.float32, scale=0.5)
 

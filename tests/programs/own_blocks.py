@@ -1,14 +1,8 @@
-"""Two blocks of a user's own, in this file alone, and Fast-SCNN with them.
-
-Run by test_own_blocks.py as `own_blocks.py CHECKPOINT` with TRITON_INTERPRET=1: a trained network with these blocks by
-the Triton layers, on the CPU, against the network.
-"""
+"""Two blocks of a user's own, in this file alone, and Fast-SCNN with them."""
 
 import contextlib
-import sys
 from unittest import mock
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -68,24 +62,3 @@ def edited(fusion=GatedFusion):
         mock.patch("fastscnn.models.fast_scnn.FeatureFusion", fusion),
     ):
         yield
-
-
-def main(checkpoint):
-    from fastscnn.data.transforms.normalize import normalize
-    from fastscnn.inference.backends.cuda_graph import GraphRunner
-    from fastscnn.inference.loader import load_trained
-    from fastscnn.inference.segmenter import Segmenter
-
-    with edited():
-        trained = load_trained(checkpoint)
-    images = torch.randint(0, 256, (2, 40, 72, 3), dtype=torch.uint8)
-    expected = trained.network(normalize(images.permute(0, 3, 1, 2)))
-    runner = GraphRunner(trained.network, dtype=torch.float16, engine="triton", device="cpu")
-    found = Segmenter(runner, trained.classes).probabilities(images)
-    np.testing.assert_allclose(found, expected.softmax(1).numpy(), atol=0.01)
-    names = {type(module).__name__ for module in runner._logits.modules()}
-    assert {"Stem", "Separable", "Pointwise"} <= names, names
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

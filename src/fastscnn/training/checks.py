@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
+import torch
+from torch import nn
+
 from fastscnn.data.datamodules.adapted import NAME as EXTERNAL
 from fastscnn.data.datamodules.build import TrainingData
 from fastscnn.data.datamodules.imagenet import NAME
@@ -16,12 +19,16 @@ from fastscnn.runs.jobs import jobs_share_a_process, searches
 from fastscnn.training.accelerator import choose_precision
 from fastscnn.training.class_weights import check_class_weights
 from fastscnn.training.fine_tuning import check_init
-from fastscnn.training.optim import check_optimizer
+from fastscnn.training.optim import build_optimizer
 from fastscnn.training.own_loss import check_loss
-from fastscnn.training.schedules import check_schedule
+from fastscnn.training.schedules import build_schedule
 from fastscnn.training.task import Task
+from fastscnn.training.transfer import check_pretrained
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.values import check_number, check_whole
+
+LONG = 100_000
+"""Steps of the run for which the schedule is tried: more than any warm-up has."""
 
 
 def check_settings(plain: Mapping[str, Any]) -> None:
@@ -37,15 +44,24 @@ def check_settings(plain: Mapping[str, Any]) -> None:
     check_whole("pictures", plain["pictures"])
     _check_multirun(trainer["devices"])
     check_model(plain["model"])
-    check_optimizer(plain["optimizer"])
-    check_schedule(plain["scheduler"])
+    _try_optimization(plain["optimizer"], plain["scheduler"])
     check_class_weights(plain["loss"].get("class_weights"))
     _check_step(plain)
     check_device(plain)
     _check_task(plain)
-    _check_peer(plain)
+    check_pretrained(plain["model"]["name"], plain["pretrain"]["name"])
     classification = plain["data"]["dataset"] == NAME
     check_init(plain.get("init") or {}, plain["pretrain"]["name"], classification=classification)
+
+
+def _try_optimization(optimizer: Mapping[str, Any], schedule: Mapping[str, Any]) -> None:
+    """Check the `optimizer` and the `scheduler` config by building both for one weight, before there is a run's folder.
+
+    Raises:
+        RequestError: One of them cannot be built.
+    """
+    layer: nn.Module = nn.utils.skip_init(nn.Linear, 1, 1)  # type: ignore[no-untyped-call]  # takes no random numbers
+    build_schedule(schedule, build_optimizer(layer, optimizer, torch.device("cpu")), LONG)
 
 
 def check_metric(metric: object, module: Task, *, validates: bool = True, tests: bool) -> None:
@@ -215,14 +231,3 @@ def _check_task(plain: Mapping[str, Any]) -> None:
             )
     for name in ("mixup", "cutmix"):
         check_number(f"augment.{name}", plain["augment"].get(name, 0), minimum=0)
-
-
-def _check_peer(plain: Mapping[str, Any]) -> None:
-    """The pre-training fills parts that other networks do not have."""
-    name, pretrain = plain["model"]["name"], plain["pretrain"]["name"]
-    if name != FAST_SCNN and pretrain != "none":
-        raise RequestError(
-            f"pretrain={pretrain} fills parts of {FAST_SCNN}, and model={name} has none of them.",
-            key="pretrain",
-            fix="Leave pretrain out.",
-        )

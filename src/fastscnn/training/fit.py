@@ -35,7 +35,7 @@ from fastscnn.training.starts import resolve_starts
 from fastscnn.training.stopping import ended_together
 from fastscnn.training.summary import describe_device, print_profile, print_scores, print_start
 from fastscnn.training.task import Task
-from fastscnn.training.trainer import GPUS, build_trainer, check_trainer
+from fastscnn.training.trainer import GPUS, build_trainer, check_trainer, try_trainer
 from fastscnn.training.transfer import find_weights, load_pretrained
 from fastscnn.utils.memory import keep_freed_memory
 from fastscnn.utils.signals import waiting
@@ -137,6 +137,7 @@ def checked_data(plain: dict[str, Any], resumed: Resumption | None = None) -> Tr
     lists = {"lists": settings["lists"]} if "lists" in settings else {}
     data = build_training_data({**plain, "data": plain["data"] | lists})
     check_batches(plain)
+    try_trainer(trainer)
     return data
 
 

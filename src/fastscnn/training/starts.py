@@ -17,7 +17,7 @@ from fastscnn.runs.jobs import current_multirun
 from fastscnn.runs.run_settings import STARTS
 from fastscnn.runs.safetensors import WEIGHTS
 from fastscnn.training.fine_tuning import check_init
-from fastscnn.training.transfer import newest_pretraining
+from fastscnn.training.transfer import check_pretrained, newest_pretraining
 from fastscnn.utils.digests import digest_of
 from fastscnn.utils.errors import RequestError
 
@@ -32,12 +32,13 @@ def resolve_starts(config: DictConfig) -> None:
     weights of the jobs that are left. A file that is not there is left to whoever reads it.
 
     Raises:
-        RequestError: There is no pre-training to start from, or it is asked for beside `init`; or the config names
-            another digest than the file has, as that of a recorded run may.
+        RequestError: There is no pre-training to start from, or it is asked for beside `init` or for another network;
+            or the config names another digest than the file has, as that of a recorded run may.
     """
     init: Any = OmegaConf.to_container(config.get("init") or OmegaConf.create(), resolve=True)
     pretrain = OmegaConf.select(config, "pretrain.name") or "none"
     check_init(init, pretrain, classification=False)  # before a pre-training is looked for
+    check_pretrained(OmegaConf.select(config, "model.name"), pretrain)
     for name in STARTS:
         node = OmegaConf.select(config, name)
         if not isinstance(node, DictConfig):

@@ -54,6 +54,8 @@ OF_THE_RUN = (
     "use_distributed_sampler",
 )
 """Arguments that the run gives to its trainer."""
+QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
+"""Arguments without which Lightning prints what the run prints itself."""
 AUTO = ("auto", True, False)
 CHECKS: dict[str, Callable[[str, Any], None]] = {
     "max_epochs": partial(check_whole, minimum=1, words=("auto",)),
@@ -108,6 +110,31 @@ def lightning_node(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {TARGET: TRAINER} | {name: value for name, value in settings.items() if name not in OWN_SETTINGS}
 
 
+def try_trainer(trainer: Mapping[str, Any]) -> None:
+    """Build the Trainer without a run, to find what its class does not take before there is a folder.
+
+    Args:
+        trainer: As `build_trainer` takes it.
+
+    Raises:
+        RequestError: It cannot be built.
+    """
+    build(_settings(trainer), "trainer", logger=False, enable_checkpointing=False, **QUIET)
+
+
+def _settings(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of the class, with values in the place of what is automatic."""
+    settings = lightning_node(trainer)
+    if settings["sync_batchnorm"] == "auto":
+        settings["sync_batchnorm"] = settings["devices"] > 1 and settings["accelerator"] in ("gpu", "cuda")
+    settings["devices"] = trainer.get(GPUS) or settings["devices"]
+    settings["precision"] = choose_precision(settings["precision"], settings["accelerator"])
+    settings["check_val_every_n_epoch"] = validation_interval(
+        settings["check_val_every_n_epoch"], settings["max_epochs"]
+    )
+    return settings
+
+
 def build_trainer(
     plain: Mapping[str, Any],
     module: Task,
@@ -126,15 +153,8 @@ def build_trainer(
         profiler: Times `trainer.profile_steps` steps; nothing is validated or saved then.
         chosen: Callbacks beside those that every run has.
     """
-    settings = lightning_node(plain["trainer"])
+    settings = _settings(plain["trainer"])
     plugins = settings.pop("plugins", None) or []
-    if settings["sync_batchnorm"] == "auto":
-        settings["sync_batchnorm"] = settings["devices"] > 1 and settings["accelerator"] in ("gpu", "cuda")
-    settings["devices"] = plain["trainer"].get(GPUS) or settings["devices"]
-    settings["precision"] = choose_precision(settings["precision"], settings["accelerator"])
-    settings["check_val_every_n_epoch"] = validation_interval(
-        settings["check_val_every_n_epoch"], settings["max_epochs"]
-    )
     callbacks: list[pl.Callback] = [
         KeepSignalHandlers(),
         StepSeed(plain["seed"]),
@@ -167,8 +187,7 @@ def build_trainer(
         callbacks=callbacks,
         plugins=[CheckpointFiles(best_lost=run.best_lost), *plugins],
         use_distributed_sampler=isinstance(data, ExternalData),  # ours have their own
-        enable_progress_bar=False,
-        enable_model_summary=False,
+        **QUIET,
     )
     for logger in run.loggers:
         if isinstance(logger, Counted):

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fastscnn.data.datamodules.imagenet import NAME
+from fastscnn.models.build import FAST_SCNN
 from fastscnn.models.image_classifier import SHARED
 from fastscnn.runs.record import RECORD, read_record
 from fastscnn.runs.torch_file import DamagedPart, read_torch_file
@@ -21,6 +22,20 @@ CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state
 """Keys under which a file may hold its tensors, the first that is there; timm's order, averaged weights first."""
 WRAPPERS = ("module.", "_orig_mod.", "network.", "model.")
 """Prefixes that wrappers put before the names: DistributedDataParallel, torch.compile, LightningModules."""
+
+
+def check_pretrained(model: str, pretrain: str) -> None:
+    """Check that a pre-training has parts of a network.
+
+    Raises:
+        RequestError: It has none.
+    """
+    if model != FAST_SCNN and pretrain != "none":
+        raise RequestError(
+            f"pretrain={pretrain} fills parts of {FAST_SCNN}, and model={model} has none of them.",
+            key="pretrain",
+            fix="Leave pretrain out.",
+        )
 
 
 @dataclass(frozen=True)

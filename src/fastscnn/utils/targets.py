@@ -23,7 +23,7 @@ def named_object(node: Mapping[str, Any], key: str) -> Any:
     Raises:
         RequestError: It names nothing, or its module cannot be imported.
     """
-    name = node.get(TARGET)
+    name = node.get(TARGET) if isinstance(node, Mapping) else None  # a user's own file may hold anything
     if not isinstance(name, str) or not name:
         raise RequestError(
             f"{key} has no {TARGET}, the dotted name of its class.", key=key, fix=f"Set {key}.{TARGET}=MODULE.CLASS."

@@ -1,10 +1,5 @@
 """Blocks of a user's own are one edit: trained, folded, exported and run in every backend without another line."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import pytorch_lightning as pl
@@ -94,15 +89,6 @@ def test_exported_file_agrees_and_the_segmenter_takes_it(trained, tmp_path, form
     file = tmp_path / f"own{SUFFIXES[format]}"
     export(trained, file, format=format, write="logits")
     assert_agrees(Segmenter.from_checkpoint(file, threads=1), trained.network)
-
-
-def test_triton_layers_take_what_they_have_programs_for(checkpoint):
-    pytest.importorskip("triton")
-    program = Path(__file__).parents[2] / "programs" / "own_blocks.py"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TRITON_INTERPRET": "1"}
-    command = [sys.executable, "-W", "ignore", str(program), str(checkpoint)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
 
 
 def test_code_that_cannot_be_traced_stays_as_it_is_and_the_rest_is_fused():

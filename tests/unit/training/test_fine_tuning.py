@@ -167,9 +167,10 @@ def test_what_makes_no_sense_together_is_refused(key, settings):
         checked_data(OmegaConf.to_container(config, resolve=True))
 
 
-def test_fine_tuning_beside_a_pretraining_is_refused_before_a_pretraining_is_looked_for(tmp_path):
-    asked = ["data=fine", f"data.root={tmp_path}", "init.checkpoint=camvid", "pretrain=imagenet", "logger=csv", *FAST]
-    with job(*asked, f"paths.output_dir={tmp_path}") as config, refused("init.checkpoint", "pretrain=imagenet"):
+@pytest.mark.parametrize(("key", "beside"), [("init.checkpoint", "init.checkpoint=camvid"), ("pretrain", "model=enet")])
+def test_what_makes_no_sense_beside_a_pretraining_is_refused_before_one_is_looked_for(tmp_path, key, beside):
+    asked = ["data=fine", f"data.root={tmp_path}", beside, "pretrain=imagenet", "logger=csv", *FAST]
+    with job(*asked, f"paths.output_dir={tmp_path}") as config, refused(key, "pretrain=imagenet"):
         fit(config)
 
 
