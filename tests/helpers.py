@@ -459,6 +459,43 @@ def comparison(*runs, **changes):
     return replace(made, **changes)
 
 
+def evaluation_report(**changes):
+    """Two classes, one of them with a name that is markup; a frame whose picture is grey."""
+    from fastscnn.runs.evaluation_report import EvaluationReport, ReportedFrame
+
+    names = ("road", HOSTILE)
+    picture = np.full((8, 12, 3), 99, np.uint8)
+    scores = {"pixels": 10, "miou": 0.25, "accuracy": 0.5, "iou": dict.fromkeys(names, 0.25)}
+    table = {name: [1, 0] for name in names}
+    content = {
+        "checkpoint": f"/runs/{HOSTILE}/best.ckpt",
+        "split": "val",
+        "frames": 3,
+        "pixels": 20,
+        "resolution": "full",
+        "finished": "2026-01-01T00:00:00+00:00",
+        "metrics": {"val/miou": 0.5, "val/accuracy": 0.75, "val/iou/road": 0.5, f"val/iou/{HOSTILE}": float("nan")},
+        "report": {
+            "bootstrap": {"frames": 3, "draws": 1000, "seed": 0, "share": 0.95},
+            "intervals": {"val/miou": (0.4, 0.6), "val/accuracy": None, "val/iou/road": (0.41, 0.62)},
+            "boundary": {"pixels": 5, "near": scores, "away": scores},
+            "objects": {
+                "sides": [8],
+                "found_from": 0.5,
+                "objects": table,
+                "found": table,
+                "pixels": table,
+                "right": table,
+            },
+            "worst": [],
+        },
+    }
+    frame = ReportedFrame(f"city/{HOSTILE}", 0.5, [("road", HOSTILE, 0.9)], picture, picture, picture, picture)
+    colors = dict(zip(names, ((1, 2, 3), (4, 5, 6)), strict=True))
+    report = EvaluationReport(f"{HOSTILE} val", content, colors, [[12, 4], [1, 3]], [frame])
+    return replace(report, **changes)
+
+
 def wandb_records(folder, kind):
     """Records of one kind in the folder's only `.wandb` file, a LevelDB log after a header of seven bytes."""
     import wandb

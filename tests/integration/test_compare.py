@@ -10,7 +10,8 @@ import pytest
 
 from fastscnn.reports.comparison.content import Curve, GalleryRow, Gap, Table
 from fastscnn.reports.comparison.page import write_page
-from helpers import HOSTILE, comparison, run_view, write_panels, write_run
+from fastscnn.reports.evaluation.page import write_page as write_evaluation
+from helpers import HOSTILE, comparison, evaluation_report, run_view, write_panels, write_run
 
 playwright_api = pytest.importorskip("playwright.sync_api")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -41,9 +42,15 @@ def compared(run, tmp_path_factory):
     return run("compare.py", "runs=outputs", cwd=cwd), cwd
 
 
-@contextmanager
 def opened(folder, chosen="view=runs", **options):
-    """The page in a headless browser, with what its address says; fails on any request or error."""
+    """The page of a comparison in a headless browser, with what its address says."""
+    address = (folder / "outputs" / "compare" / "index.html").as_uri() + f"#{chosen}"
+    return in_browser(address, "html[data-ready]", **options)
+
+
+@contextmanager
+def in_browser(address, ready, **options):
+    """A page in a headless browser, once an element is there; fails on any request or error."""
     path = next((path for path in map(shutil.which, BROWSERS) if path), None)
     if path is None:
         pytest.skip(f"no browser here: none of {', '.join(BROWSERS)}")
@@ -57,8 +64,8 @@ def opened(folder, chosen="view=runs", **options):
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
-        page.goto((folder / "outputs" / "compare" / "index.html").as_uri() + f"#{chosen}")
-        page.wait_for_selector("html[data-ready]", timeout=60_000)
+        page.goto(address)
+        page.wait_for_selector(ready, timeout=60_000)
         yield page
         assert complaints == []
         assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
@@ -381,3 +388,17 @@ def test_tables_are_saved_as_csv_and_latex_and_charts_as_svg(tmp_path):
 def test_page_without_curves_says_what_to_do(tmp_path):
     with shown(tmp_path, run_view(values=[]), chosen="") as page:
         assert "when compare.py is called again" in page.locator("#no-curve").inner_text()
+
+
+def test_page_of_an_evaluation_fits_wide_and_narrow_screens_and_shows_its_pictures(tmp_path):
+    write_evaluation(evaluation_report(), tmp_path / "report.html")
+    with in_browser((tmp_path / "report.html").as_uri(), "#worst img", color_scheme="dark") as page:
+        for width in (1400, 420):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            number = page.locator("#classes td.number").first.bounding_box()
+            assert number["x"] + number["width"] <= width, "the number is in view"
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(21, 24, 28)"
+        page.locator("#worst img").last.scroll_into_view_if_needed()
+        page.wait_for_function("() => [...document.images].every((image) => image.naturalWidth > 0)")
+        assert page.locator("#worst img").count() == 4

@@ -13,12 +13,13 @@ EVAL = ["trainer.accelerator=cpu", "data.num_workers=0"]
 
 @pytest.fixture(scope="module")
 def evaluated(run, trained, tmp_path_factory):
-    """An evaluation of the trained run's best checkpoint with its predictions saved."""
+    """An evaluation of the trained run's best checkpoint with its predictions saved, and with its page."""
     cwd = tmp_path_factory.mktemp("eval")
     done = run(
         "eval.py",
         f"checkpoint='{trained[1] / 'checkpoints' / 'best.ckpt'}'",
         "save_predictions=predictions",
+        "report=true",
         "paths.run_dir=evaluation",
         *EVAL,
         cwd=cwd,
@@ -72,6 +73,25 @@ def test_predictions_are_whole_label_id_files_under_the_frames_names(evaluated, 
         name = truth.name.replace("_gtFine_labelIds.png", "_pred_labelIds.png")
         prediction = cv2.imread(str(evaluated[1] / "predictions" / name), cv2.IMREAD_UNCHANGED)
         assert prediction.shape == cv2.imread(str(truth), cv2.IMREAD_UNCHANGED).shape
+
+
+def test_page_has_the_numbers_of_the_evaluation_and_what_it_measures_adds_up(evaluated):
+    folder = evaluated[1] / "evaluation"
+    content = json.loads((folder / "eval.json").read_text())
+    measured, page = content["report"], (folder / "report.html").read_text()
+    near, away = measured["boundary"]["near"], measured["boundary"]["away"]
+    assert near["pixels"] + away["pixels"] == content["pixels"]
+    assert sum(map(sum, measured["objects"]["pixels"].values())) == content["pixels"]
+    right = sum(map(sum, measured["objects"]["right"].values()))
+    assert right / content["pixels"] == pytest.approx(content["metrics"]["val/accuracy"])
+    low, high = measured["intervals"]["val/miou"]
+    assert low <= content["metrics"]["val/miou"] <= high
+    for name, value in content["metrics"].items():
+        if name.startswith("val/iou/") and value is not None:
+            assert f'span>{name.removeprefix("val/iou/")}</td><td class="number">{100 * value:.1f}</td>' in page
+    assert page.count("<figure>") == len(measured["worst"]) == content["frames"] == 2
+    assert 'class="dot"' in page, "the bins of the calibration"
+    assert "The page: evaluation/report.html" in evaluated[0].stdout
 
 
 def test_table_and_the_folder_are_on_the_screen(evaluated):

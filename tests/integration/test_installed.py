@@ -100,6 +100,7 @@ from fastscnn import Segmenter
 segmenter = Segmenter.from_pretrained("camvid")
 assert segmenter("photo.jpg").shape == (40, 56)
 assert "bicyclist" in segmenter.classes.names
+assert "rider" in Segmenter.from_pretrained("streets").classes.names
 """
     run_installed(installed, tmp_path, "-c", code, beside=tmp_path / "off")
     script = str(installed / "bin" / "fastscnn-predict")

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
 
 def evaluate(config: "DictConfig") -> None:
     """Run one evaluation."""
+    from fastscnn.reports.evaluation.page import write_page
     from fastscnn.training.evaluate import evaluate
 
-    evaluate(config)
+    evaluate(config, write_page)
 
 
 def main() -> None:

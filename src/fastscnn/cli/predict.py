@@ -20,7 +20,7 @@ def predict(config: "DictConfig") -> None:
     if settings["format"] == "cityscapes":
         if settings["checkpoint"] is None:
             raise RequestError(
-                "checkpoint is not set, and no shipped network predicts Cityscapes' classes.",
+                "checkpoint is not set, and no shipped network was trained on photographs for Cityscapes' classes.",
                 key="checkpoint",
                 fix="Set checkpoint=FILE.",
             )

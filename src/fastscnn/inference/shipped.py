@@ -32,6 +32,12 @@ NETWORKS = {
         "Suited to street photographs from a car in daylight or at dusk; weak at fences, poles and signs, and untested "
         "in other cities, at night and in bad weather.",
     ),
+    "streets": Shipped(
+        "fast_scnn_streets",
+        "the 19 classes of Cityscapes",
+        "Suited to the drawn streets of data=streets alone, for trying the commands without any data; of no use on "
+        "photographs.",
+    ),
 }
 """Name to network."""
 

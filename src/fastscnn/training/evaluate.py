@@ -1,13 +1,11 @@
 """One evaluation of a trained checkpoint on whole frames, or of an image classifier on its images."""
 
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -15,7 +13,6 @@ from rich.console import Console
 from torch import Tensor
 
 from fastscnn.data.datamodules.build import TrainingData, build_image_data, title
-from fastscnn.data.datamodules.external import ExternalData
 from fastscnn.data.datamodules.imagenet import NAME as IMAGENET
 from fastscnn.data.datamodules.segmentation import SegmentationData
 from fastscnn.data.datasets.folder_splits import NAME as FOLDER
@@ -23,9 +20,11 @@ from fastscnn.inference.hub import on_disk
 from fastscnn.inference.loader import Checkpoint, open_checkpoint, rebuild
 from fastscnn.inference.segmenter import Segmenter
 from fastscnn.models.external import short_name
+from fastscnn.runs.evaluation_report import PAGE, EvaluationReport
 from fastscnn.runs.folders import new_run_id, refuse_existing, run_folder
 from fastscnn.runs.process import describe_process
 from fastscnn.training.accelerator import choose_accelerator, choose_precision, quiet
+from fastscnn.training.breakdown import Breakdown
 from fastscnn.training.calibrate import calibrated_scores, check_calibrate
 from fastscnn.training.checks import check_classes
 from fastscnn.training.evaluate_report import record_of, report_evaluation
@@ -33,18 +32,26 @@ from fastscnn.training.evaluated_data import data_config, evaluation_data
 from fastscnn.training.metrics import Scores
 from fastscnn.training.pictures import DrawFrames
 from fastscnn.training.progress import ProgressLine
+from fastscnn.training.saved_predictions import saving_predictions
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.training.task import Result, Task
 from fastscnn.utils.errors import RequestError
-from fastscnn.utils.files import WriteError, check_writable, write_json, write_png
+from fastscnn.utils.files import check_writable, write_json
 from fastscnn.utils.memory import keep_freed_memory
 from fastscnn.utils.shared_folder import writing_in
 
+WriteReport = Callable[[EvaluationReport, Path], None]
+"""Writes the page of an evaluation."""
 
-def evaluate(config: DictConfig) -> Result:
+
+def evaluate(config: DictConfig, write_report: WriteReport | None = None) -> Result:
     """Evaluate the checkpoint of a composed `eval` config; print the table and write `eval.json`.
 
     IoU of a segmentation network, top-1 and top-5 of an image classifier.
+
+    Args:
+        config: The settings.
+        write_report: Writes the page of report=true.
 
     Raises:
         RequestError: The checkpoint or the data is not what the other needs, or a folder cannot be written.
@@ -56,18 +63,22 @@ def evaluate(config: DictConfig) -> Result:
     _check_folders(plain)
     changes = {"skip": plain.get("model", {}).get("skip"), "resolution": plain.get("resolution")}
     checkpoint = open_checkpoint(plain["checkpoint"], **changes, weights=plain["weights"], trust=plain["trust"])
-    return _evaluate_images(plain, checkpoint) if checkpoint.is_classifier else _evaluate_frames(plain, checkpoint)
+    if checkpoint.is_classifier:
+        return _evaluate_images(plain, checkpoint)
+    return _evaluate_frames(plain, checkpoint, write_report if plain.get("report") else None)
 
 
-def _evaluate_frames(plain: Mapping[str, Any], checkpoint: Checkpoint) -> Scores:
+def _evaluate_frames(plain: Mapping[str, Any], checkpoint: Checkpoint, write_report: WriteReport | None) -> Scores:
     split = plain["split"]
     module = Segmentation.from_checkpoint(checkpoint, predictor=_predictor(plain, checkpoint))
     data = evaluation_data(plain, module.config["data"])
     _check_classes(module, data, plain["checkpoint"])
     data.prepare_data()
-    saving = _saving(plain["save_predictions"], data)
+    saving = saving_predictions(plain["save_predictions"], data)
     if saving is None:
         data.check_labels(split, "Choose a split that has labels, or save_predictions=DIR to only predict.")
+    elif write_report:
+        data.check_labels(split, "Choose a split that has labels, or leave report out.")
     if isinstance(data, SegmentationData):
         data.check_shared_memory(split)
     if calibrates := bool(plain.get("calibrate")):
@@ -76,16 +87,18 @@ def _evaluate_frames(plain: Mapping[str, Any], checkpoint: Checkpoint) -> Scores
         module.measure_calibration(fit=calibrates)
     folder = _folder(plain, f"eval-{data.dataset}-{split}")
     drawn = DrawFrames(plain["pictures"], module.classes)
-    callbacks: list[pl.Callback] = [drawn, *([saving] if saving else [])]
+    breakdown = Breakdown(module.classes) if write_report else None
+    callbacks: list[pl.Callback] = [callback for callback in (drawn, breakdown, saving) if callback]
     trainer = _trainer(plain["trainer"], module, folder, callbacks)
     with writing_in(saving.folder) if saving and saving.folder.is_dir() else nullcontext():
         trainer.test(module, dataloaders=data.whole_frames(split), verbose=False)
     scores = module.scores["test"]
     calibrated: dict[str, Any] = {}
+    heading = f"{title(data)} {split}"
     if scores.pixels:
         averaged = f", {module.weights} weights" if module.weights else ""
         how = f"{_network(module)}, resolution {_resolution(module)}{averaged}"
-        print(f"{title(data)} {split}, {how}, {plain['checkpoint']}")
+        print(f"{heading}, {how}, {plain['checkpoint']}")
         Console().print(scores.table())
         calibrated = calibrated_scores(plain, module, data, trainer) if module.calibration else {}
     else:
@@ -97,9 +110,15 @@ def _evaluate_frames(plain: Mapping[str, Any], checkpoint: Checkpoint) -> Scores
         "pictures": drawn.paths,
         "absent": scores.absent,
         **({"calibration": calibrated} if calibrated else {}),
+        **({"report": {"page": PAGE, **breakdown.content(split)}} if breakdown else {}),
     }
-    _write(folder, plain, module, data, scores, details)
+    content = _write(folder, plain, module, data, scores, details)
     drawn.save(folder)
+    if breakdown and write_report:
+        colors = dict(zip(module.classes.names, module.classes.colors, strict=True))
+        matrix = module.matrix or []
+        write_report(EvaluationReport(heading, content, colors, matrix, breakdown.worst), folder / PAGE)
+        print(f"The page: {folder / PAGE}")
     report_evaluation(plain, folder, module, scores, data.dataset)
     if saving and not saving.error:
         print(f"The predictions: {saving.folder}")
@@ -117,6 +136,7 @@ def _evaluate_images(plain: Mapping[str, Any], checkpoint: Checkpoint) -> Result
         ("resolution", plain.get("resolution")),
         ("save_predictions", plain["save_predictions"]),
         ("calibrate", plain.get("calibrate") or None),
+        ("report", plain.get("report") or None),
         ("backend", None if plain["backend"] == "torch" else plain["backend"]),
     ):
         if value is not None:
@@ -182,56 +202,6 @@ def _trainer(settings: Mapping[str, Any], module: Task, folder: Path, callbacks:
     )
 
 
-class SavePredictions(pl.Callback):
-    """Write each prediction as a label file with the data set's own values.
-
-    If a file cannot be written, the evaluation continues without the files, because its scores matter more.
-
-    Attributes:
-        error: The error that stopped the writing.
-
-    Args:
-        folder: The folder of the files.
-        file_name: Maps a frame's name to its file name; for Cityscapes, the names that the official evaluation and its
-            server expect. The result contains a folder if the frame's name does.
-    """
-
-    def __init__(self, folder: Path, file_name: Callable[[str], str]) -> None:
-        self.folder = folder
-        self.file_name = file_name
-        self.error: WriteError | None = None
-
-    def on_test_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *args: Any
-    ) -> None:
-        """Write the frames of one batch."""
-        assert isinstance(pl_module, Segmentation)
-        if self.error:
-            return
-        for name, prediction in zip(batch["name"], outputs["predictions"].cpu().numpy(), strict=True):
-            label = pl_module.classes.decode(prediction.astype(np.uint8))
-            path = self.folder / self.file_name(name)
-            try:
-                write_png(path, label)
-            except WriteError as error:
-                self.error = error
-                print(f"{error}: no more predictions are saved, the evaluation continues.", file=sys.stderr)
-                return
-
-
-def _saving(folder: str | None, data: SegmentationData | ExternalData) -> SavePredictions | None:
-    """What writes the predictions, where they are asked for."""
-    if not folder:
-        return None
-    if isinstance(data, ExternalData):
-        raise RequestError(
-            "save_predictions names files as their frames, and data.module gives no names.",
-            key="save_predictions",
-            fix="Leave it out, or use predict.py.",
-        )
-    return SavePredictions(Path(folder).expanduser(), data.source.prediction_name)
-
-
 def _check_folders(plain: Mapping[str, Any]) -> None:
     """Refuse folders that cannot be written, before anything is computed."""
     if plain["save_predictions"]:
@@ -272,7 +242,7 @@ def _write(
     data: TrainingData,
     scores: Result,
     details: Mapping[str, Any],
-) -> None:
+) -> dict[str, Any]:
     split = plain["split"]
     checkpoint = on_disk(plain["checkpoint"]).resolve()
     content = {
@@ -291,3 +261,4 @@ def _write(
         **describe_process(),
     }
     write_json(folder / "eval.json", content)
+    return content

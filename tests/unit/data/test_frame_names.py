@@ -14,8 +14,8 @@ from fastscnn.data.datasets.frame_dataset import FrameDataset
 from fastscnn.predict.cityscapes_archive import predict_archive
 from fastscnn.reports.comparison import gallery
 from fastscnn.reports.comparison.records import read_all
-from fastscnn.training.evaluate import SavePredictions
 from fastscnn.training.pictures import DrawFrames
+from fastscnn.training.saved_predictions import SavePredictions
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.names import file_name, shortest_names

@@ -55,6 +55,24 @@ def test_frames_that_the_camvid_network_never_saw_are_labelled_as_well_as_its_re
     assert right / labelled == pytest.approx(results_of(folder)["metrics"]["test/accuracy"], abs=0.05)
 
 
+def test_streets_that_the_network_of_the_streets_never_saw_are_labelled_as_well_as_its_results_say(tmp_path):
+    from fastscnn.data.datasets.cityscapes import fine_frames
+    from fastscnn.data.datasets.classes import CITYSCAPES
+    from fastscnn.streets.writer import StreetsSpec, write_streets
+    from fastscnn.utils.images import read_rgb
+
+    write_streets(tmp_path, StreetsSpec(train=1, val=1, test=6, train_extra=1), workers=1)
+    segmenter = Segmenter.from_pretrained("streets", threads=1)
+    right = labelled = 0
+    for frame in fine_frames(tmp_path, "test"):
+        labels = CITYSCAPES.encode(read_labels(frame.label))
+        known = labels != 255
+        right += int(((segmenter(read_rgb(frame.image, upright=False)) == labels) & known).sum())
+        labelled += int(known.sum())
+    expected = results_of(ROOT / "weights" / "fast_scnn_streets")["metrics"]["test/accuracy"]
+    assert right / labelled == pytest.approx(expected, abs=0.05)
+
+
 def read_labels(path):
     from PIL import Image
 

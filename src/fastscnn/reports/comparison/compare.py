@@ -3,6 +3,7 @@
 import difflib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from fastscnn.reports.comparison import tables
 from fastscnn.reports.comparison.content import Comparison
 from fastscnn.reports.comparison.diff import print_diff, run_folders, two_runs
 from fastscnn.reports.comparison.effects import class_tables, gaps
+from fastscnn.reports.comparison.evaluation_pages import evaluation_pages
 from fastscnn.reports.comparison.gallery import gallery
 from fastscnn.reports.comparison.groups import Group, default_baselines, group_key, group_runs
 from fastscnn.reports.comparison.page import write_page
@@ -83,6 +85,7 @@ def compare(config: DictConfig) -> Path | None:
         raise RequestError(wrong, key="gallery", fix="Set gallery=N.")
     chosen = filtered(runs, plain["filter"])
     comparison, groups = build(chosen, evaluations, plain, warnings)
+    comparison = replace(comparison, evaluations=evaluation_pages(evaluations, comparison.runs, output))
     write_text(output / "comparison.md", markdown(comparison))
     write_text(output / "comparison.csv", run_csv(chosen, groups))
     write_page(comparison, output / "index.html")

@@ -105,6 +105,21 @@ class GalleryRow:
 
 
 @dataclass(frozen=True)
+class EvaluationPage:
+    """The page of an evaluation of one of the runs.
+
+    Attributes:
+        run: Label of the run.
+        cells: What was evaluated, and the class mIoU in percent; see `evaluation_pages.COLUMNS`.
+        address: Of the page, as it is linked.
+    """
+
+    run: str
+    cells: Sequence[str]
+    address: str
+
+
+@dataclass(frozen=True)
 class Comparison:
     """The whole content of a comparison.
 
@@ -120,6 +135,7 @@ class Comparison:
         paper_iou: Series name to class IoU in percent: Table 5, drawn beside the runs if the classes agree.
         warnings: Files that could not be read.
         gaps: The differences to the baselines.
+        evaluations: The pages of evaluations of the runs.
         refresh: Seconds after which an open page loads itself anew; 0 for never.
     """
 
@@ -134,4 +150,5 @@ class Comparison:
     paper_iou: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     gaps: Sequence[Gap] = ()
+    evaluations: Sequence[EvaluationPage] = ()
     refresh: int = 0

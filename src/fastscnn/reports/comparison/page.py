@@ -11,6 +11,7 @@ from string import Template
 from typing import Any
 
 from fastscnn.reports.comparison.content import Comparison, RunView, Table
+from fastscnn.reports.comparison.evaluation_pages import evaluations_html
 from fastscnn.reports.comparison.panels import gallery_html
 from fastscnn.reports.comparison.records import is_score
 from fastscnn.utils.files import write_text
@@ -47,6 +48,7 @@ def page(comparison: Comparison) -> str:
         first_table="".join(_section(table, "first") for table in comparison.tables[:1]),
         other_tables="\n".join(_section(table) for table in comparison.tables[1:]),
         runs_table=_runs_table(comparison),
+        evaluations=evaluations_html(comparison.evaluations),
         gallery=gallery_html(comparison.gallery),
         data=_json(_data(comparison)),
         more=_json([_more(view) for view in comparison.runs]),

@@ -55,8 +55,8 @@ def _frame(row: GalleryRow) -> tuple[float, str] | None:
     cut = split_panels(row.without_skip) if row.without_skip else None
     share = agreement(panels[1], panels[2])
     names = ["input", "truth", "prediction"]
-    layers = [_image(panel, row.frame, name) for panel, name in zip(panels, names, strict=True)]
-    layers += [_image(cut[2], row.frame, "cut")] if cut else []
+    layers = [embedded(panel, f"{row.frame}, {name}", name) for panel, name in zip(panels, names, strict=True)]
+    layers += [embedded(cut[2], f"{row.frame}, prediction without the skip connection", "cut")] if cut else []
     caption = f"{html.escape(row.frame)} · {100 * share:.1f} % of pixels agree<br>{html.escape(row.run)}"
     return share, f'<figure><div class="stack">{"".join(layers)}</div><figcaption>{caption}</figcaption></figure>'
 
@@ -86,11 +86,19 @@ def split_panels(path: Path) -> list[npt.NDArray[np.uint8]] | None:
     return panels
 
 
-def _image(panel: npt.NDArray[np.uint8], frame: str, name: str) -> str:
-    _, encoded = cv2.imencode(".webp", panel, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
+def embedded(picture: npt.NDArray[np.uint8], alt: str, kind: str = "", quality: int = QUALITY) -> str:
+    """A picture as an `img` that holds its own bytes.
+
+    Args:
+        picture: BGR, [H, W, 3].
+        alt: What it shows.
+        kind: The class of the element.
+        quality: Of WebP, from 1 to 100; above, nothing is lost.
+    """
+    _, encoded = cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, quality])
     address = "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode()
-    height, width = panel.shape[:2]
-    what = "prediction without the skip connection" if name == "cut" else name
-    alt = html.escape(f"{frame}, {what}", quote=True)
+    height, width = picture.shape[:2]
+    own = f'class="{kind}" ' if kind else ""
     size = f'width="{width}" height="{height}"'
-    return f'<img class="{name}" loading="lazy" decoding="async" {size} alt="{alt}" src="{address}">'
+    alt = html.escape(alt, quote=True)
+    return f'<img {own}loading="lazy" decoding="async" {size} alt="{alt}" src="{address}">'
