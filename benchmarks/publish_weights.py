@@ -81,6 +81,7 @@ def card(name: str, result: dict) -> str:
     worst = sorted(classes, key=classes.__getitem__)[:3]
     root = "" if result["data"] == "streets" else " data.root=DIR"
     evaluation = f"python src/eval.py checkpoint=weights/{name} data={result['data']}{root} split=test"
+    drawn = "' classes on the synthetic streets" if result["data"] == "streets" else ""
     untried, terms = ABOUT[result["data"]]
     git = training.get("git") or {}
     commit = f", commit `{git['commit'][:12]}`" if git.get("commit") else ""
@@ -96,7 +97,7 @@ def card(name: str, result: dict) -> str:
     rows = "\n".join(f"| {label} | {100 * value:.1f} |" for label, value in classes.items())
     return f"""# {name}
 
-Fast-SCNN for {result["dataset"]}, {len(classes)} classes. Use: `checkpoint=weights/{name}` for every command, or
+Fast-SCNN for {result["dataset"]}{drawn}, {len(classes)} classes. Use: `checkpoint=weights/{name}` for every command, or
 `Segmenter.from_checkpoint("weights/{name}")`.
 
 - Trained by `{training["command"]}` ({took}, {training["device"]}, seed {training["seed"]}{commit}).

@@ -62,7 +62,7 @@ def evaluate(config: DictConfig, write_report: WriteReport | None = None) -> Res
     plain: Any = OmegaConf.to_container(config, resolve=True)
     _check_folders(plain)
     changes = {"skip": plain.get("model", {}).get("skip"), "resolution": plain.get("resolution")}
-    checkpoint = open_checkpoint(plain["checkpoint"], **changes, weights=plain["weights"], trust=plain["trust"])
+    checkpoint = open_checkpoint(plain["checkpoint"], **changes, weights=plain["weights"], trust=plain.get("trust"))
     if checkpoint.is_classifier:
         return _evaluate_images(plain, checkpoint)
     return _evaluate_frames(plain, checkpoint, write_report if plain.get("report") else None)

@@ -61,7 +61,7 @@ def test_streets_that_the_network_of_the_streets_never_saw_are_labelled_as_well_
     from fastscnn.streets.writer import StreetsSpec, write_streets
     from fastscnn.utils.images import read_rgb
 
-    write_streets(tmp_path, StreetsSpec(train=1, val=1, test=6, train_extra=1), workers=1)
+    write_streets(tmp_path, StreetsSpec(train=1, val=1, test=3, train_extra=1), workers=1)
     segmenter = Segmenter.from_pretrained("streets", threads=1)
     right = labelled = 0
     for frame in fine_frames(tmp_path, "test"):

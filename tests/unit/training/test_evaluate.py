@@ -16,6 +16,7 @@ from fastscnn.data.datamodules import segmentation
 from fastscnn.data.datasets.cityscapes import fine_frames
 from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.data.datasets.sources import DATASETS, Source
+from fastscnn.reports.evaluation.page import write_page
 from fastscnn.training import evaluate as evaluation
 from fastscnn.training.evaluate import evaluate
 from fastscnn.training.segmentation import Segmentation
@@ -55,7 +56,7 @@ def settings(tmp_path_factory):
 
 
 def evaluated(settings, **changes):
-    return evaluate(OmegaConf.create(settings | changes))
+    return evaluate(OmegaConf.create(settings | changes), write_page)
 
 
 @pytest.fixture
@@ -156,8 +157,10 @@ def test_another_backend_gives_the_same_scores_and_stands_in_the_record(settings
     found = {}
     for name in ("torch", backend):
         folder = tmp_path / name
-        evaluated(settings, backend=name, paths={"run_dir": str(folder), "output_dir": "outputs"})
+        evaluated(settings, backend=name, report=True, paths={"run_dir": str(folder), "output_dir": "outputs"})
         found[name] = json.loads((folder / "eval.json").read_text())
+        curve = (folder / "report.html").read_text().count("<polyline")
+        assert curve == ("calibration" in found[name]) == (name == "torch")
     assert "backend" not in found["torch"]
     assert found[backend]["backend"] == backend
     for name, value in found["torch"]["metrics"].items():
@@ -180,7 +183,9 @@ def test_calibration_is_measured_fitted_and_kept_in_the_file(settings, tmp_path,
         evaluated(own, paths={"run_dir": name, "output_dir": "outputs"}, **changes)
         return json.loads((tmp_path / name / "eval.json").read_text())
 
-    before, fitted, after = found("before"), found("fitted", calibrate=True), found("after")
+    before, fitted, after = found("before"), found("fitted", calibrate=True, report=True), found("after")
+    assert fitted["report"]["bootstrap"]["frames"] == 3, "both evaluations have the same frames"
+    assert "report" not in after and not (tmp_path / "after" / "report.html").exists()
     assert before["calibration"]["temperature"] == 1
     assert fitted["calibration"] == after["calibration"]
     kept = torch.load(own["checkpoint"], weights_only=True)["fastscnn"]["config"]["calibration"]
