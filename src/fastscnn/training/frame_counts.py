@@ -1,6 +1,7 @@
 """What IoU is made of, frame by frame, and intervals from drawing the frames anew (bootstrap)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,7 @@ class Bootstrap:
         """Mean over the classes that are not NaN, [DRAWS]."""
         known = np.isfinite(self.iou)
         total = np.where(known, self.iou, 0).sum(1)
-        return np.divide(total, known.sum(1), out=np.full(len(total), np.nan), where=known.any(1))
+        return _ratio(total, known.sum(1))
 
 
 def counts_of(matrix: npt.NDArray[np.int64]) -> Counts:
@@ -46,13 +47,19 @@ def iou_of(counts: npt.NDArray[np.generic]) -> Numbers:
     """IoU of each class, [..., 3, C] to [..., C]; NaN for a class that neither occurs nor is predicted."""
     right, labelled, predicted = np.moveaxis(counts.astype(np.float64), -2, 0)
     union = labelled + predicted - right
-    return np.divide(right, union, out=np.full(union.shape, np.nan), where=union > 0)
+    return _ratio(right, union)
 
 
 def accuracy_of(counts: npt.NDArray[np.generic]) -> Numbers:
     """Share of the labelled pixels that are right, [..., 3, C] to [...]; NaN without any."""
     right, labelled = (counts[..., place, :].astype(np.float64).sum(-1) for place in (0, 1))
-    return np.divide(right, labelled, out=np.full(np.shape(labelled), np.nan), where=labelled > 0)
+    return _ratio(right, labelled)
+
+
+def _ratio(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> Numbers:
+    """The quotient; NaN where the whole is 0."""
+    found: Numbers = np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) > 0)
+    return found
 
 
 def bootstrap(frames: Counts, *, draws: int = DRAWS, seed: int = SEED) -> Bootstrap:
