@@ -27,6 +27,7 @@ LOSSES = {
     "torch's own": {"class_weights": WEIGHTS, "fused": False},
     "hard pixels": {"hard_pixels": {"probability": 0.09, "keep": 0.1}},
     "weighed hard pixels": {"class_weights": WEIGHTS, "hard_pixels": {"probability": 0.09, "keep": 0.1}},
+    "regions": {"lovasz_weight": 1.0, "dice_weight": 0.5},
 }
 
 

@@ -1,4 +1,4 @@
-"""The training loss: cross-entropy of the classifier and of the two auxiliary heads."""
+"""The training loss: cross-entropy of the classifier and of the two auxiliary heads, and losses of regions."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from fastscnn.kernels import HardPixels, reference, upsample_cross_entropy_and_weight
+from fastscnn.kernels import HardPixels, reference, upsample_cross_entropy_and_weight, upsample_dice, upsample_lovasz
 from fastscnn.training.global_batch import Part
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.values import check_number, check_switch
@@ -14,6 +14,9 @@ from fastscnn.utils.values import check_number, check_switch
 
 class SegmentationLoss(nn.Module):
     """Cross-entropy of the classifier plus the weighted ones of the auxiliary heads (section 3.1).
+
+    The losses of regions, of the classifier alone, are added where they have a weight. They look at all labelled pixels
+    alike: class weights, label smoothing and hard pixels are those of the cross-entropy.
 
     Args:
         auxiliary_weight: Weight of each auxiliary head.
@@ -23,6 +26,8 @@ class SegmentationLoss(nn.Module):
         fused: Whether upsampling and cross-entropy are one step; else full-size logits are made, as torch does it.
         ignore_index: Label of the pixels that are left out.
         num_classes: How many classes the weights are for.
+        lovasz_weight: Weight of the Lovász loss of the classifier.
+        dice_weight: Weight of its Dice loss.
 
     Raises:
         RequestError: A setting is not what it must be.
@@ -39,9 +44,13 @@ class SegmentationLoss(nn.Module):
         fused: bool = True,
         ignore_index: int = 255,
         num_classes: int | None = None,
+        lovasz_weight: float = 0.0,
+        dice_weight: float = 0.0,
     ) -> None:
         super().__init__()
         check_number("loss.auxiliary_weight", auxiliary_weight, minimum=0)
+        check_number("loss.lovasz_weight", lovasz_weight, minimum=0)
+        check_number("loss.dice_weight", dice_weight, minimum=0)
         check_number("loss.label_smoothing", label_smoothing, minimum=0, below=1)
         check_switch("loss.fused", fused)
         self.auxiliary_weight = auxiliary_weight
@@ -50,21 +59,35 @@ class SegmentationLoss(nn.Module):
         self._cross_entropy = (
             upsample_cross_entropy_and_weight if fused else reference.upsample_cross_entropy_and_weight
         )
+        weighted = ((lovasz_weight, upsample_lovasz), (dice_weight, upsample_dice))
+        self._regions = [(weight, loss) for weight, loss in weighted if weight]
         self.ignore_index = ignore_index
         self.register_buffer("class_weights", _weights(class_weights, num_classes), persistent=False)
 
     def forward(self, logits: Tensor, auxiliary: Sequence[Tensor], labels: Tensor) -> Tensor:
         """Logits [B, C, h, w] and those of the auxiliary heads, labels [B, H, W]; returns a scalar."""
         mean, _ = self._one(logits, labels)
-        return mean + self.auxiliary_weight * sum(self._one(head, labels)[0] for head in auxiliary)
+        total = mean + self.auxiliary_weight * sum(self._one(head, labels)[0] for head in auxiliary)
+        for region in self._of_regions(logits, labels):
+            total = total + region
+        return total
 
     def part(self, logits: Tensor, auxiliary: Sequence[Tensor], labels: Tensor) -> Part:
-        """As `forward`, where the batch is one part of a global batch; a head is a term."""
+        """As `forward`, where the batch is one part of a global batch; a head is a term.
+
+        The regions are those of each part, whose losses are averaged over the parts by their labelled pixels.
+        """
         heads = [self._one(head, labels) for head in (logits, *auxiliary)]
         factors = [1.0, *(self.auxiliary_weight for _ in auxiliary)]
+        means = [factor * mean for factor, (mean, _) in zip(factors, heads, strict=True)]
+        weights = [weight for _, weight in heads]
+        if self._regions:
+            pixels = (labels != self.ignore_index).sum().to(weights[0])
+            means += self._of_regions(logits, labels)
+            weights += [pixels for _ in self._regions]
         return Part(
-            means=torch.stack([factor * mean for factor, (mean, _) in zip(factors, heads, strict=True)]),
-            weights=torch.stack([weight for _, weight in heads]),
+            means=torch.stack(means),
+            weights=torch.stack(weights),
             labelled=heads[0][1] if self.hard is None else self._labelled(labels),
             size=labels.numel(),
         )
@@ -75,6 +98,9 @@ class SegmentationLoss(nn.Module):
         if self.class_weights is None:
             return labelled.sum()
         return self.class_weights[labels.where(labelled, 0).long()].where(labelled, 0).sum()
+
+    def _of_regions(self, logits: Tensor, labels: Tensor) -> list[Tensor]:
+        return [weight * loss(logits, labels, self.ignore_index) for weight, loss in self._regions]
 
     def _one(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return self._cross_entropy(

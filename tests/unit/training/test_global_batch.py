@@ -11,10 +11,12 @@ from torch import nn
 from trained_in_parts import LOSSES, Frames, Images, build, build_classifier, frames, loader, train
 
 from fastscnn.data.datasets.classes import CAMVID
-from fastscnn.kernels import HardPixels, reference
+from fastscnn.kernels import HardPixels, reference, upsample_dice, upsample_lovasz
 from fastscnn.training.loss_monitor import NonFiniteLoss, SeenLosses
 
 PROGRAM = Path(__file__).parents[2] / "programs" / "trained_in_parts.py"
+WHOLE = [name for name in LOSSES if "hard" not in name and "regions" not in name]
+"""Losses that do not depend on how a global batch is divided."""
 ROUNDING = 5e-6
 """How far float32 may be from float64 in the gradient of the network as a whole."""
 
@@ -67,6 +69,17 @@ def hard_mean(full, labels, loss, parts):
     return total / share
 
 
+def regions_mean(logits, labels, loss, parts):
+    """The losses of regions are those of each part, averaged by its labelled pixels."""
+    given = {"lovasz_weight": upsample_lovasz, "dice_weight": upsample_dice}
+    weighted = [(loss[name], function) for name, function in given.items() if loss.get(name)]
+    total = 0
+    for own in (own for devices in parts or [] for own in devices):
+        share = (labels[own] != 255).sum() / (labels != 255).sum()
+        total = total + share * sum(weight * function(logits[own], labels[own]) for weight, function in weighted)
+    return total
+
+
 def expected(loss, parts=None, images=slice(None)):
     """Loss and gradients of a global batch by plain torch in float64, each head upsampled over the whole batch."""
     module = build(loss).double().eval()
@@ -76,7 +89,9 @@ def expected(loss, parts=None, images=slice(None)):
     value = 0
     for head, factor in zip(heads, (1.0, 0.4, 0.4), strict=True):
         full = F.interpolate(head, labels.shape[-2:], mode="bilinear", align_corners=False)
-        value += factor * (mean(full, labels, loss) if parts is None else hard_mean(full, labels, loss, parts))
+        hard = "hard_pixels" in loss
+        value += factor * (hard_mean(full, labels, loss, parts) if hard else mean(full, labels, loss))
+    value = value + regions_mean(heads[0], labels, loss, parts)
     value.backward()
     return float(value.detach()), {name: parameter.grad for name, parameter in module.named_parameters()}
 
@@ -88,7 +103,7 @@ def difference(ours, theirs):
     return max(float((ours[name].double() - theirs[name].double()).abs().max()) for name in ours) / largest
 
 
-@pytest.mark.parametrize("name", [name for name in LOSSES if "hard" not in name])
+@pytest.mark.parametrize("name", WHOLE)
 def test_two_devices_derive_the_mean_over_all_labelled_pixels(two_devices, name):
     value, gradients = expected(LOSSES[name])
     for momenta, losses in (device[name] for device in two_devices):
@@ -96,7 +111,7 @@ def test_two_devices_derive_the_mean_over_all_labelled_pixels(two_devices, name)
         assert losses[0] == pytest.approx(value, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in LOSSES if "hard" not in name])
+@pytest.mark.parametrize("name", WHOLE)
 def test_two_steps_derive_the_mean_over_all_labelled_pixels(tmp_path, name):
     value, gradients = expected(LOSSES[name])
     recorded = train(tmp_path, build(LOSSES[name]), accumulate_grad_batches=2)
@@ -118,8 +133,8 @@ def test_one_process_two_devices_and_two_steps_agree_after_two_steps_of_the_opti
         assert losses == pytest.approx(one.losses, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["hard pixels", "weighed hard pixels"])
-def test_hard_pixels_are_chosen_in_each_part_and_divided_by_those_of_all_devices(two_devices, tmp_path, name):
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in WHOLE])
+def test_hard_pixels_and_regions_are_those_of_each_part_which_counts_by_its_pixels(two_devices, tmp_path, name):
     value, gradients = expected(LOSSES[name], parts=[[[0, 2, 4, 6], [1, 3, 5, 7]]])
     for momenta, losses in (device[name] for device in two_devices):
         assert difference(momenta[0], gradients) < ROUNDING

@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from fastscnn.cli.launch import CONF
+from fastscnn.kernels import upsample_dice, upsample_lovasz
 from fastscnn.training.losses import SegmentationLoss
 from fastscnn.training.own_loss import build_loss, check_loss
 from fastscnn.utils.errors import RequestError
@@ -80,6 +81,33 @@ def test_ohem_is_an_option_of_the_loss_and_the_default_takes_all_pixels():
     assert losses["ohem"].auxiliary_weight == losses["cross_entropy"].auxiliary_weight == 0.4
 
 
+@pytest.mark.parametrize(
+    ("asked", "weights"),
+    [
+        (["loss=lovasz"], (1, 0)),
+        (["loss=dice"], (0, 1)),
+        (["loss=lovasz", "loss.dice_weight=0.5"], (1, 0.5)),
+        (["loss=ohem", "loss.lovasz_weight=2", "loss.label_smoothing=0.1", "loss.class_weights=[1,0.5,2,0]"], (2, 0)),
+    ],
+)
+def test_losses_of_regions_are_added_to_the_cross_entropy_for_the_classifier_alone(asked, weights):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        settings = OmegaConf.to_container(compose("train", asked).loss)
+    logits, labels = heads()
+    loss = build_loss(settings, num_classes=4)
+    entropy = build_loss(settings | {"lovasz_weight": 0, "dice_weight": 0}, num_classes=4)
+    lovasz, dice = weights
+    regions = lovasz * upsample_lovasz(logits[0], labels) + dice * upsample_dice(logits[0], labels)
+    expected = entropy(logits[0], logits[1:], labels) + regions
+    torch.testing.assert_close(loss(logits[0], logits[1:], labels), expected)
+    part = loss.part(logits[0], logits[1:], labels)
+    torch.testing.assert_close(part.means.sum(), expected)
+    labelled = float((labels != 255).sum())
+    assert part.weights[3:].tolist() == [labelled] * sum(weight > 0 for weight in weights)
+    own = torch.autograd.grad(loss(logits[0], logits[1:], labels), logits)
+    torch.testing.assert_close(own, torch.autograd.grad(expected, logits))
+
+
 def test_class_weights_are_no_part_of_a_checkpoint():
     assert SegmentationLoss(class_weights=[1.0, 2.0]).state_dict() == {}
 
@@ -97,6 +125,8 @@ def test_class_weights_are_no_part_of_a_checkpoint():
         ({"fused": "auto"}, "loss.fused"),
         ({"auxiliary_weight": -1}, "loss.auxiliary_weight"),
         ({"label_smoothing": 1}, "loss.label_smoothing"),
+        ({"lovasz_weight": -1}, "loss.lovasz_weight"),
+        ({"dice_weight": "much"}, "loss.dice_weight"),
     ],
 )
 def test_settings_that_cannot_be_meant_so_are_refused(settings, key):
