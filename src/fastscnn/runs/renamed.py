@@ -17,6 +17,9 @@ TOGETHER = {"data=imagenet": ("loss=classification", "augment=imagenet")}
 YOUNGER = {"scheduler": "poly"}
 """Groups that earlier runs did not have, with the option that they trained by."""
 
+LOSSES = "fastscnn.training.losses"
+YOUNGER_LOSS = {"lovasz_weight": 0.0, "dice_weight": 0.0}
+"""Settings of our loss of segmentation that earlier runs did not have, with what they did."""
 YOUNGER_DATA = {"train_splits": ["train"], "held_out": None}
 """Settings of segmentation's data that earlier runs did not have, with what they did."""
 
@@ -53,6 +56,8 @@ def upgraded(config: DictConfig) -> DictConfig:
         config.logger = _named_loggers(config.get("logger"))
         if data is not None and "init" not in config:
             config.init = {"checkpoint": None, "freeze": []}
+        if data is not None and "distill" not in config:
+            config.distill = {"checkpoint": None, "sha256": None, "weight": 1.0, "temperature": 1.0}
         _name_classes(config)
         for name in ("pretrain", "init"):
             if isinstance(config.get(name), DictConfig):
@@ -74,7 +79,10 @@ def _name_classes(config: DictConfig) -> None:
     loss = config.get("loss")
     if isinstance(loss, DictConfig) and "_target_" not in loss:
         kind = "ImageLoss" if loss.pop("name", None) == "classification" else "SegmentationLoss"
-        loss["_target_"] = f"fastscnn.training.losses.{kind}"
+        loss["_target_"] = f"{LOSSES}.{kind}"
+    if isinstance(loss, DictConfig) and loss["_target_"] == f"{LOSSES}.SegmentationLoss":
+        for name, value in YOUNGER_LOSS.items():
+            loss.setdefault(name, value)
 
 
 def _named_loggers(logger: Any) -> Any:

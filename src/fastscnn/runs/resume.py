@@ -30,6 +30,8 @@ from fastscnn.utils.files import replaced, write_bytes
 from fastscnn.utils.values import check_whole
 
 OF_THE_CALL = [key for key in CALL_SETTINGS if key != "paths"]
+TEACHER = "distill.checkpoint"
+"""May lie elsewhere now: its digest stays. To have one or none is another run."""
 NEW_RUN = "Start a new run without resume."
 
 
@@ -110,13 +112,13 @@ def resumption(
         check_trusted(to_plain(now), own, source=str(folder / CONFIG), trust=trust)
     with open_dict(now):
         now.paths, now.resume, now.rerun = before.paths, None, False
-        for name in STARTS:  # the same file may lie elsewhere now
+        for name in STARTS:  # the same file may lie elsewhere now; one that is read on is read where it lies
             digest = OmegaConf.select(now, f"{name}.sha256")
-            if digest and digest == OmegaConf.select(before, f"{name}.sha256"):
+            if not may_change(f"{name}.checkpoint") and digest and digest == OmegaConf.select(before, f"{name}.sha256"):
                 now[name].checkpoint = before[name].checkpoint
     changes = _changes(before, now)
     for key, (old, new) in changes.items():
-        if not may_change(key):
+        if not may_change(key) or (key == TEACHER and not (old and new)):
             raise RequestError(
                 f"resume={folder}: {key} {old} -> {new} would make it another run.",
                 key=key,

@@ -61,6 +61,7 @@ RESUMABLE_SETTINGS = (
     "data.lr",
     "data.check_val_every_n_epoch",
     "data.evaluate_test",
+    "distill.checkpoint",
     "trainer",
     "optimizer",
     "scheduler",

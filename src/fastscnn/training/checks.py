@@ -18,6 +18,7 @@ from fastscnn.models.build import FAST_SCNN, check_model
 from fastscnn.runs.jobs import jobs_share_a_process, searches
 from fastscnn.training.accelerator import choose_precision
 from fastscnn.training.class_weights import check_class_weights
+from fastscnn.training.distillation import check_distill
 from fastscnn.training.fine_tuning import check_init
 from fastscnn.training.optim import build_optimizer
 from fastscnn.training.own_loss import check_loss
@@ -52,6 +53,7 @@ def check_settings(plain: Mapping[str, Any]) -> None:
     check_pretrained(plain["model"]["name"], plain["pretrain"]["name"])
     classification = plain["data"]["dataset"] == NAME
     check_init(plain.get("init") or {}, plain["pretrain"]["name"], classification=classification)
+    check_distill(plain.get("distill") or {}, classification=classification)
 
 
 def _try_optimization(optimizer: Mapping[str, Any], schedule: Mapping[str, Any]) -> None:
@@ -100,7 +102,9 @@ def check_metric(metric: object, module: Task, *, validates: bool = True, tests:
     )
 
 
-def check_classes(trained: Sequence[str], data: TrainingData, source: str, setting: str, fix: str) -> None:
+def check_classes(
+    trained: Sequence[str], data: TrainingData, source: str, setting: str, fix: str, *, key: str = "data"
+) -> None:
     """Check that data has the classes that a network was trained to predict, in the same order.
 
     Args:
@@ -109,6 +113,7 @@ def check_classes(trained: Sequence[str], data: TrainingData, source: str, setti
         source: What the network comes from, as the user named it.
         setting: The setting that did.
         fix: What to do where they are others.
+        key: The setting that the error is about.
 
     Raises:
         RequestError: They are others.
@@ -121,7 +126,7 @@ def check_classes(trained: Sequence[str], data: TrainingData, source: str, setti
     raise RequestError(
         f"{setting}={source} predicts {len(trained)} classes, but data={data.dataset} has the {len(names)} of "
         f"{data.classes.name}: class {place} is {theirs} there and {own} here.",
-        key="data",
+        key=key,
         fix=fix,
     )
 

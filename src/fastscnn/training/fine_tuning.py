@@ -1,6 +1,5 @@
 """Fine-tuning: a trained checkpoint as the start of another training, with classes of its own, and frozen parts."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from fastscnn.runs.safetensors import CONFIG, PREFIX, WEIGHTS
 from fastscnn.training.segmentation import Segmentation, auxiliary_heads
 from fastscnn.training.transfer import listed, read_tensors, run_of, shape_of
 from fastscnn.utils.digests import digest_of
-from fastscnn.utils.errors import RequestError
+from fastscnn.utils.errors import RequestError, renamed
 
 CHECKPOINT, FREEZE = "init.checkpoint", "init.freeze"
 
@@ -168,7 +167,7 @@ def find_start(init: Mapping[str, Any], trust: str | Sequence[str] | None = None
             checkpoint = open_checkpoint(source, trust=trust)
             names, tensors = checkpoint.classes["names"], checkpoint.tensors
     except RequestError as error:
-        raise _renamed(error) from None
+        raise renamed(error, CHECKPOINT) from None
     return Start(file, digest_of(file), run_of(file), names, tensors)
 
 
@@ -280,11 +279,3 @@ def _fits_by_class(own: Tensor, given: Tensor, dimension: int, classes: int) -> 
 def _part_of(name: str) -> str:
     """`classifier` of `network.classifier.3.weight`."""
     return name.removeprefix(PREFIX).partition(".")[0]
-
-
-def _renamed(error: RequestError) -> RequestError:
-    """An error about `checkpoint`, as one about `init.checkpoint`."""
-    problem, fix = (
-        re.sub(r"(?<![\w.])checkpoint=", f"{CHECKPOINT}=", text) for text in (str(error.args[0]), error.fix)
-    )
-    return RequestError(problem, key=CHECKPOINT if error.key == "checkpoint" else error.key, fix=fix)

@@ -26,6 +26,7 @@ from fastscnn.training.callbacks.record import best_checkpoints
 from fastscnn.training.checks import check_batches, check_classes, check_metric, check_settings
 from fastscnn.training.class_weights import weigh_classes
 from fastscnn.training.data_errors import naming_check
+from fastscnn.training.distillation import CHECKPOINT, Teacher, find_source
 from fastscnn.training.fine_tuning import find_start, freeze_parts, take
 from fastscnn.training.profile import StepProfiler
 from fastscnn.training.recompute import choose_keep_memory
@@ -74,6 +75,7 @@ def _fit(run: Run, plain: dict[str, Any], metric: str | None) -> float | None:
     weights = None if run.checkpoint else find_weights(plain["pretrain"], plain["paths"]["output_dir"])
     init = plain.get("init") or {}
     start = None if run.checkpoint else find_start(init, plain.get("trust"))
+    teacher = find_teacher(plain, data)
     data.prepare_data()  # as Lightning calls them, which does so once more: what is wrong is found without a folder
     data.setup("fit")
     plain["data"].setdefault("batch_size", data.batch_size)  # an external module's own
@@ -83,7 +85,7 @@ def _fit(run: Run, plain: dict[str, Any], metric: str | None) -> float | None:
     if choose_keep_memory(plain["trainer"].get("keep_memory", "auto"), _pixels(plain, data)):
         keep_freed_memory()
     pl.seed_everything(plain["seed"], workers=True, verbose=False)
-    module = build_task(plain, data)
+    module = build_task(plain, data, teacher)
     check_monitors(plain.get("callbacks"), callbacks, module.metric_names("val"))
     check_metric(metric, module, validates=data.validates, tests=plain["data"]["evaluate_test"])
     transfer = load_pretrained(module.network, weights) if weights else None
@@ -109,6 +111,9 @@ def _fit(run: Run, plain: dict[str, Any], metric: str | None) -> float | None:
             run.update(init=taken.record())
             Console().print(taken.table())
             Console().print(str(taken), highlight=False, soft_wrap=True)
+        if run.record and teacher:
+            run.update(distill=teacher.record())
+            Console().print(str(teacher), highlight=False, soft_wrap=True)
         train(plain, module, data, run, callbacks)
     return optimized_value(run.record.data, metric) if run.record else None
 
@@ -173,13 +178,29 @@ def train(
         print_scores(trainer, module, data, checkpoint, test=test)
 
 
-def build_task(plain: Mapping[str, Any], data: TrainingData) -> Task:
-    """Build the module that trains on the data."""
+def find_teacher(plain: Mapping[str, Any], data: TrainingData) -> Teacher | None:
+    """The trained network that `distill` names; None where it names none.
+
+    Raises:
+        RequestError: It cannot be read, or predicts other classes than the data has.
+    """
+    distill = plain.get("distill") or {}
+    source = find_source(distill, plain.get("trust"))
+    if source is None:
+        return None
+    fix = "Name a network that was trained on the same classes, in the same order."
+    check_classes(source.trained.classes.names, data, distill["checkpoint"], CHECKPOINT, fix, key=CHECKPOINT)
+    channels_last = bool(plain["trainer"].get("channels_last", True))
+    return Teacher(source, distill["weight"], distill["temperature"], channels_last=channels_last)
+
+
+def build_task(plain: Mapping[str, Any], data: TrainingData, teacher: Teacher | None = None) -> Task:
+    """Build the module that trains on the data, where segmentation may have a teacher."""
     if isinstance(data, ImageNetData):
         from fastscnn.training.classification import Classification  # timm is slow to import
 
         return Classification(plain, data.classes)
-    return Segmentation(plain, data.classes)
+    return Segmentation(plain, data.classes, teacher=teacher)
 
 
 def _test(trainer: pl.Trainer, module: Task, data: TrainingData) -> Path:

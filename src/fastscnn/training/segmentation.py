@@ -15,6 +15,7 @@ from fastscnn.models.blocks import AuxiliaryHead, downscale, resize
 from fastscnn.models.build import build_network
 from fastscnn.models.folding import folded
 from fastscnn.training.calibration import Calibration, TemperatureFit
+from fastscnn.training.distillation import Teacher
 from fastscnn.training.losses import SegmentationLoss
 from fastscnn.training.metrics import ConfusionMatrix, Scores, score
 from fastscnn.training.own_loss import AUXILIARY_WEIGHT, build_loss
@@ -33,6 +34,7 @@ class Segmentation(Task):
         calibration: Probabilities of the tested frames; None where they are not measured.
         fit: What fits a temperature to the tested frames; None where none is fitted.
         temperature: What logits are divided by before they become probabilities.
+        teacher: A trained network whose logits it learns from as well; None without one.
         matrix: Pixels of the latest evaluation by label and prediction; None before the first.
 
     Args:
@@ -41,6 +43,7 @@ class Segmentation(Task):
         predictor: Makes the labels of an evaluation in the network's place, train ids uint8 [B, H, W] of images uint8
             [B, 3, H, W]; None for the network itself.
         trains: Whether the loss is built, whose class a config names: not for what is only evaluated.
+        teacher: A trained network with the same classes, to learn from as well.
     """
 
     monitor = "val/miou"
@@ -58,6 +61,7 @@ class Segmentation(Task):
         *,
         predictor: Callable[[Tensor], Tensor] | None = None,
         trains: bool = True,
+        teacher: Teacher | None = None,
     ) -> None:
         super().__init__(config, classes)
         model = self.config["model"]
@@ -68,6 +72,7 @@ class Segmentation(Task):
             else SegmentationLoss(self.config["loss"].get(AUXILIARY_WEIGHT, 0.4))
         )
         heads = self.loss.auxiliary_weight > 0
+        self.teacher = teacher
         self.auxiliary = auxiliary_heads(self.network, model, classes.num_classes) if heads else nn.ModuleList()
         self._lay_out()
         self._folded: list[nn.Module] = []  # a list, that it is no part of this module
@@ -139,6 +144,12 @@ class Segmentation(Task):
         self.calibration = Calibration(self.classes.ignore_index)
         self.fit = TemperatureFit(self.classes.ignore_index) if fit else None
 
+    def on_fit_start(self) -> None:
+        """Have the teacher where the network is."""
+        super().on_fit_start()
+        if self.teacher:
+            self.teacher.to(self.device)
+
     def on_validation_epoch_start(self) -> None:
         """Predict with the norms folded into the convolutions."""
         self._fold()
@@ -170,7 +181,9 @@ class Segmentation(Task):
         else:
             logits, heads = self._heads(images)
             with self._part("loss"):
-                loss, whole = self._in_global_batch(self.loss.part(logits, heads, labels), batch_idx)
+                part = self.loss.part(logits, heads, labels)
+                part = self.teacher.added(part, logits, images) if self.teacher else part
+                loss, whole = self._in_global_batch(part, batch_idx)
         self._log_loss(whole, loss, len(images), batch["name"])
         return loss
 
@@ -179,6 +192,8 @@ class Segmentation(Task):
         logits, heads = self._heads(images)
         with self._part("loss"):
             loss: Tensor = self.loss(logits, heads, labels)
+            if self.teacher:
+                loss = loss + self.teacher.loss(logits, images)
         return loss
 
     def _heads(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:

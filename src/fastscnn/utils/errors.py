@@ -1,5 +1,7 @@
 """Errors that are not faults of the program: wrong requests, and crashes of other software."""
 
+import re
+
 
 class RequestError(Exception):
     """A request that cannot be carried out as asked: bad setting, missing or broken file.
@@ -37,3 +39,9 @@ class Crash(Exception):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+def renamed(error: RequestError, key: str) -> RequestError:
+    """An error about `checkpoint`, as one about the setting that named the checkpoint."""
+    problem, fix = (re.sub(r"(?<![\w.])checkpoint=", f"{key}=", text) for text in (str(error.args[0]), error.fix))
+    return RequestError(problem, key=key if error.key == "checkpoint" else error.key, fix=fix)
