@@ -69,6 +69,7 @@ def fit(config: DictConfig) -> float | None:
 
 def _fit(run: Run, plain: dict[str, Any], metric: str | None) -> float | None:
     data = checked_data(plain, run.resumption)
+    try_trainer(plain["trainer"])
     if run.resumption and run.resumption.point and (trained := run.resumption.point.classes):
         fix = "Give classes.yaml the names and the order that the run began with, or start a new run."
         check_classes(trained, data, str(run.folder), "resume", fix)
@@ -142,7 +143,6 @@ def checked_data(plain: dict[str, Any], resumed: Resumption | None = None) -> Tr
     lists = {"lists": settings["lists"]} if "lists" in settings else {}
     data = build_training_data({**plain, "data": plain["data"] | lists})
     check_batches(plain)
-    try_trainer(trainer)
     return data
 
 
