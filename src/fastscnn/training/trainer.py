@@ -111,7 +111,9 @@ def lightning_node(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def try_trainer(trainer: Mapping[str, Any]) -> None:
-    """Build the Trainer without a run, to find what its class does not take before there is a folder.
+    """Build Lightning's Trainer without a run, to find what it does not take before there is a folder.
+
+    A class of a user's own is left alone: nobody knows what it does when it is built.
 
     Args:
         trainer: As `build_trainer` takes it.
@@ -119,7 +121,9 @@ def try_trainer(trainer: Mapping[str, Any]) -> None:
     Raises:
         RequestError: It cannot be built.
     """
-    build(_settings(trainer), "trainer", logger=False, enable_checkpointing=False, **QUIET)
+    settings = _settings(trainer)
+    if named_object(settings, "trainer") is pl.Trainer:
+        build(settings, "trainer", logger=False, enable_checkpointing=False, **QUIET)
 
 
 def _settings(trainer: Mapping[str, Any]) -> dict[str, Any]:
