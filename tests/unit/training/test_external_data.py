@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Ra
 from fastscnn.data.datamodules.adapted import Adapted
 from fastscnn.data.datamodules.external import ExternalData, build_external
 from fastscnn.data.datasets.classes import CAMVID
+from fastscnn.reports.evaluation.page import write_page
 from fastscnn.runs.effect import check_effect
 from fastscnn.runs.identity import chosen_identity
 from fastscnn.runs.record import read_record
@@ -113,10 +114,11 @@ def test_checkpoint_is_evaluated_where_its_module_is_trusted(trained, tmp_path):
     given = [f"checkpoint='{best}'", *FAST[:1], f"paths.run_dir='{tmp_path / 'eval'}'"]
     with job(*given, name="eval") as config, refused("data.module._target_", fix="trust=own_data"):
         evaluate(config)
-    with job(*given, "trust=own_data", name="eval") as config:
-        scores = evaluate(config)
+    with job(*given, "trust=own_data", "report=true", name="eval") as config:
+        scores = evaluate(config, write_page)
     assert scores.named("val")["val/miou"] == pytest.approx(read_record(trained)["metrics"]["best"]["val/miou"])
     assert len(list((tmp_path / "eval" / "images").iterdir())) == 3
+    assert "<figcaption>frame 2 ·" in (tmp_path / "eval" / "report.html").read_text(), "its frames have no names"
 
 
 def built(**settings):
