@@ -60,6 +60,7 @@ def evaluate(config: DictConfig, write_report: WriteReport | None = None) -> Res
     quiet()
     keep_freed_memory()
     plain: Any = OmegaConf.to_container(config, resolve=True)
+    _check_trainer(plain["trainer"])
     _check_folders(plain)
     changes = {"skip": plain.get("model", {}).get("skip"), "resolution": plain.get("resolution")}
     checkpoint = open_checkpoint(plain["checkpoint"], **changes, weights=plain["weights"], trust=plain.get("trust"))
@@ -200,6 +201,16 @@ def _trainer(settings: Mapping[str, Any], module: Task, folder: Path, callbacks:
         enable_model_summary=False,
         enable_checkpointing=False,
     )
+
+
+def _check_trainer(settings: Mapping[str, Any]) -> None:
+    """Refuse what `_trainer` does not take, as several devices."""
+    for name in settings.keys() - {"accelerator", "precision"}:
+        raise RequestError(
+            f"trainer.{name}={settings[name]} has no effect: an evaluation runs on one device, which sees each frame once.",
+            key=f"trainer.{name}",
+            fix="Leave it out.",
+        )
 
 
 def _check_folders(plain: Mapping[str, Any]) -> None:

@@ -82,13 +82,12 @@ def fill(monkeypatch):
         ({"paths": {"run_dir": "/proc/self/new", "output_dir": "outputs"}}, "paths.run_dir", "/proc/self/new"),
         ({"paths": {"run_dir": "there", "output_dir": "outputs"}}, "paths.run_dir", "there exists"),
         ({"paths": {"run_dir": None, "output_dir": "/proc/self"}}, "paths.output_dir", "/proc/self"),
+        ({"trainer": {"accelerator": "cpu", "precision": None, "devices": 2}}, "trainer.devices", "on one device"),
         ({"save_predictions": "/proc/self/new"}, "save_predictions", "/proc/self/new"),
         ({"save_predictions": "file"}, "save_predictions", "save_predictions=file"),
     ],
 )
-def test_folder_that_cannot_be_written_is_refused_before_anything_is_computed(
-    settings, tmp_path, monkeypatch, changes, key, found
-):
+def test_wrong_request_is_refused_before_anything_is_computed(settings, tmp_path, monkeypatch, changes, key, found):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").mkdir()
     (tmp_path / "file").touch()
