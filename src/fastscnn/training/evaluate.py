@@ -207,7 +207,7 @@ def _check_trainer(settings: Mapping[str, Any]) -> None:
     """Refuse what `_trainer` does not take, as several devices."""
     for name in settings.keys() - {"accelerator", "precision"}:
         raise RequestError(
-            f"trainer.{name}={settings[name]} has no effect: an evaluation runs on one device, once a frame.",
+            f"trainer.{name}={settings[name]} has no effect: an evaluation runs on one device.",
             key=f"trainer.{name}",
             fix="Leave it out.",
         )
