@@ -1,5 +1,7 @@
 """Pictures, tables and models in whichever loggers a run has: each has a way of its own for them, or none."""
 
+import contextlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,9 +102,22 @@ def confusion_picture(matrix: Sequence[Sequence[int]], side: int = 16) -> Array:
     return np.stack([grey, grey, np.full_like(grey, 255)], axis=-1)
 
 
+def restore_staging_folder() -> None:
+    """Make the temporary folder anew through which W&B takes pictures and tables, if it is gone.
+
+    W&B makes it once, as it is imported. A cleaner of old temporary files removes it, or the end of a process that was
+    forked from this one. Its name is not documented: if a version of W&B uses another, nothing happens here.
+    """
+    with contextlib.suppress(ImportError, AttributeError):
+        from wandb.sdk.data_types._private import MEDIA_TMP
+
+        os.makedirs(MEDIA_TMP.name, mode=0o700, exist_ok=True)
+
+
 def _with_masks(frame: Frame) -> Any:
     import wandb
 
+    restore_staging_folder()
     names = dict(frame.classes)
     masks = {"prediction": {"mask_data": frame.prediction, "class_labels": names}}
     if frame.truth is not None:
@@ -113,6 +128,7 @@ def _with_masks(frame: Frame) -> Any:
 def _tables(matrix: Sequence[Sequence[int]], names: Sequence[str], iou: Mapping[str, float]) -> dict[str, Any]:
     import wandb
 
+    restore_staging_folder()
     cells = [[label, found, int(matrix[a][b])] for a, label in enumerate(names) for b, found in enumerate(names)]
     confusion = wandb.plot_table(
         vega_spec_name="wandb/confusion_matrix/v1",

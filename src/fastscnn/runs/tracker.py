@@ -1,5 +1,6 @@
 """A wrapper of a Lightning logger that keeps its failures from stopping or slowing the run."""
 
+import contextlib
 import queue
 import sys
 import threading
@@ -30,13 +31,14 @@ class Tracker(Counted):
     """A Lightning logger whose calls are carried out one after the other by a thread of its own.
 
     The run hands them over and never waits. At the first error, or where the logger does not answer, it is dropped for
-    the rest of the run, and one sentence says so; `close` says what was not sent.
+    the rest of the run, and one sentence says so; `close` says what was not sent. A logger that was dropped for the
+    error of a call stays open until the run ends, so that it learns how the run ended, not how the call did.
 
     Args:
         title: What people call it, such as `W&B`.
         kind: The logger's class: what it can do besides logging metrics, such as `log_image`, can be called here too.
         open: Gives the logger within a block, which is left in the way the run ends. Called in the thread.
-        abandon: Frees whatever the logger holds once it is dropped, also where a call of it hangs.
+        abandon: Frees whatever the logger holds where a call of it hangs, or its own end fails.
         advice: What a person can do about what was not sent.
         ping: A call that is answered at once by a logger that works.
     """
@@ -67,9 +69,12 @@ class Tracker(Counted):
         self._calls: queue.SimpleQueue[tuple[Call, int | None] | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self._all_done = False
+        self._made = 0
         self._busy_since: float | None = time.monotonic()
         self._lock = threading.Lock()
-        self._opened, self._answered, self._done = threading.Event(), threading.Event(), threading.Event()
+        self._abandoned = False
+        self._opened, self._answered = threading.Event(), threading.Event()
+        self._ended, self._done = threading.Event(), threading.Event()
 
     def open(self) -> None:
         """Open the logger; where that takes longer than `OPEN_SECONDS`, it goes on in the background.
@@ -96,18 +101,22 @@ class Tracker(Counted):
         if self._refused:
             return
         self._error = error
+        self._ended.set()
         if self.reason is None:
             if self._ping:
                 self._calls.put((self._ping, None))
             self._calls.put((self._answer, None))
             self._calls.put(None)
+            deadline = time.monotonic() + ANSWER_SECONDS + seconds
             patience = ANSWER_SECONDS if self._opened.is_set() else seconds
-            if not self._answered.wait(patience):
+            if not self._answers(patience, deadline):
                 self._drop(f"no answer for {patience:g} seconds", say=False)
-            elif not self._done.wait(seconds):
+                self._free()
+            elif not self._done.wait(min(seconds, max(0.0, deadline - time.monotonic()))):
                 self._drop(f"not done after {seconds:g} seconds", say=False)
-        else:
-            self._done.wait(ANSWER_SECONDS)
+                self._free()
+        elif not self._done.wait(seconds):
+            self._free()
         if self.reason is not None:
             after = "what was logged" if self.step is None else f"what was logged after step {self.step}"
             what = "the last of what was logged" if self._all_done else after
@@ -179,6 +188,15 @@ class Tracker(Counted):
         """Let a function do with the logger what its class has a way of its own for; see `reporting`."""
         self._hand_over(call, step)
 
+    def _answers(self, patience: float, deadline: float) -> bool:
+        """Whether what is left is done: it may take until the deadline, as long as one call after the other is."""
+        made = -1
+        while made != self._made and time.monotonic() < deadline:
+            made = self._made
+            if self._answered.wait(min(patience, max(0.0, deadline - time.monotonic()))):
+                return True
+        return False
+
     def _answer(self, logger: Logger) -> None:
         self._all_done = True
         self._answered.set()
@@ -187,23 +205,21 @@ class Tracker(Counted):
         since = self._busy_since
         if self.reason is None and since is not None and time.monotonic() - since > STUCK_SECONDS:
             self._drop(f"no answer for {STUCK_SECONDS:g} seconds")
+            self._free()
         if self.reason is not None:
             return
         self._calls.put((call, step))
 
     def _work(self) -> None:
-        """The thread's work: open the logger, make the calls, close the logger."""
+        """The thread's work: open the logger, make the calls, close the logger as the run ends."""
         try:
             with self._block() as logger:
                 self._logger = logger
                 self._busy_since = None
                 self._opened.set()
-                while (item := self._calls.get()) is not None:
-                    call, step = item
-                    self._busy_since = time.monotonic()
-                    call(logger)
-                    self._busy_since = None
-                    self.step = self.step if step is None else step
+                self._make_calls(logger)
+                self._answered.set()
+                self._ended.wait()
                 self._busy_since = time.monotonic()
                 if self._error is not None:
                     raise _Ended from self._error
@@ -212,18 +228,33 @@ class Tracker(Counted):
         except RequestError as error:
             self._refused = error
             self._drop(str(error), say=self._opened.is_set())
+            self._free()
         except BaseException as error:
-            text = str(error).partition("\n")[0]
-            reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
-            self._drop(reason, say=not self._all_done)
+            self._drop(_sentence(error), say=not self._all_done)
+            self._free()
         finally:
             self._busy_since = None
             self._opened.set()
             self._answered.set()
             self._done.set()
 
+    def _make_calls(self, logger: Logger) -> None:
+        """Make the calls until there are no more, or one fails."""
+        while (item := self._calls.get()) is not None:
+            call, step = item
+            self._busy_since = time.monotonic()
+            try:
+                call(logger)
+            except BaseException as error:
+                self._drop(_sentence(error))
+                return
+            finally:
+                self._busy_since = None
+            self.step = self.step if step is None else step
+            self._made += 1
+
     def _drop(self, reason: str, *, say: bool = True) -> None:
-        """Use the logger no more."""
+        """Make no more calls."""
         with self._lock:
             if self.reason is not None:
                 return
@@ -231,15 +262,25 @@ class Tracker(Counted):
         self._calls.put(None)  # in case its thread ever returns
         if say:
             print(f"{self.title}: {reason}: the run goes on without it.", file=sys.stderr)
-        freeing = threading.Thread(target=self._abandoned, daemon=True, name=f"tracker-{self.title}-abandoned")
+
+    def _free(self) -> None:
+        """Free what it holds, once."""
+        with self._lock:
+            if self._abandoned:
+                return
+            self._abandoned = True
+        freeing = threading.Thread(target=self._abandon_quietly, daemon=True, name=f"tracker-{self.title}-abandoned")
         freeing.start()
         freeing.join(ANSWER_SECONDS)
 
-    def _abandoned(self) -> None:
-        try:
+    def _abandon_quietly(self) -> None:
+        with contextlib.suppress(BaseException):
             self._abandon()
-        except BaseException:
-            self._abandon = lambda: None
+
+
+def _sentence(error: BaseException) -> str:
+    text = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class _Ended(Exception):

@@ -3,19 +3,25 @@
 docs/reliability.md lists them.
 """
 
+import contextlib
 import copy
+import shutil
 import signal
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 import wandb
+from pytorch_lightning.loggers import WandbLogger
 from torch import nn
 from torch.fx.experimental import _config as symbols
 from torch.utils.data import DataLoader
 from wandb.sdk import wandb_setup
+from wandb.sdk.data_types import _private
 
 from fastscnn.data.datamodules.worker_errors import Loader, WatchedIterator
 from fastscnn.data.datasets import frame_dataset
@@ -24,7 +30,9 @@ from fastscnn.inference.backends import graph_memory
 from fastscnn.kernels.cuda import layers
 from fastscnn.reports.wandb.wandb_objects import keep_identity
 from fastscnn.runs import position
+from fastscnn.runs.media import Frame, show_frame
 from fastscnn.runs.position import UnknownLoops, settle
+from fastscnn.runs.tracker import Tracker
 from fastscnn.runs.wandb_tracker import service_processes
 from fastscnn.training import recompute
 from fastscnn.training.callbacks import ema
@@ -193,3 +201,23 @@ def test_graphs_are_captured_with_torchs_own_workspaces_where_they_cannot_be_cle
     monkeypatch.delattr(torch._C, "_cuda_clearCublasWorkspaces", raising=False)
     with graph_memory.own_workspaces():
         pass
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_pictures_reach_wandb_after_its_temporary_folder_was_removed(known, monkeypatch):
+    if known:
+        shutil.rmtree(_private.MEDIA_TMP.name)
+    else:
+        monkeypatch.delattr(_private, "MEDIA_TMP")
+    grey = np.zeros((4, 6), np.uint8)
+    frame = Frame("a", np.zeros((4, 6, 3), np.uint8), grey, grey, grey, Path("a.png"), {0: "road"})
+    taken = []
+
+    @contextlib.contextmanager
+    def opened():
+        yield SimpleNamespace(log_metrics=lambda values, step: taken.append((values, step)))
+
+    with Tracker("W&B", WandbLogger, opened).running() as tracker:
+        show_frame([tracker], "val/pictures/a", frame, 3)
+    ((values, step),) = taken
+    assert isinstance(values["val/pictures/a"], wandb.Image) and step == 3

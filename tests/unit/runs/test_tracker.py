@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 
 import pytest
 from pytorch_lightning.loggers.logger import Logger
@@ -108,7 +109,42 @@ def test_error_at_any_moment_is_contained_and_said(moment, error, capsys):
     assert "did not arrive" in lines[-1]
     assert len([line for line in lines if "the run goes on without it" in line]) == (moment != "close")
     assert len(lines) <= 2
-    assert freed == [True]
+    assert freed == ([True] if moment in ("open", "close") else []), "a logger that still works ends by itself"
+
+
+@pytest.mark.parametrize("moment", ["log_metrics", "log_image", "finalize"])
+def test_logger_learns_how_the_run_ended_and_not_how_a_call_did(moment):
+    fake = Fake(moment, lambda: 1 / 0)
+    a_run(fake)
+    assert fake.exit == 0
+    arguments = {"log_metrics": ({"loss": 0.5}, 1), "log_image": ("picture", []), "finalize": ("failed",)}
+    fake = Fake(moment, lambda: 1 / 0)
+    with pytest.raises(KeyError), Tracker("T", Fake, fake.block).running() as tracker:
+        getattr(tracker, moment)(*arguments[moment])
+        raise KeyError
+    assert fake.exit == 1
+    assert fake.got[-1] == ("close",)
+
+
+def test_logger_stays_open_until_the_run_ends_after_a_call_failed():
+    fake = Fake("save", lambda: 1 / 0)
+    with Tracker("T", Fake, fake.block).running() as tracker:
+        tracker.save()
+        while tracker.reason is None:
+            time.sleep(0.01)
+        tracker.log_metrics({"loss": 0.5}, 1)
+        assert fake.exit is None
+    assert fake.got == [("open",), ("close",)]
+
+
+def test_slow_logger_is_waited_for_as_long_as_its_calls_end(monkeypatch, capsys):
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 0.3)
+    fake = Fake("log_metrics", lambda: time.sleep(0.1))
+    with Tracker("T", Fake, fake.block).running() as tracker:
+        for step in range(6):
+            tracker.log_metrics({"loss": 0.5}, step)
+    assert len(fake.got) == 8 and fake.exit == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
