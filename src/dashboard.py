@@ -1,4 +1,4 @@
-"""Create or update the project's W&B workspace and report: `python src/dashboard.py --help`."""
+"""Create or update the project's W&B workspace and reports: `python src/dashboard.py --help`."""
 
 from fastscnn.cli.dashboard import main
 

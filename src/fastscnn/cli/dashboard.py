@@ -1,4 +1,4 @@
-"""Create or update the project's W&B workspace and report: `python src/dashboard.py` and `fastscnn-dashboard`."""
+"""Create or update the project's W&B workspace and reports: `python src/dashboard.py` and `fastscnn-dashboard`."""
 
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,8 @@ def dashboard(config: "DictConfig") -> None:
         return
     from fastscnn.reports.wandb.wandb_objects import save
 
-    workspace, report = save(config.entity, config.project, config.study)
-    print(f"Workspace: {workspace}")
-    print(f"Report: {report}")
+    for title, address in save(config.entity, config.project, config.study).items():
+        print(f"{title}: {address}")
 
 
 def main() -> None:

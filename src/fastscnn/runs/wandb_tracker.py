@@ -16,6 +16,7 @@ from fastscnn.runs.identity import Identity
 from fastscnn.runs.media import KEEPS_MODEL
 from fastscnn.runs.offline import set_aside_empty
 from fastscnn.runs.record import METRICS, RunRecord
+from fastscnn.runs.run_settings import recipe
 from fastscnn.runs.tracker import Tracker
 from fastscnn.runs.tracking import ENVIRONMENT, tracked, wandb_config
 from fastscnn.utils.targets import OF_HYDRA
@@ -49,13 +50,14 @@ def wandb_tracker(config: DictConfig, node: Mapping[str, Any], record: RunRecord
         **further,
     }
     run_id, known = record.data["id"], record.data["wandb_id"]
+    flat = {**identity.flat(config.get("seed")), "recipe": recipe(record.data.get("settings") or {})}
 
     @contextlib.contextmanager
     def logger() -> Iterator[Logger]:
         with tracked(
             record.folder,
             run_id=known or run_id,
-            config=wandb_config(resolved, identity.flat(config.get("seed"))),
+            config=wandb_config(resolved, flat),
             resume=known is not None,
             **settings,
         ) as run:

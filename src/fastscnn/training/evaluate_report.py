@@ -17,11 +17,12 @@ from fastscnn.training.task import Result, Task
 
 
 class _Evaluated:
-    """The folder of an evaluation, as loggers take the record of a run."""
+    """The folder of an evaluation, as loggers take the record of a run; its settings are those of the training."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Any) -> None:
         self.folder = folder
-        self.data: dict[str, Any] = {"id": folder.name.rpartition("-")[2][:32], "wandb_id": None}
+        name = folder.name.rpartition("-")[2][:32]
+        self.data: dict[str, Any] = {"id": name, "wandb_id": None, "settings": settings}
 
     def update(self, **changes: Any) -> None:
         """Only this process knows it."""
@@ -53,7 +54,7 @@ def report_evaluation(plain: Mapping[str, Any], folder: Path, module: Task, scor
     }
     seed = trained.get("seed")
     config = OmegaConf.create({**plain, "seed": seed, "evaluated": evaluated})
-    record: Any = _Evaluated(folder)
+    record: Any = _Evaluated(folder, trained.get("settings"))
     step = int(trained.get("metrics", {}).get("best", {}).get("step") or 0)
     with opened_loggers(config, record, identity) as loggers:
         values = {name: value for name, value in scores.named(split).items() if value == value}

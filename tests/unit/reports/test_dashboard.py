@@ -14,6 +14,7 @@ from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.reports.wandb.dashboard import outline, sections
 from fastscnn.reports.wandb.wandb_objects import TITLE, report, save, workspace
 from fastscnn.runs.identity import GROUPS, Identity
+from fastscnn.runs.run_settings import recipe
 from fastscnn.runs.tracking import wandb_config
 from fastscnn.training.callbacks.record import best_summary
 from fastscnn.training.metrics import score
@@ -50,7 +51,7 @@ def config_keys():
             if isinstance(item, dict):
                 yield from walk(item, f"{prefix}{key}.")
 
-    return set(walk(wandb_config(whole, Identity(GROUPS).flat(0))))
+    return set(walk(wandb_config(whole, {**Identity(GROUPS).flat(0), "recipe": recipe({})})))
 
 
 def spec(thing):
@@ -62,8 +63,9 @@ def workspace_spec():
 
 
 def report_grids():
-    blocks = spec(report("me", "fast-scnn", sections(PICTURES)))["blocks"]
-    return [block["metadata"] for block in blocks if block["type"] == "panel-grid"]
+    for section in sections(PICTURES):
+        blocks = spec(report("me", "fast-scnn", section))["blocks"]
+        yield from (block["metadata"] for block in blocks if block["type"] == "panel-grid")
 
 
 def panels():
@@ -83,7 +85,7 @@ def test_panels_show_what_is_logged_and_bars_what_is_in_the_summary(logged):
         if kind == "Run History Line Plot":
             assert {*config["metrics"], config["xAxis"]} <= history
         elif kind == "Bar Chart":
-            assert set(config["metrics"]) <= summary
+            assert set(config["metrics"]) <= summary | {"test/miou"}, "the last is in that of an evaluation"
         elif kind == "Scatter Plot":
             assert config["yAxis"].removeprefix("summary:") in summary
             assert config["xAxis"].removeprefix("config:").replace(".value", "", 1) in config_keys()
@@ -105,28 +107,47 @@ def test_bars_show_the_best_validation_and_every_class():
 
 def test_line_of_the_workspace_is_one_recipe():
     (runs,) = workspace_spec()["runSets"]
-    assert [key["name"] for key in runs["grouping"]] == [f"{group}.value" for group in GROUPS]
+    assert [key["name"] for key in runs["grouping"]] == [f"{key}.value" for key in (*GROUPS, "recipe")]
     assert {key["section"] for key in runs["grouping"]} == {"config"}
     columns = [column for column in runs["runFeed"]["columnOrder"] if column.startswith("config:")]
     assert {column.removeprefix("config:").removesuffix(".value") for column in columns} <= config_keys()
 
 
-def test_report_compares_runs_that_differ_in_nothing_else_and_never_mixes_data():
+def test_report_compares_finished_runs_that_differ_in_nothing_else_and_never_mixes_data_or_trials():
     compared = 0
     for grid in report_grids():
         (runs,) = grid["runSets"]
         grouped = [key["name"].removesuffix(".value") for key in runs["grouping"]]
-        fixed = {item["key"]["name"]: item["value"] for item in runs["filters"]["filters"]}
+        filters = {(item["key"]["section"], item["key"]["name"]): item["value"] for item in runs["filters"]["filters"]}
+        of_run = {name: value for (section, name), value in filters.items() if section == "run"}
+        fixed = {
+            name.removesuffix(".value"): value for (section, name), value in filters.items() if section == "config"
+        }
+        assert of_run["state"] == "finished" and of_run["jobType"] in ("train", "eval")
         if not grouped:
             assert not fixed
             continue
         compared += 1
-        assert "data" in grouped
+        assert {"data", "recipe"} <= set(grouped)
         assert set(grouped) | set(fixed) >= set(GROUPS)
         assert not set(grouped) & set(fixed)
         assert fixed.items() <= GROUPS.items()
         assert {*grouped, *fixed} <= config_keys()
-    assert compared >= 5
+    assert compared >= 7
+
+
+def test_recipe_is_shared_by_runs_that_differ_in_the_seed_or_where_files_lie_and_by_no_others():
+    settings = {"trainer.max_epochs": 1000, "optimizer.lr": 0.045, "seed": 0, "data.root": "a", "pretrain.sha256": "0"}
+    whole = recipe(settings)
+    assert whole.startswith("1000 epochs, ")
+    assert recipe(settings | {"seed": 1, "data.root": "b", "pretrain.checkpoint": "c"}) == whole
+    for key, value in {
+        "trainer.max_epochs": 2,
+        "optimizer.lr": 0.1,
+        "pretrain.sha256": "1",
+        "data.batch_size": 3,
+    }.items():
+        assert recipe(settings | {key: value}) != whole
 
 
 @pytest.mark.parametrize("group", ["data", "pretrain", "skip", "activation", "resolution", "seed"])
@@ -143,7 +164,7 @@ def test_outline_names_every_section_panel_metric_and_grouping():
             assert all(metric in text for metric in (*panel.metrics[:1], *panel.metrics[-1:]))
     assert "val/miou over trainer/global_step" in text
     assert "val/miou over epoch" in text
-    assert "grouped by data, pretrain;" in text
+    assert "grouped by data, pretrain, recipe;" in text
 
 
 def test_panels_of_a_report_lie_side_by_side():
@@ -193,13 +214,16 @@ def server(monkeypatch):
     return server
 
 
-def test_saving_creates_a_workspace_and_a_report_and_tells_their_addresses(server, capsys):
-    view, text = save(None, "fast-scnn")
+def test_saving_creates_a_workspace_and_a_report_for_each_question_and_returns_their_addresses(server, capsys):
+    view, *texts = save(None, "fast-scnn").values()
     assert view == "https://wandb.example/me/fast-scnn?nw=fastscnn"
-    assert text.startswith("https://wandb.example/me/fast-scnn/reports/")
-    assert sorted(view["type"] for view in server.views) == ["project-view", "runs"]
-    assert {view["displayName"] for view in server.views} == {TITLE}
-    assert all(PICTURES[0] in view["spec"] for view in server.views)
+    assert all(text.startswith("https://wandb.example/me/fast-scnn/reports/") for text in texts)
+    assert len(set(texts)) == len(sections())
+    kinds = [view["type"] for view in server.views]
+    assert (kinds.count("project-view"), kinds.count("runs")) == (1, len(sections()))
+    titles = {view["displayName"] for view in server.views}
+    assert titles == {TITLE, *(f"Fast-SCNN: {section.title}" for section in sections())}
+    assert sum(PICTURES[0] in view["spec"] for view in server.views) == 2
     assert capsys.readouterr().out == ""
 
 
@@ -217,7 +241,7 @@ def test_report_of_another_title_is_left_alone(server):
     server.views.append({"id": "other", "type": "runs", "name": "x", "displayName": "My report", "spec": "{}"})
     save("me", "fast-scnn")
     assert next(view for view in server.views if view["id"] == "other")["spec"] == "{}"
-    assert len(server.views) == 3
+    assert len(server.views) == 2 + len(sections())
 
 
 def test_unknown_project_is_a_wrong_request_and_creates_nothing(server):
@@ -248,10 +272,9 @@ def test_whatever_a_server_answers_is_one_sentence(server, monkeypatch, answer):
 
 def test_dashboard_of_a_study_shows_the_runs_with_its_tag_and_is_another_one(server):
     whole, other = save("me", "fast-scnn"), save("me", "fast-scnn", "seed-12345678")
-    assert set(whole).isdisjoint(other)
-    assert len(server.views) == 4
+    assert set(whole.values()).isdisjoint(other.values())
     specs = [view["spec"] for view in server.views if "seed-12345678" in view["displayName"]]
-    assert len(specs) == 2
+    assert len(specs) == len(other) == 1 + len(sections())
     assert all('"study:seed-12345678"' in text.replace("\\", "") for text in specs)
 
 

@@ -12,6 +12,8 @@ EPOCH = "epoch"
 BEST = "best/miou"
 """In the summary of every run, from its own record: it survives resuming."""
 PICTURES = "val/pictures/"
+RECIPE = "recipe"
+"""The key of W&B's config that only runs share which differ in nothing but the seed: a short trial is no part of a mean."""
 LEARNING_RATE = "config.optimizer.lr"
 """The key of the learning rate in W&B's config, which holds the full config under `config`."""
 
@@ -38,12 +40,19 @@ class Section:
     Attributes:
         compared: Keys of the W&B config that the question is about, the data among them: runs on other data are
             never averaged. None of them: each run stands for itself.
+        job_type: `train`, or `eval` for what `eval.py` reports.
     """
 
     title: str
     question: str
     compared: tuple[str, ...]
     panels: tuple[Panel, ...]
+    job_type: str = "train"
+
+    @property
+    def grouping(self) -> tuple[str, ...]:
+        """Keys of the W&B config that the runs of one mean share."""
+        return (*self.compared, RECIPE) if self.compared else ()
 
     @property
     def fixed(self) -> dict[str, str]:
@@ -65,16 +74,29 @@ def sections(pictures: Sequence[str] = ()) -> list[Section]:
     return [
         Section(
             "Coarse labels and ImageNet pre-training",
-            "Table 8 and Figure 4: do they raise the accuracy? A bar is the best val/miou, the mean over the seeds.",
+            "Table 8: do they raise the accuracy? A bar is the best val/miou, the mean over the seeds.",
             ("data", "pretrain"),
-            (best, *curves),
+            (best, curves[0]),
+        ),
+        Section(
+            "Training curves",
+            "Figure 4: val/miou over iterations and over epochs, with coarse labels and with pre-training.",
+            ("data", "pretrain"),
+            curves,
         ),
         Section(
             "The skip connection",
-            "Section 3.2: what does the high-resolution branch contribute? Here both networks are trained as they are; "
-            "eval.py checkpoint=FILE skip=zero takes it from a trained one, as the paper does.",
+            "Section 3.2: what does the high-resolution branch contribute? Both networks are trained as they are.",
             ("data", "skip"),
             (best, *curves),
+        ),
+        Section(
+            "The skip connection of trained networks",
+            "Section 3.2, as the paper does it: eval.py checkpoint=FILE skip=zero logger=wandb takes it from a trained "
+            "network.",
+            ("data", "skip"),
+            (Panel("bars", "miou of the evaluations", ("val/miou", "test/miou")),),
+            job_type="eval",
         ),
         Section(
             "ReLU and ReLU6",
@@ -122,8 +144,8 @@ def sections(pictures: Sequence[str] = ()) -> list[Section]:
             (Panel("curve", "train/loss", ("train/loss",)), Panel("curve", "train/lr", ("train/lr",)), *curves),
         ),
         Section(
-            "Pictures",
-            "Validation frames: input, truth, prediction.",
+            "Pictures side by side",
+            "Validation frames, a row for each run: prediction and truth are masks that can be switched on and off.",
             (),
             (Panel("pictures", "frames over steps", tuple(pictures)),),
         ),
@@ -132,15 +154,16 @@ def sections(pictures: Sequence[str] = ()) -> list[Section]:
 
 def outline(content: Sequence[Section]) -> Iterator[str]:
     """Lines that describe the dashboard."""
-    yield f"Workspace: every section; runs grouped by {', '.join(GROUPS)}"
-    yield "Report: every section; runs grouped and chosen as each question needs"
+    yield f"Workspace: every section; runs grouped by {', '.join((*GROUPS, RECIPE))}"
+    yield "A report for each section: finished runs, grouped and chosen as its question needs"
     for section in content:
         yield ""
         yield section.title
         yield f"  {section.question}"
         if section.compared:
-            yield f"  report: grouped by {', '.join(section.compared)}; only runs with " + ", ".join(
-                f"{group}={option}" for group, option in section.fixed.items()
+            yield (
+                f"  report: {section.job_type} runs grouped by {', '.join(section.grouping)}; only those with "
+                + ", ".join(f"{group}={option}" for group, option in section.fixed.items())
             )
         for panel in section.panels:
             yield f"  - {panel.kind}: {panel.title} ({_described(panel)})"

@@ -1,4 +1,4 @@
-"""The dashboard as W&B's objects, and saving them: a workspace for exploration and a report with the answers."""
+"""The dashboard as W&B's objects, and saving them: a workspace for exploration and a report for each question."""
 
 import hashlib
 import itertools
@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fastscnn.reports.wandb.dashboard import BEST, PICTURES, Panel, Section, sections
+from fastscnn.reports.wandb.dashboard import BEST, PICTURES, RECIPE, Panel, Section, sections
 from fastscnn.runs.identity import GROUPS
 from fastscnn.runs.studies import TAG
 from fastscnn.runs.tracking import ENVIRONMENT
@@ -27,7 +27,7 @@ RUNS_LOOKED_AT = 20
 
 
 def workspace(entity: str, project: str, content: Sequence[Section], study: str | None = None) -> "Workspace":
-    """The workspace, not saved yet: runs are grouped by every choice, so that each line is one recipe."""
+    """The workspace, not saved yet: the runs of a line differ in nothing but the seed."""
     from wandb_workspaces import workspaces as ws
 
     only = {"filters": _of_study(study)} if study else {}
@@ -46,49 +46,49 @@ def workspace(entity: str, project: str, content: Sequence[Section], study: str 
             for place, section in enumerate(content)
         ],
         runset_settings=ws.RunsetSettings(
-            groupby=[ws.Config(group) for group in GROUPS],
+            groupby=[ws.Config(key) for key in (*GROUPS, RECIPE)],
             **only,
             pinned_columns=[
                 "run:displayName",
                 "run:state",
-                *(f"config:{key}.value" for key in (*GROUPS, "experiment", "seed")),
+                *(f"config:{key}.value" for key in (*GROUPS, RECIPE, "experiment", "seed")),
                 f"summary:{BEST}",
             ],
         ),
     )
 
 
-def title_of(study: str | None) -> str:
-    """The title of the workspace and of the report of a study, or of all runs."""
-    return f"{TITLE} ({study})" if study else TITLE
+def title_of(study: str | None, section: Section | None = None) -> str:
+    """The title of the workspace, or of a section's report, of a study or of all runs."""
+    title = f"Fast-SCNN: {section.title}" if section else TITLE
+    return f"{title} ({study})" if study else title
 
 
-def report(entity: str, project: str, content: Sequence[Section], study: str | None = None) -> "Report":
-    """The report, not saved yet: for each question, the runs that differ in nothing else."""
+def report(entity: str, project: str, section: Section, study: str | None = None) -> "Report":
+    """The report of one question, not saved yet: finished runs, and in one mean those that differ only in the seed."""
     from wandb_workspaces import expr
     from wandb_workspaces.reports import v2 as wr
 
-    blocks: list[Any] = [wr.TableOfContents()]
-    for section in content:
-        runs = wr.Runset(
-            name=section.title,
-            groupby=[f"config.{key}" for key in section.compared],
-            filters=[
-                *(expr.Config(group) == option for group, option in section.fixed.items()),
-                *(_of_study(study) if study else ()),
-            ],
-        )
-        panels = [_panel(panel) for panel in section.panels]
-        for place, panel in enumerate(panels):
-            row, column = divmod(place, COLUMNS)
-            panel.layout = wr.Layout(x=8 * column, y=8 * row, w=8, h=8)
-        blocks += [wr.H1(section.title), wr.P(section.question), wr.PanelGrid(runsets=[runs], panels=panels)]
+    runs = wr.Runset(
+        name=section.title,
+        groupby=[f"config.{key}" for key in section.grouping],
+        filters=[
+            *(expr.Config(group) == option for group, option in section.fixed.items()),
+            expr.Metric("State") == "finished",
+            expr.Metric("JobType") == section.job_type,
+            *(_of_study(study) if study else ()),
+        ],
+    )
+    panels = [_panel(panel) for panel in section.panels]
+    for place, panel in enumerate(panels):
+        row, column = divmod(place, COLUMNS)
+        panel.layout = wr.Layout(x=8 * column, y=8 * row, w=8, h=8)
     return wr.Report(
         entity=entity,
         project=project,
-        title=title_of(study),
+        title=title_of(study, section),
         description="Written by src/dashboard.py, which overwrites it when it is called again.",
-        blocks=blocks,
+        blocks=[wr.P(section.question), wr.PanelGrid(runsets=[runs], panels=panels)],
         width="fluid",
     )
 
@@ -100,8 +100,8 @@ def _of_study(study: str) -> list[Any]:
     return [expr.Tags().isin([f"{TAG}{study}"])]
 
 
-def save(entity: str | None, project: str, study: str | None = None) -> tuple[str, str]:
-    """Create both in a W&B project, or update what an earlier call created.
+def save(entity: str | None, project: str, study: str | None = None) -> dict[str, str]:
+    """Create the workspace and the reports in a W&B project, or update what an earlier call created.
 
     Args:
         entity: A user or team; None for the key's default.
@@ -109,7 +109,7 @@ def save(entity: str | None, project: str, study: str | None = None) -> tuple[st
         study: The multirun whose runs are shown; None for all runs.
 
     Returns:
-        The addresses of the workspace and of the report.
+        The address of each, by its title, the workspace's first.
 
     Raises:
         RequestError: The library or a key is missing, or W&B does not know the project or cannot be reached.
@@ -136,7 +136,7 @@ def save(entity: str | None, project: str, study: str | None = None) -> tuple[st
         ) from None
 
 
-def _save(entity: str | None, project: str, study: str | None) -> tuple[str, str]:
+def _save(entity: str | None, project: str, study: str | None) -> dict[str, str]:
     api = _api()
     entity = entity or api.default_entity
     if project not in {known.name for known in api.projects(entity)}:
@@ -149,11 +149,14 @@ def _save(entity: str | None, project: str, study: str | None) -> tuple[str, str
     view = workspace(entity, project, content, study)
     keep_identity(view, entity, project, view_name(study))
     view.save()
-    text = report(entity, project, content, study)
-    title = title_of(study)
-    text.id = next((known.id for known in api.reports(f"{entity}/{project}") if known.display_name == title), "")
-    text.save()
-    return view.url, text.url
+    found = {title_of(study): view.url}
+    known = {one.display_name: one.id for one in api.reports(f"{entity}/{project}")}
+    for section in content:
+        text = report(entity, project, section, study)
+        text.id = known.get(text.title, "")
+        text.save()
+        found[text.title] = text.url
+    return found
 
 
 def _api() -> Any:
