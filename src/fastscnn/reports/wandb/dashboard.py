@@ -13,7 +13,7 @@ BEST = "best/miou"
 """In the summary of every run, from its own record: it survives resuming."""
 PICTURES = "val/pictures/"
 RECIPE = "recipe"
-"""The key of W&B's config that only runs share which differ in nothing but the seed: a short trial is no part of a mean."""
+"""The key of W&B's config that only runs share which differ in nothing but the seed: no trial is part of a mean."""
 LEARNING_RATE = "config.optimizer.lr"
 """The key of the learning rate in W&B's config, which holds the full config under `config`."""
 
