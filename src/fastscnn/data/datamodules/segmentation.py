@@ -12,16 +12,7 @@ from fastscnn.data.datamodules.loading import EpochData
 from fastscnn.data.datamodules.resident import ResidentFrames, is_uncut, why_not_resident
 from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.data.datasets.frame_dataset import FrameDataset
-from fastscnn.data.datasets.frames import (
-    STRICT,
-    Augment,
-    DataError,
-    Frame,
-    Read,
-    Reading,
-    read_frame,
-    read_label_of,
-)
+from fastscnn.data.datasets.frames import STRICT, Augment, DataError, Frame, Read, Reading, read_frame, read_label_of
 from fastscnn.data.datasets.sources import Source, generate_streets, source_of, streets_root, streets_spec
 from fastscnn.data.datasets.splits import chosen_frames, drive_of
 from fastscnn.data.store.class_pixels import ClassPixels, class_pixels
