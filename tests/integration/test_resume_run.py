@@ -58,7 +58,7 @@ def stopped(start, settings, tmp_path_factory):
     process = start("train.py", *settings, "paths.run_dir='the run'", cwd=cwd)
     started = time.monotonic()
     while not (folder / "metrics.csv").exists() or not any(row.get("epoch") == "3" for row in rows(folder)):
-        assert process.poll() is None, process.communicate()[1]
+        assert process.poll() is None, process.communicate(timeout=60)[1]
         assert time.monotonic() - started < 120
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)

@@ -30,7 +30,7 @@ def test_run_whose_wandb_service_freezes_or_dies_is_finished_and_says_what_was_n
     settings = ["data=fine", f"data.root={cityscapes}", "data.batch_size=2", "trainer.max_epochs=3", "pictures=1"]
     process = start("train.py", *settings, "trainer.log_every_n_steps=1", "paths.run_dir=run", *FAST, cwd=tmp_path)
     while not list((tmp_path / "run").glob("wandb/offline-run-*/*.wandb")) or not service_of(process.pid):
-        assert process.poll() is None, process.communicate()[1]
+        assert process.poll() is None, process.communicate(timeout=60)[1]
         time.sleep(0.05)
     os.kill(service_of(process.pid), what)
     output, errors = process.communicate(timeout=200)
