@@ -27,6 +27,7 @@ from fastscnn.runs.record import RECORD, observed_record
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_writable
 from fastscnn.utils.text import one_line
+from fastscnn.utils.values import refused
 
 PLUGINS = {
     "hydra_plugins.hydra_joblib_launcher": "hydra-joblib-launcher",
@@ -70,6 +71,8 @@ def check_launcher(config: DictConfig) -> None:
                 key="hydra/launcher",
                 fix=f"Run pip install {package}.",
             )
+    if OmegaConf.select(config, "hydra.launcher.n_jobs") == 0:
+        raise refused("hydra.launcher.n_jobs", 0, "a whole number of 1 or more, or -1 for a job on each core")
     devices = OmegaConf.select(config, "trainer.devices")
     if target.endswith(".SlurmLauncher") and (not isinstance(devices, int) or devices < 1):
         raise RequestError(

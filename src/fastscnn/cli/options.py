@@ -78,15 +78,15 @@ def with_options(arguments: Sequence[str], command: str, conf: Path) -> list[str
     groups = _groups(command, conf)
     taken = []
     for argument in arguments:
-        name, equals, value = argument.partition("=")
+        name, _, value = argument.partition("=")
         group = name.removeprefix("~")
         default, _ = groups.get(group, (None, ""))
         options = [option.removesuffix(".yaml") for option in value.split(",")]
         none = not value or "null" in options
-        if default is None or (name == group and not equals):
+        if default is None or argument == group:
             taken.append(argument)
         elif default.startswith("["):  # takes several
-            taken.append(f"{group}=[]" if none and name == group else argument)
+            taken.append(f"{group}=[]" if none or name != group else argument)
         elif default == "null" and (name != group or (none and len(options) == 1)):
             continue
         elif name != group or none or value.startswith("["):

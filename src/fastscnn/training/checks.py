@@ -66,6 +66,27 @@ def _try_optimization(optimizer: Mapping[str, Any], schedule: Mapping[str, Any])
     build_schedule(schedule, build_optimizer(layer, optimizer, torch.device("cpu")), LONG)
 
 
+def check_heads(module: Task, overrides: Sequence[str]) -> None:
+    """Check that a weight of auxiliary heads is not set for a network without such heads.
+
+    Args:
+        module: What is trained.
+        overrides: The command line.
+
+    Raises:
+        RequestError: It is.
+    """
+    given = {override.lstrip("+").partition("=")[0] for override in overrides}
+    weight = getattr(getattr(module, "loss", None), "auxiliary_weight", 0)
+    heads = getattr(getattr(module, "network", None), "auxiliary_channels", ())
+    if "loss.auxiliary_weight" in given and weight > 0 and not heads:
+        raise RequestError(
+            f"loss.auxiliary_weight={weight} has no effect, because this network has no auxiliary heads.",
+            key="loss.auxiliary_weight",
+            fix="Leave loss.auxiliary_weight out.",
+        )
+
+
 def check_metric(metric: object, module: Task, *, validates: bool = True, tests: bool) -> None:
     """Check the name of the metric that a search optimises, as far as names are known before the training.
 

@@ -237,6 +237,9 @@ def freeze_parts(module: Segmentation, parts: Sequence[str]) -> None:
             part = None
         if part is None:
             children = [child for child, _ in module.network.named_children()]
+            if len(children) == 1:  # an external network within ours
+                inner = module.network.get_submodule(children[0]).named_children()
+                children = [f"{children[0]}.{child}" for child, _ in inner] or children
             raise RequestError(
                 f"{FREEZE}=[{','.join(parts)}]: the network has no part {name}.",
                 key=FREEZE,

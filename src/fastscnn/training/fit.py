@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -23,7 +24,7 @@ from fastscnn.runs.run import Run
 from fastscnn.training.accelerator import choose_accelerator, choose_devices, quiet
 from fastscnn.training.callbacks.build import build_callbacks, check_monitors
 from fastscnn.training.callbacks.record import best_checkpoints
-from fastscnn.training.checks import check_batches, check_classes, check_metric, check_settings
+from fastscnn.training.checks import check_batches, check_classes, check_heads, check_metric, check_settings
 from fastscnn.training.class_weights import weigh_classes
 from fastscnn.training.data_errors import naming_check
 from fastscnn.training.distillation import CHECKPOINT, Teacher, find_source
@@ -88,6 +89,7 @@ def _fit(run: Run, plain: dict[str, Any], metric: str | None) -> float | None:
     pl.seed_everything(plain["seed"], workers=True, verbose=False)
     module = build_task(plain, data, teacher)
     check_monitors(plain.get("callbacks"), callbacks, module.metric_names("val"))
+    check_heads(module, HydraConfig.get().overrides.task if HydraConfig.initialized() else ())
     check_metric(metric, module, validates=data.validates, tests=plain["data"]["evaluate_test"])
     transfer = load_pretrained(module.network, weights) if weights else None
     taken = take(module, start, init["freeze"]) if start and isinstance(module, Segmentation) else None

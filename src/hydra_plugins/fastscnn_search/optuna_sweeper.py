@@ -145,7 +145,7 @@ def separated(overrides: Sequence[Override]) -> tuple[list[str], dict[str, Any]]
     """The overrides with one value, as text; and of each other setting the distribution of its values.
 
     Raises:
-        RequestError: Nothing is searched.
+        RequestError: Nothing is searched, or an interval has no values.
     """
     from fastscnn.utils.errors import RequestError
 
@@ -153,7 +153,14 @@ def separated(overrides: Sequence[Override]) -> tuple[list[str], dict[str, Any]]
     for override in overrides:
         key = override.get_key_element()
         if override.is_sweep_override():
-            space[key] = distribution(override)
+            try:
+                space[key] = distribution(override)
+            except ValueError as error:
+                raise RequestError(
+                    f"{override.input_line} cannot be searched ({error}).",
+                    key=key,
+                    fix="Write interval(LOW,HIGH), for a logarithm tag(log,interval(LOW,HIGH)) with LOW above 0.",
+                ) from None
         else:
             fixed.append(key if override.is_delete() else f"{key}={override.get_value_element_as_str()}")
     if not space:

@@ -260,7 +260,7 @@ def test_trainer_that_cannot_be_built_is_refused_before_there_is_a_folder(settin
         ("callbacks=null", ["callbacks=[]"]),
         ("callbacks=[default,ema]", ["callbacks=[default,ema]"]),
         ("logger=csv", ["logger=csv"]),
-        ("~logger", ["~logger"]),
+        ("~logger", ["logger=[]"]),
         ("experiment=null", []),
         ("~experiment", []),
         ("experiment=relu6", ["experiment=relu6"]),
@@ -407,6 +407,13 @@ def test_launcher_that_is_not_installed_says_what_to_install(monkeypatch, option
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", [f"hydra/launcher={option}"], return_hydra_config=True)
     with refused("hydra/launcher", option, fix=f"pip install {package}"):
+        multirun.check_launcher(config)
+
+
+def test_number_of_jobs_side_by_side_is_checked_before_the_first():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", ["hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], return_hydra_config=True)
+    with refused("hydra.launcher.n_jobs", "n_jobs=0"):
         multirun.check_launcher(config)
 
 

@@ -135,6 +135,12 @@ def test_sweep_as_hydra_writes_it_is_a_distribution(override, expected):
     assert space == {override.partition("=")[0]: expected}
 
 
+@pytest.mark.parametrize("interval", ["interval(1,0)", "tag(log,interval(0,1))", "int(interval(3,1))"])
+def test_interval_without_values_is_refused(interval):
+    with refused("optimizer.lr", interval, fix="interval(LOW,HIGH)"):
+        separated(OverridesParser.create().parse_overrides([f"optimizer.lr={interval}"]))
+
+
 @pytest.mark.parametrize(
     ("settings", "key"),
     [

@@ -9,6 +9,7 @@ from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.models.base import OnlyLogits, SegmentationNetwork
 from fastscnn.models.build import build_network, check_model
 from fastscnn.models.external import External
+from fastscnn.training.fine_tuning import freeze_parts
 from fastscnn.training.segmentation import Segmentation
 from helpers import SEGMENTATION, camvid_frames, refused
 
@@ -168,3 +169,9 @@ def test_network_that_keeps_the_contract_itself_has_its_auxiliary_heads():
 def test_function_that_builds_no_network_is_refused():
     with refused("model.network._target_", "str, not a torch.nn.Module"):
         build_network(node(f"{__name__}.text"), 5)
+
+
+def test_parts_of_the_users_own_module_are_named_to_be_frozen():
+    module = Segmentation(SEGMENTATION | {"model": node(f"{__name__}.Shaped")}, CAMVID)
+    with refused("init.freeze", "layer", fix="body.layer"):
+        freeze_parts(module, ["layer"])

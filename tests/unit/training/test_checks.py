@@ -6,10 +6,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from fastscnn.data.datamodules.segmentation import SegmentationData
-from fastscnn.training.checks import check_device
+from fastscnn.data.datasets.classes import CAMVID
+from fastscnn.training.checks import check_device, check_heads
 from fastscnn.training.fit import checked_data
+from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils.errors import RequestError
-from helpers import job, refused, write_cityscapes
+from helpers import SEGMENTATION, job, refused, write_cityscapes
 
 
 def camvid(root, devices, **counts):
@@ -72,3 +74,12 @@ def test_frames_on_a_gpu_that_computes_nothing_are_refused():
 def test_choices_that_make_no_sense_together_are_refused(choices, key):
     with job(*choices, "data.root=none", "trainer.accelerator=cpu") as config, refused(key):
         checked_data(OmegaConf.to_container(config, resolve=True))
+
+
+def test_weight_of_auxiliary_heads_that_a_network_does_not_have_is_refused():
+    settings = {"classes": CAMVID, "trains": True}
+    peer = Segmentation(SEGMENTATION | {"model": {"name": "enet", "in_channels": 3}}, **settings)
+    with refused("loss.auxiliary_weight", "0.4"):
+        check_heads(peer, ["seed=1", "loss.auxiliary_weight=0.4"])
+    check_heads(peer, ["seed=1"])
+    check_heads(Segmentation(SEGMENTATION, **settings), ["loss.auxiliary_weight=0.4"])
