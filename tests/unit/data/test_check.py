@@ -89,6 +89,22 @@ def test_image_without_mask_and_mask_without_image_are_named(root):
     assert findings["no image"].files == (str(root / "masks/train/alone.png"),)
 
 
+def test_images_that_no_split_uses_are_named(root):
+    write_folder(root, ["valid/x", "loose"])
+    finding = only(root, "unused", "2 images are in no split", "loose.jpg")
+    assert finding.files == (str(root / "images/loose.jpg"), str(root / "images/valid/x.jpg"))
+
+
+def test_empty_folder_has_one_finding(tmp_path):
+    (tmp_path / "classes.yaml").write_text(FOLDER_CLASSES)
+    assert kinds(tmp_path) == ["layout"]
+
+
+def test_classes_that_are_no_file_are_refused(root):
+    with refused("data.classes", "sky", "tree"):
+        check(SETTINGS | {"root": str(root), "classes": ["sky", "tree"]})
+
+
 def test_files_that_cannot_be_read_are_named(root):
     (root / "images/train/a.jpg").write_bytes((root / "images/train/a.jpg").read_bytes()[:400])
     (root / "masks/val/d.png").write_bytes(b"no picture")

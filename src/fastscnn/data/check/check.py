@@ -147,7 +147,7 @@ def _listed(listing: FolderFrames, root: Path) -> tuple[Listed, list[Finding]]:
     """The frames of a folder, and what is wrong with its layout."""
     try:
         division = listing.division(root)
-        alone = listing.masks_alone(root)
+        alone, unused = listing.masks_alone(root), listing.in_no_split(root)
     except DataError as error:
         return {split: [] for split in SPLITS}, [_layout(error)]
     frames = {split: list(division.frames[split]) for split in SPLITS}
@@ -162,9 +162,15 @@ def _listed(listing: FolderFrames, root: Path) -> tuple[Listed, list[Finding]]:
     for split in ("train", "val"):
         if not frames[split]:
             findings.append(_layout(listing.nothing(root, split, frames)))
+            if not any(frames.values()):
+                break  # the same is wrong with all of them
     if alone:
         problem = f"{plural(len(alone), 'mask')} {'have' if len(alone) > 1 else 'has'} no image"
         findings.append(Finding("no image", problem, "Add the image, or remove the mask.", tuple(map(str, alone))))
+    if unused:
+        problem = f"{plural(len(unused), 'image')} {'are' if len(unused) > 1 else 'is'} in no split"
+        fix = "Name the folders of the splits train, val and test, and move or remove what is beside them."
+        findings.append(Finding("unused", problem, fix, tuple(map(str, unused))))
     return frames, findings
 
 

@@ -14,6 +14,7 @@ from fastscnn.data.datasets.patterns import SPLIT, check_pattern, matching, with
 from fastscnn.data.datasets.sources import Source
 from fastscnn.utils.image_files import SUFFIXES
 from fastscnn.utils.text import plural
+from fastscnn.utils.values import refused
 
 PLACES = ("root", "images", "masks", "lists", "classes")
 """Settings that say where the files are."""
@@ -87,6 +88,14 @@ class FolderFrames:
         found = {path for pattern, split in places for path in matching(root, pattern, split).values()}
         return sorted(found - used)
 
+    def in_no_split(self, root: Path) -> list[Path]:
+        """Images beside the folders of the splits, or in a folder of another name, such as `images/valid/`."""
+        if self.lists is not None or SPLIT not in self.images:
+            return []
+        used = {path for split in SPLITS for path in matching(root, self.images, split).values()}
+        masks = {path for split in SPLITS for path in matching(root, self.masks, split).values()}
+        return sorted({*matching(root, without_split(self.images)).values()} - used - masks) if used else []
+
     def _pairs(self, root: Path, split: str | None = None) -> list[Frame]:
         """Every image with its mask, if it has one."""
         images, masks = (self.images, self.masks) if split else map(without_split, (self.images, self.masks))
@@ -146,8 +155,9 @@ class FolderFrames:
             return DataError(
                 f"data.root={root} has no {split} images: there are {' and '.join(others)}.",
                 key="data.root",
-                fix="Add them (data.images, or a list in data.lists), or draw them with data.random_split."
-                f"{'test' if split == 'test' else 'val'}=SHARE.",
+                fix="Add them (data.images, or a list in data.lists), or draw "
+                + ("fewer of the others" if split == "train" else "them")
+                + f" with data.random_split.{'test' if split == 'test' else 'val'}=SHARE.",
             )
         return DataError(
             f"data.root={root} has no images: none fits data.images={self.images}.",
@@ -184,6 +194,8 @@ def folder_frames(settings: Mapping[str, Any]) -> FolderFrames:
 def classes_file(root: Path, settings: Mapping[str, Any]) -> Path:
     """The file that says what the classes are: the one of `classes`, or `classes.yaml` in the root."""
     named = settings.get("classes")
+    if named is not None and not isinstance(named, str):
+        raise refused("data.classes", named, "a file; classes.yaml in data.root is the default")
     return Path(os.path.expanduser(str(named))) if named else root / FILE
 
 
