@@ -66,7 +66,7 @@ def test_change_is_one_file_of_code_and_one_option(section):
 def test_own_classes_are_trained_with_and_are_in_the_record(trained):
     choices = read_record(trained)["choices"]
     chosen = [choices[group] for group in ("loss", "optimizer", "scheduler", "callbacks")]
-    assert chosen == ["dice", "sign", "halved", "largest"]
+    assert chosen == ["my_dice", "sign", "halved", "largest"]
     config = OmegaConf.load(trained / ".hydra" / "config.yaml")
     assert config.loss._target_ == "my_loss.Dice"
     header, *rows = [line.split(",") for line in (trained / "metrics.csv").read_text().splitlines()]

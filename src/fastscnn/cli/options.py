@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -73,7 +73,8 @@ def with_options(arguments: Sequence[str], command: str, conf: Path) -> list[str
         conf: The folder of our configs.
 
     Raises:
-        RequestError: A group is given no option, or several where it takes one.
+        RequestError: A group is given no option, or several where it takes one; or an option of the user's own has the
+            name of one of ours, which Hydra would take.
     """
     groups = _groups(command, conf)
     taken = []
@@ -83,6 +84,8 @@ def with_options(arguments: Sequence[str], command: str, conf: Path) -> list[str
         default, _ = groups.get(group, (None, ""))
         options = [option.removesuffix(".yaml") for option in value.split(",")]
         none = not value or "null" in options
+        for option in value.strip("[]").split(",") if default else ():
+            _refuse_hidden(Path(group, f"{option.removesuffix('.yaml')}.yaml"), conf, _config_dirs(arguments))
         if default is None or argument == group:
             taken.append(argument)
         elif default.startswith("["):  # takes several
@@ -97,6 +100,17 @@ def with_options(arguments: Sequence[str], command: str, conf: Path) -> list[str
         else:
             taken.append(f"{group}={','.join(options)}")
     return taken
+
+
+def _refuse_hidden(option: Path, conf: Path, folders: Iterable[Path]) -> None:
+    """Refuse an option of the user's own that one of ours hides."""
+    for folder in folders:
+        if (conf / option).is_file() and (folder / option).is_file() and not (folder / option).samefile(conf / option):
+            raise RequestError(
+                f"{folder / option} has the name of an option that comes with the package, and would not be used.",
+                key=str(option.parent),
+                fix="Give your file another name.",
+            )
 
 
 def _groups(command: str, conf: Path) -> dict[str, tuple[str, str]]:

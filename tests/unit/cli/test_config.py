@@ -231,6 +231,16 @@ def test_group_without_an_option_or_with_several_is_refused_with_its_options(ove
         with_options(["seed=1", override], "train", CONF)
 
 
+@pytest.mark.parametrize("chosen", ["loss=ohem", "loss=cross_entropy,ohem", "callbacks=[default,ema]"])
+def test_option_of_a_users_own_that_one_of_ours_would_hide_is_refused(tmp_path, chosen):
+    for option in ("loss/ohem", "callbacks/ema", "loss/mine"):
+        (tmp_path / option).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{option}.yaml").write_text("")
+    with refused(chosen.partition("=")[0], tmp_path, fix="another name"):
+        with_options([f"--config-dir={tmp_path}", chosen], "train", CONF)
+    assert with_options(["-cd", str(tmp_path), "loss=mine"], "train", CONF)[-1] == "loss=mine"
+
+
 @pytest.mark.parametrize(
     ("arguments", "row"),
     [
