@@ -1,7 +1,8 @@
-"""Dice and Lovász losses of upsampled logits, with their gradients, in tensors of one class or of a few rows.
+"""Dice and Lovász losses of upsampled logits, with their gradients: fused on a CPU, elsewhere in plain torch.
 
 Both look at a class as a region: at its overlap with what is predicted, over the labelled pixels of all images at once.
-Classes that no pixel has are left out. The gradient is computed with the value, as that of the cross-entropy is.
+Classes that no pixel has are left out. The gradient is computed with the value, as that of the cross-entropy is; no
+tensor has both all classes and the full size, only one of these.
 """
 
 from collections.abc import Iterator
@@ -12,11 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-STEPS = 1 << 16
-"""Steps in which errors from 0 to 1 are counted on a CPU."""
-ELEMENTS = {"cpu": 1 << 20}
-"""Logits that are upsampled at once: on a CPU what fits into a cache, elsewhere `MOST_ELEMENTS`."""
-MOST_ELEMENTS = 1 << 25
+from fastscnn.kernels.cpu import regions as cpu
+
+ELEMENTS = 1 << 25
+"""Logits that are upsampled at once."""
 
 
 def upsample_dice(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Tensor:
@@ -32,34 +32,36 @@ def upsample_dice(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Te
     Returns:
         A float32 scalar, differentiable once (float64 for float64 logits); 0 if no pixel is labelled.
     """
-    return _value(_dice, logits, labels, ignore_index)
+    return _value(cpu.dice, _dice, logits, labels, ignore_index)
 
 
-def upsample_lovasz(logits: Tensor, labels: Tensor, ignore_index: int = 255, *, exact: bool | None = None) -> Tensor:
+def upsample_lovasz(logits: Tensor, labels: Tensor, ignore_index: int = 255, *, exact: bool = False) -> Tensor:
     """Mean over the classes of the Lovász extension of 1 - IoU (Berman et al. 2018, Lovász-Softmax, `present`).
 
-    It needs the errors of each class in order. Sorted, they give the exact loss. Counted in `STEPS` steps, pixels of
-    one step share its mean: the loss is then at most 1 / `STEPS` below the exact one, and the gradient is a subgradient
-    within as much.
+    It needs the errors of each class in order. On a GPU they are sorted, which gives the exact loss. On a CPU they are
+    counted in 65,536 steps, whose pixels share the mean of their step: that is many times faster, the loss is at most
+    1 / 65,536 below the exact one, and the gradient is a subgradient within as much.
 
     Args:
         logits: As for `upsample_dice`.
         labels: As for `upsample_dice`.
         ignore_index: As for `upsample_dice`.
-        exact: Whether errors are sorted, which takes ten times longer on a CPU; None: elsewhere than there.
+        exact: Whether errors are sorted on a CPU too.
 
     Returns:
         As `upsample_dice`.
     """
-    exact = logits.device.type != "cpu" if exact is None else exact
-    return _value(_lovasz, logits, labels, ignore_index, exact)
+    return _value(None if exact else cpu.lovasz, _lovasz, logits, labels, ignore_index)
 
 
-def _value(compute: Any, logits: Tensor, labels: Tensor, *options: Any) -> Tensor:
+def _value(fused: Any, plain: Any, logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
     derives = logits.requires_grad and torch.is_grad_enabled()
     with torch.no_grad(), torch.autocast(logits.device.type, enabled=False):
         taken = logits.detach() if logits.dtype == torch.float64 else logits.detach().float()
-        value, gradient = compute(taken.contiguous(), labels[:, None], *options, derives)
+        if fused is not None and cpu.applies(taken, labels) and bool(taken.isfinite().all()):
+            value, gradient = fused(taken, labels, ignore_index, derives)
+        else:
+            value, gradient = plain(taken.contiguous(), labels[:, None], ignore_index, derives)
     return _Derived.apply(logits, value, gradient) if derives else value  # type: ignore[no-any-return]
 
 
@@ -95,8 +97,7 @@ class _Band(NamedTuple):
 def _bands(logits: Tensor, size: tuple[int, int]) -> Iterator[_Band]:
     """All output rows; positions are fractions of whole numbers, so that host and device agree on them."""
     (batch, classes, height, _), (target, width) = logits.shape, size
-    most = ELEMENTS.get(logits.device.type, MOST_ELEMENTS)
-    rows = max(1, most // max(batch * classes * width, 1))
+    rows = max(1, ELEMENTS // max(batch * classes * width, 1))
     for first in range(0, target, rows):
         last = min(first + rows, target)
         start = max((2 * first + 1) * height - target, 0) // (2 * target)
@@ -148,7 +149,7 @@ def _dice(logits: Tensor, labels: Tensor, ignore_index: int, derives: bool) -> t
     return value, gradient
 
 
-def _lovasz(logits: Tensor, labels: Tensor, ignore_index: int, exact: bool, derives: bool) -> tuple[Tensor, Tensor]:
+def _lovasz(logits: Tensor, labels: Tensor, ignore_index: int, derives: bool) -> tuple[Tensor, Tensor]:
     size = (labels.shape[-2], labels.shape[-1])
     labelled = labels != ignore_index
     scale = logits.new_empty(labels.shape)  # log of the sum over the classes
@@ -166,7 +167,7 @@ def _lovasz(logits: Tensor, labels: Tensor, ignore_index: int, exact: bool, deri
             lambda part: F.interpolate(part, size, mode="bilinear", align_corners=False),
         )
         chances = full.sub_(scale).exp_()
-        constant, slopes = (_sorted if exact else _counted)(chances, true, labelled)
+        constant, slopes = _sorted(chances, true, labelled)
         product = chances.mul_(slopes).mul_(there)
         value += constant * there + product.sum()
         present += there
@@ -199,23 +200,3 @@ def _sorted(chances: Tensor, true: Tensor, labelled: Tensor) -> tuple[Tensor, Te
     slopes = torch.empty_like(weights)
     slopes[order] = torch.where(hits, -weights, weights)
     return (weights * hits).sum(), slopes.view_as(chances)
-
-
-def _counted(chances: Tensor, true: Tensor, labelled: Tensor) -> tuple[Tensor, Tensor]:
-    """As `_sorted`, of pixels counted by their error.
-
-    Those of one step weigh the mean of what they add with the true ones first and with the true ones last.
-    """
-    errors = torch.where(true, 1 - chances, chances)
-    places = errors.mul_(STEPS).to(torch.int64).clamp_(0, STEPS - 1).mul_(2).add_(true)
-    places = places.masked_fill_(~labelled, 2 * STEPS).flatten()
-    counts = torch.bincount(places, minlength=2 * STEPS + 1)[:-1].view(STEPS, 2).flip(0).double()
-    others, hits = counts.unbind(1)
-    other_sum, hit_sum = counts.cumsum(0).unbind(1)
-    all_true = hit_sum[-1]
-    union, before = all_true + other_sum, all_true + other_sum - others
-    at_true = (1 / union + 1 / before) / 2
-    elsewhere = (all_true - hit_sum + hits / 2) / (union * before)
-    table = torch.stack([elsewhere, -at_true], 1).flip(0).flatten()
-    slopes = torch.cat([table, table.new_zeros(1)]).to(chances)[places]
-    return (hits * at_true).sum().to(chances), slopes.view_as(chances)

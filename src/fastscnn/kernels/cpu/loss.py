@@ -30,7 +30,7 @@ class _Options(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _side(size: int, target: int, dtype: torch.dtype) -> tuple[Side, int]:
+def side(size: int, target: int, dtype: torch.dtype) -> tuple[Side, int]:
     """Positions of the `target` outputs along one side of `size` logits, and the greatest number between two logits."""
     source = np.maximum((np.arange(target) + 0.5) * (size / target) - 0.5, -0.5)
     before = np.minimum(np.floor(source), size - 1)
@@ -46,8 +46,8 @@ class _Pass:
         """Take powers of two [B, C, h, w], float32 or float64, and labels [B, H, W]."""
         self.powers, self.labels, self.options = powers.numpy(), labels.detach().contiguous().numpy(), options
         _, classes, height, width = powers.shape
-        self.rows, _ = _side(height, labels.shape[1], powers.dtype)
-        self.columns, phases = _side(width, labels.shape[2], powers.dtype)
+        self.rows, _ = side(height, labels.shape[1], powers.dtype)
+        self.columns, phases = side(width, labels.shape[2], powers.dtype)
         slots = max(32, SLOTS * 19 // max(classes, 19))
         self.tile = (min(max(1, slots // phases), width + 1), phases)
         weight = torch.ones(classes) if options.weight is None else options.weight.detach().cpu()
@@ -159,7 +159,7 @@ class _UpsampleCrossEntropy(torch.autograd.Function):
         return (gradient * grad_outputs[0]).to(ctx.dtype), None, None, None, None
 
 
-def _powers(logits: Tensor) -> Tensor:
+def powers_of_two(logits: Tensor) -> Tensor:
     """Logits in powers of two minus the highest at each position, rounded once: float32 or float64 [B, C, h, w]."""
     powers = torch.empty(logits.shape, dtype=torch.float64 if logits.dtype == torch.float64 else torch.float32)
     for image, out in zip(logits, powers, strict=True):
@@ -203,7 +203,7 @@ def upsample_cross_entropy_and_weight(
 
     The reference computes logits that are not finite.
     """
-    powers = _powers(logits.detach())
+    powers = powers_of_two(logits.detach())
     if not math.isfinite(powers.amin()):
         return reference.upsample_cross_entropy_and_weight(logits, labels, ignore_index, weight, label_smoothing, hard)
     train = logits.requires_grad and torch.is_grad_enabled()
