@@ -20,9 +20,9 @@ ELEMENTS = 1 << 25
 
 
 def upsample_dice(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Tensor:
-    """Mean over the classes of 1 - 2 |P T| / (|P| + |T|), the soft Dice loss (Milletari et al. 2016, without squares).
+    """Mean over the classes of `1 - 2 |P T| / (|P| + |T|)`, the soft Dice loss (Milletari et al. 2016 without squares).
 
-    P is a class's probability at each labelled pixel, T is 1 where it is the label; |X| is the sum over the pixels.
+    P is a class's probability at each labelled pixel, T is 1 where it is the label; `|X|` is the sum over the pixels.
 
     Args:
         logits: float32, float64, bfloat16 or float16 [B, C, h, w]; upsampled bilinearly, half-pixel centres.
