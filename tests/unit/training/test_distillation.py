@@ -63,6 +63,17 @@ def test_divergence_is_that_of_the_two_softmaxes_at_the_networks_own_size(larger
     torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-7)
 
 
+def test_teacher_may_be_another_network_whose_logits_are_resized(tmp_path, frames):
+    torch.manual_seed(0)
+    module = Segmentation(SEGMENTATION | {"model": {"name": "enet", "in_channels": 3}}, PHOTOS)
+    source = find_source({"checkpoint": str(saved(module, tmp_path / "enet.ckpt"))})
+    given = source.trained.network(normalize(frames[0]))
+    theirs = torch.nn.functional.interpolate(given, (8, 12), mode="bilinear", align_corners=False).log_softmax(1)
+    logits = torch.randn(2, 3, 8, 12)
+    expected = (theirs.exp() * (theirs - logits.log_softmax(1))).sum(1).mean()
+    torch.testing.assert_close(Teacher(source).loss(logits, frames[0]), expected, rtol=1e-3, atol=1e-5)
+
+
 def test_network_that_is_its_own_teacher_has_nothing_to_learn(larger, frames):
     teacher = Teacher(find_source({"checkpoint": str(larger)}))
     module = built(teacher=teacher)
