@@ -13,7 +13,7 @@ LAST = torch.channels_last
 PLANES = torch.contiguous_format
 CASES = [
     # batch, classes, rows, columns; labels' rows and columns; type; memory format
-    ((1, 19, 2, 18), (4, 18), torch.float32, PLANES),  # two tiles of cells, and an edge of both
+    ((1, 19, 2, 34), (4, 34), torch.float32, PLANES),  # two tiles of cells, and an edge of both
     ((2, 3, 1, 2), (4, 16), torch.float32, LAST),
     ((1, 5, 2, 1), (2, 32), torch.float32, PLANES),  # x32
     ((1, 3, 3, 3), (7, 8), torch.float32, PLANES),  # no whole scale
@@ -86,7 +86,7 @@ def check_sizes():
 
 def check_sums():
     """Where a logit has a thousand pixels that are all alike, each addition of floats errs to the same side."""
-    for shape, size, smoothing in (((3, 5, 1, 1), (30, 40), 0.0), ((1, 19, 2, 2), (16, 16), 0.1)):
+    for shape, size, smoothing in (((1, 5, 1, 1), (30, 40), 0.0), ((1, 19, 1, 2), (8, 16), 0.1)):
         logits, labels = torch.randn(*shape) * 3, random_labels(shape[0], size, shape[1])
         weight = torch.rand(shape[1]) if smoothing else None
         settings = {"weight": weight, "label_smoothing": smoothing}
@@ -137,7 +137,7 @@ def check_without_a_gradient():
 
 def check_weights():
     """What the mean divides by, with and without a gradient."""
-    logits, labels = torch.randn(2, 4, 1, 2), random_labels(2, (3, 4), 4)
+    logits, labels = torch.randn(1, 4, 1, 2), random_labels(1, (2, 4), 4)
     labelled = int((labels != 255).sum())
     weight = torch.tensor([1.0, 0.5, 2.0, 0.0])
     weighed = float(weight[labels[labels != 255].long()].sum())
@@ -221,17 +221,16 @@ def check_thresholds():
         torch.testing.assert_close(counted, torch.tensor(float(wanted)))
 
 
-CHECKS = {
-    "sums": (check_sums,),
-    "sizes": (check_sizes, check_large_logits, check_sliced_logits, check_under_autocast),
-    "settings": (check_settings, check_without_a_gradient, check_weights, check_nothing_labelled),
-    "pixels": (check_hard_pixels, check_thresholds, check_no_such_class, check_what_is_not_finite),
-}
+CHECKS = (
+    *(check_sums, check_sizes, check_large_logits, check_sliced_logits, check_under_autocast),
+    *(check_settings, check_without_a_gradient, check_weights, check_nothing_labelled),
+    *(check_hard_pixels, check_thresholds, check_no_such_class, check_what_is_not_finite),
+)
 
 
 def main():
-    torch.manual_seed(0)
-    for check_part in CHECKS[sys.argv[1]]:
+    for check_part in CHECKS:
+        torch.manual_seed(0)
         check_part()
 
 

@@ -23,14 +23,15 @@ from fastscnn.models.folding import folded
 
 
 def trained(**settings):
-    network = FastSCNN(5, **settings).eval().requires_grad_(False)
+    """A network whose norms fit its layers' outputs, as training leaves them: its logits depend on every layer."""
+    network = FastSCNN(5, **settings).requires_grad_(False)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.3)
-            module.running_var.uniform_(0.5, 2)
+            module.momentum = 1
             module.weight.data.uniform_(0.5, 1.5)
             module.bias.data.normal_(0, 0.3)
-    return network
+    network.train().coarse_logits(torch.randn(4, 3, 32, 64))
+    return network.eval()
 
 
 def check(network, size, dtype=torch.float16, scale=1.0):
@@ -41,7 +42,7 @@ def check(network, size, dtype=torch.float16, scale=1.0):
     logits = lowered(images)
     assert logits.shape == expected.shape and logits.dtype == torch.float32
     error = (logits - expected).norm() / expected.norm()
-    assert error < (2e-3 if dtype == torch.float16 else 1e-6), f"{size}: {error}"
+    assert error < (1e-2 if dtype == torch.float16 else 1e-5), f"{size}: {error}"
     return {type(module).__name__ for module in lowered.modules()}
 
 
@@ -101,10 +102,10 @@ def main():
     check_shared_channels()
     layers.WAVE = 4  # fewer blocks, one after another here
     check(trained(), (2, 17, 35))
-    with edited():
-        names = check(trained(), (1, 17, 35))  # blocks of a user's own: what there are programs for is taken
-    assert {"Stem", "Separable", "Pointwise"} <= names, names
     layers.WAVE = 1  # no channels are shared out
+    with edited():
+        names = check(trained(), (1, 9, 19))  # blocks of a user's own: what there are programs for is taken
+    assert {"Stem", "Separable", "Pointwise"} <= names, names
     check(trained(activation="relu6", skip="zero"), (1, 32, 48), torch.float32, scale=0.5)
 
 
