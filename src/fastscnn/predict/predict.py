@@ -17,7 +17,7 @@ from fastscnn.predict import video
 from fastscnn.predict.draw import drawn
 from fastscnn.predict.inputs import Source, find_sources
 from fastscnn.predict.manifest import Input, Manifest, Outcome, digest, progress_in_the_message
-from fastscnn.predict.pipeline import overlapped
+from fastscnn.predict.pipeline import Busy, overlapped
 from fastscnn.predict.video_reading import frames_of, need_av
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_writable, replaced, write_png
@@ -151,13 +151,14 @@ def _predict(
 ) -> None:
     """Predict inputs, the images first, until the last one or until the disk is full."""
     images = [source for source in sources if not source.is_video]
+    busy = Busy()
     with Progress("predicting", len(images), "image") as progress:
-        for source, error in predict_images(segmenter, images, request):
+        for source, error in predict_images(segmenter, images, request, busy):
             progress.advance()
             if not outcome.count(source.path, error):
                 return
     if progress.done:
-        print(progress.result())
+        print(f"{progress.result()} with reading and writing, {busy.summary(progress.done, progress.seconds)}")
     for source in sources:
         if source.is_video:
             missing = manifest.missing(request.input(source))
@@ -167,9 +168,10 @@ def _predict(
 
 
 def predict_images(
-    segmenter: Segmenter, images: Sequence[Source], request: Request
+    segmenter: Segmenter, images: Sequence[Source], request: Request, busy: Busy | None = None
 ) -> Iterator[tuple[Source, Exception | None]]:
-    """Predict images; yields each with its error or None."""
+    """Predict images; yields each with its error or None, and counts in `busy` how long each stage is at work."""
+    busy = busy or Busy()
 
     def compute(source: Source, image: Picture) -> Predicted:
         return request.predicted(image, segmenter)
@@ -181,7 +183,8 @@ def predict_images(
     def read(source: Source) -> Picture:
         return read_rgb(source.path, upright=True, max_pixels=segmenter.max_pixels)
 
-    return overlapped(images, read, compute, write)
+    stages = busy.timed("reading", read), busy.timed("network", compute), busy.timed("writing", write)
+    return overlapped(images, *stages)
 
 
 def predict_video(

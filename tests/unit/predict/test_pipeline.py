@@ -2,7 +2,8 @@
 
 import pytest
 
-from fastscnn.predict.pipeline import overlapped, prefetched
+from fastscnn.predict import pipeline
+from fastscnn.predict.pipeline import Busy, overlapped, prefetched
 
 
 def test_stages_overlap_in_order_with_few_items_under_way():
@@ -38,3 +39,20 @@ def test_items_made_ahead_keep_their_order_and_their_error():
     assert [next(endless) for _ in range(5)] == [0, 1, 2, 3, 4]
     endless.close()
     assert len(made) < 50
+
+
+def test_shares_are_of_the_time_that_all_threads_of_a_stage_have(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(pipeline.time, "perf_counter", lambda: clock[0])
+    busy = Busy()
+
+    def working(seconds, error=None):
+        clock[0] += seconds
+        if error:
+            raise error
+
+    for stage, seconds in (("reading", 3), ("network", 4), ("network", 1), ("writing", 2)):
+        busy.timed(stage, working)(seconds)
+    with pytest.raises(OSError, match="broken"):
+        busy.timed("reading", working)(1, OSError("broken"))
+    assert busy.summary(20, 10.0) == "4.0 images/s by the network alone; busy: reading 20%, network 50%, writing 10%"

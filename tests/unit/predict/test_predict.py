@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from pathlib import Path
 
 import cv2
@@ -35,8 +36,14 @@ def photos(tmp_path):
     return folder
 
 
-def test_folder_is_predicted_with_its_structure_and_labels_are_the_segmenters(checkpoint, segmenter, photos, tmp_path):
+def test_folder_is_predicted_with_its_structure_and_labels_are_the_segmenters(
+    checkpoint, segmenter, photos, tmp_path, capsys
+):
     outcome = predict(predict_settings(checkpoint, photos, tmp_path / "out"))
+    last = capsys.readouterr().out.splitlines()[-1]
+    speed = r"[\d,.]+ images/s"
+    whole = rf"predicting: 3 images in .+, {speed} with reading and writing, {speed} by the network alone"
+    assert re.fullmatch(rf"{whole}; busy: reading \d+%, network \d+%, writing \d+%", last)
     assert (outcome.done, outcome.there, outcome.failed) == (3, 0, {})
     kinds = [f"{name}_{kind}.png" for name in ("a", "b", "deeper/a") for kind in ("labels", "overlay")]
     assert files_in(tmp_path / "out") == sorted([*kinds, "predict.json"])
@@ -125,7 +132,7 @@ def test_output_that_is_a_file_and_unknown_kinds_are_refused(checkpoint, photos,
 
 
 def test_stopped_run_says_how_to_go_on(checkpoint, photos, tmp_path, monkeypatch):
-    def stop(segmenter, images, request):
+    def stop(segmenter, images, request, busy):
         yield images[0], None
         raise KeyboardInterrupt
 
@@ -140,7 +147,7 @@ def test_what_was_overwritten_half_way_goes_on_with_nothing_old(checkpoint, phot
     other = write_checkpoint(tmp_path / "other.ckpt", seed=1)
     real = prediction.predict_images
 
-    def stop(segmenter, images, request):
+    def stop(segmenter, images, request, busy):
         yield from real(segmenter, images[:1], request)
         raise KeyboardInterrupt
 
@@ -191,7 +198,7 @@ def test_what_was_replaced_is_not_taken_for_done_after_a_stop(checkpoint, segmen
         write_image(photos / name, random_image(7 + seed))
         os.utime(photos / name, (1, 1))
 
-    def stop(segmenter, images, request):
+    def stop(segmenter, images, request, busy):
         raise KeyboardInterrupt
         yield
 
