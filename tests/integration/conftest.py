@@ -5,6 +5,7 @@ import json
 import os
 import select
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,10 @@ import pytest
 
 from helpers import FAST, REPO, command, write_cityscapes
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+BROWSER_FLAGS += ["--disable-sync", "--no-first-run"]
+BROWSER_FLAGS += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 SECONDS = 300
 """Limit of a command."""
 
@@ -147,6 +152,25 @@ def run_line(run):
         return run(str((Path(cwd) / script).relative_to(REPO / "src")), *arguments, *more, cwd=cwd)
 
     return run_line
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless browser with a camera that shows a test picture; each test opens pages of its own in it.
+
+    One for a module: while it is open, nothing else in this process can run an event loop.
+    """
+    playwright_api = pytest.importorskip("playwright.sync_api")
+    path = next((path for path in map(shutil.which, BROWSERS) if path), None)
+    if path is None:
+        pytest.skip(f"no browser here: none of {', '.join(BROWSERS)}")
+    with playwright_api.sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
+        except playwright_api.Error as error:
+            pytest.skip(f"{path} does not start: {str(error).splitlines()[0]}")
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

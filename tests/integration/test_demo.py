@@ -3,17 +3,12 @@
 import http.client
 import json
 import re
-import shutil
 import subprocess
 from contextlib import contextmanager
 
 import pytest
 
 from helpers import command, random_image, write_image
-
-playwright_api = pytest.importorskip("playwright.sync_api")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 
 
 @pytest.fixture(scope="module")
@@ -37,24 +32,19 @@ def ask(url, method, path, body=None, **headers):
 
 
 @contextmanager
-def opened(url):
-    path = next((path for path in map(shutil.which, BROWSERS) if path), None)
-    if path is None:
-        pytest.skip(f"no browser here: none of {', '.join(BROWSERS)}")
-    with playwright_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        page = browser.new_page()
+def opened(browser, url):
+    with browser.new_context() as context:
+        page = context.new_page()
         errors = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(url)
         yield page
         assert errors == []
-        browser.close()
 
 
-def test_page_shows_labels_classes_speed_and_a_slider(url, tmp_path):
+def test_page_shows_labels_classes_speed_and_a_slider(browser, url, tmp_path):
     write_image(tmp_path / "photo.jpg", random_image(size=(60, 80)))
-    with opened(url) as page:
+    with opened(browser, url) as page:
         page.set_input_files("#file", tmp_path / "photo.jpg")
         page.wait_for_selector("#classes li")
         assert "frames a second" in page.text_content("#message")
@@ -64,9 +54,9 @@ def test_page_shows_labels_classes_speed_and_a_slider(url, tmp_path):
         assert "70%" in page.evaluate("document.getElementById('overlay').style.clipPath")
 
 
-def test_page_labels_what_the_camera_sees_and_says_what_is_no_picture(url, tmp_path):
+def test_page_labels_what_the_camera_sees_and_says_what_is_no_picture(browser, url, tmp_path):
     (tmp_path / "torn.jpg").write_bytes(b"no picture")
-    with opened(url) as page:
+    with opened(browser, url) as page:
         page.click("#camera")
         page.wait_for_selector("#classes li")
         page.click("#camera")

@@ -6,6 +6,10 @@
 const POINTS = 16000; // in one chart, over all lines
 const EDGE = 150; // points of one edge of a band
 const EXACT = 25; // labels that are placed once more when the axes are drawn; more are placed by the axes to expect
+const MOST_LABELS = 60; // for which a chart grows
+const LABEL = 13; // pixels from one label to the next
+const SPOKEN = 20; // lines that are named to those who do not see them
+const MARKS = 12; // symbols on one line
 const NARROW = 700; // pixels, below which a line's label is its number in the list
 const expand = (series) =>
   Array.isArray(series) ? series : Array.from({ length: series.count }, (_, i) => series.first + i * series.step);
@@ -125,15 +129,17 @@ function traces(lines, range, now) {
   const unit = data.percent.includes(now.metric) ? " %" : "";
   const bands = [], looks = new Map(); // single runs that look alike share a trace: a page of 200 has at most 50
   lines.forEach((line, number) => {
-    const color = colourOf.get(line.group);
+    const color = colourOf(line.group);
     const dash = patternOf(line.group, line.dashed);
-    const mode = line.y.length === 1 ? "markers" : total < 1500 ? "lines+markers" : "lines";
-    const key = now.view === "runs" ? `${color} ${dash} ${mode === "markers"}` : number;
+    const symbol = symbolOf(line.group);
+    const mode = line.y.length === 1 ? "markers" : symbol || total < 1500 ? "lines+markers" : "lines";
+    const key = now.view === "runs" ? `${color} ${dash} ${symbol} ${mode === "markers"}` : number;
     if (!looks.has(key)) {
       looks.set(key, {
         type: "scatter", x: [], y: [], text: [], meta: line.group, mode, hoverlabel: { namelength: -1 },
         hovertemplate: `%{text}<br>%{y:.4~g}${unit} at %{x} ${titles[now.axis]}<extra></extra>`,
-        line: { color, dash, width: lines.length > 40 ? 1 : 1.8 }, marker: { color, size: mode === "markers" ? 7 : 4 },
+        line: { color, dash, width: lines.length > 40 ? 1 : 1.8 },
+        marker: { color, size: symbol || mode === "markers" ? 7 : 4, symbol: symbol || "circle", maxdisplayed: symbol ? MARKS : 0 },
       });
     }
     const trace = looks.get(key);
@@ -192,7 +198,7 @@ function endLabels(lines, { xaxis, yaxis }) {
     if (Number.isFinite(y) && y >= -0.02 && y <= 1.02 && !ends.has(line.group)) ends.set(line.group, { line, y });
   }
   const placed = [...ends.values()].sort((a, b) => a.y - b.y);
-  const gap = 13 / Math.max(60, yaxis._length);
+  const gap = Math.min(LABEL / Math.max(60, yaxis._length), 1 / Math.max(1, placed.length - 1));
   for (let i = 1; i < placed.length; i++) placed[i].y = Math.max(placed[i].y, placed[i - 1].y + gap);
   const over = placed.length ? placed.at(-1).y - 1 : 0;
   if (over > 0) {
@@ -201,7 +207,7 @@ function endLabels(lines, { xaxis, yaxis }) {
   }
   return placed.map(({ line, y }) => ({
     xref: "paper", yref: "paper", x: 1, xanchor: "left", y, yanchor: "middle", showarrow: false, xshift: 4, name: line.group,
-    text: escaped(labelOf(line)), font: { size: 11, color: colourOf.get(line.group) },
+    text: escaped(labelOf(line)), font: { size: 11, color: textColourOf(line.group) },
   }));
 }
 
@@ -217,10 +223,21 @@ function expectedAxes(lines, now) {
   return { xaxis: span(lines.flatMap((line) => [line.x[0], line.x.at(-1)]), now.logx, false), yaxis: span(ys, now.logy, true) };
 }
 
+// The chart for those who do not see it.
+function inWords(lines, now) {
+  const unit = data.percent.includes(now.metric) ? " %" : "";
+  const ends = lines.map((line) => [line.text, line.y.at(-1)]).sort((a, b) => b[1] - a[1]);
+  const some = ends.slice(0, SPOKEN).map(([name, value]) => `${name}: ${Number(value.toPrecision(4))}${unit}`);
+  const rest = ends.length > SPOKEN ? `, and ${ends.length - SPOKEN} more` : "";
+  return `${now.metric} over ${titles[now.axis]}, ${ends.length} ${ends.length === 1 ? "line" : "lines"}. Last values: ${some.join(", ") || "none"}${rest}.`;
+}
+
 let shown = [];
 async function drawCurves() {
   const now = state();
   shown = shownLines(now);
+  const height = Math.max(440, Math.min(MOST_LABELS, new Set(shown.map((line) => line.group)).size) * LABEL + 80);
+  chart.style.height = `${height}px`; // so that all labels have their place
   const empty = document.getElementById("no-curve");
   empty.hidden = shown.length > 0;
   empty.textContent = data.runs.some((run, place) => series(place, now.axis, now.metric).y.length)
@@ -233,6 +250,7 @@ async function drawCurves() {
   const unit = data.percent.includes(now.metric) ? ", %" : "";
   const first = !chart._fullLayout;
   const annotations = first && shown.length ? endLabels(shown, expectedAxes(shown, now)) : [];
+  chart.setAttribute("aria-label", inWords(shown, now));
   await Plotly.react(chart, traces(shown, range, now), layout((style) => ({
     annotations, margin: { l: 56, r: Math.round(14 + 6.4 * longest), t: 18, b: 45 },
     xaxis: { ...style, title: { text: titles[now.axis] }, type, rangemode: now.logx ? "normal" : "tozero" },
@@ -252,5 +270,14 @@ function showHighlight() {
 function watchZoom() {
   chart.on("plotly_relayout", (change) => {
     if (Object.keys(change).some((key) => key.startsWith("xaxis") || key.startsWith("yaxis"))) drawCurves();
+  });
+  chart.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const step = { ArrowLeft: [-0.2, -0.2], ArrowRight: [0.2, 0.2], "+": [0.2, -0.2], "=": [0.2, -0.2], "-": [-1 / 3, 1 / 3] }[event.key];
+    const [from, to] = chart._fullLayout.xaxis.range;
+    if (step) Plotly.relayout(chart, { "xaxis.range": [from + step[0] * (to - from), to + step[1] * (to - from)] });
+    else if (event.key === "0") Plotly.relayout(chart, { "xaxis.autorange": true, "yaxis.autorange": true });
+    else return;
+    event.preventDefault();
   });
 }

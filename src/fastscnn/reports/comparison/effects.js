@@ -1,6 +1,7 @@
 "use strict";
 // Class IoU as bars, and the forest plot of differences.
 
+const SHAPES = ["", "/", "x", "-"]; // on the bars of groups whose colours repeat
 const MOST_BARS = 12; // groups in the bar chart
 const hasBars = (run) => run.counts && Object.keys(run.iou).length > 0;
 const runsAt = (place) => data.runs.filter((run) => hasBars(run) && run.data === place).length;
@@ -18,7 +19,7 @@ function barTraces() {
     const error = { type: "data", symmetric: false, thickness: 1, width: 2, visible: members.length > 1 };
     error.array = values.map((found, i) => (found.length ? Math.max(...found) - means[i] : 0));
     error.arrayminus = values.map((found, i) => (found.length ? means[i] - Math.min(...found) : 0));
-    return bar(group, classes, means, colourOf.get(group), error);
+    return bar(group, classes, means, colourOf(group), error);
   });
   const known = Object.entries(data.paper);
   const comparable = known.length && classes.length && classes.every((name) => name in known[0][1].iou);
@@ -32,7 +33,7 @@ function barTraces() {
 }
 
 const bar = (name, x, y, color, error) => ({
-  type: "bar", name, x, y, marker: { color, pattern: { shape: numberOf.get(name) > COLOURS.length ? "/" : "" } }, error_y: error,
+  type: "bar", name, x, y, marker: { color, pattern: { shape: turn(name, COLOURS.length, SHAPES) } }, error_y: error,
   hovertemplate: `${escaped(name)}<br>%{x}: %{y:.2f} %<extra></extra>`,
 });
 
@@ -44,7 +45,6 @@ function drawBars() {
 }
 
 function choosePlaces() {
-  if (!places.length) document.getElementById("classes").hidden = true;
   if (places.length < 2) return;
   const select = document.createElement("select");
   select.id = "place";
@@ -56,18 +56,20 @@ function choosePlaces() {
   document.getElementById("places").append(label);
 }
 
+const forest = document.getElementById("forest");
+const forestRows = [];
+for (const gap of data.gaps) {
+  if (forestRows.at(-1)?.place !== gap.place) forestRows.push({ place: gap.place, head: `${gap.place}, to ${gap.baseline}` });
+  forestRows.push(gap);
+}
+const forestHeight = () => (data.gaps.length ? 60 + (forest.clientWidth < NARROW ? 40 : 24) * forestRows.length : 0);
+
 // A row for each group, the best on top, below the name of its data and of its baseline.
 function drawForest() {
-  const box = document.getElementById("forest");
-  const narrow = box.clientWidth < NARROW;
-  const rows = [];
-  for (const gap of data.gaps) {
-    if (!rows.length || rows.at(-1).place !== gap.place) rows.push({ place: gap.place, head: `${gap.place}, to ${gap.baseline}` });
-    rows.push(gap);
-  }
-  const height = narrow ? 40 : 24;
+  const narrow = forest.clientWidth < NARROW;
+  const rows = forestRows;
   const marks = rows.map((row, i) => ({ ...row, y: -i })).filter((row) => row.mean !== undefined && row.mean !== null);
-  const colors = marks.map((row) => colourOf.get(row.label));
+  const colors = marks.map((row) => colourOf(row.label));
   const style = getComputedStyle(document.documentElement);
   const [text, quiet] = ["--text", "--quiet"].map((name) => style.getPropertyValue(name).trim());
   const short = (label) => (label.length > 40 ? `${label.slice(0, 24)}…${label.slice(-15)}` : label);
@@ -94,8 +96,10 @@ function drawForest() {
       arrayminus: marks.map((row) => (row.low === null ? 0 : row.mean - row.low)),
     },
   };
-  return Plotly.react(box, [trace], layout((axis) => ({
-    height: 60 + height * rows.length, annotations, margin: narrow ? { l: 8, r: 8, t: 8, b: 40 } : { l: 260, r: 210, t: 8, b: 40 },
+  forest.style.minHeight = `${forestHeight()}px`;
+  forest.setAttribute("aria-label", `Differences in points. ${rows.map((row) => row.head ?? `${row.label}: ${row.text}`).join("; ")}.`);
+  return Plotly.react(forest, [trace], layout((axis) => ({
+    height: forestHeight(), annotations, margin: narrow ? { l: 8, r: 8, t: 8, b: 40 } : { l: 260, r: 210, t: 8, b: 40 },
     xaxis: { ...axis, zeroline: true, zerolinecolor: quiet, title: { text: "points" }, rangemode: "tozero", side: "bottom" },
     yaxis: { ...axis, visible: false, range: [0.6 - rows.length, 0.8], fixedrange: true },
   })), config);

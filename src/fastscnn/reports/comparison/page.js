@@ -1,15 +1,6 @@
 "use strict";
 // The table of all runs: sorting, filtering, and which runs are switched on. charts.js draws what is on.
 
-const data = JSON.parse(document.getElementById("data").textContent);
-// Eight colours that readers with any colour vision tell apart (after Okabe and Ito, and Tol); then the pattern changes.
-const COLOURS = ["#0077bb", "#e0701a", "#009988", "#cc3311", "#2aa5d8", "#d6409f", "#94780a", "#7a63c8"];
-const PATTERNS = [["solid", "dash"], ["dot", "longdash"], ["dashdot", "longdashdot"]]; // of plain and of pre-trained runs
-const groups = data.groups;
-const colourOf = new Map(groups.map((group, place) => [group, COLOURS[place % COLOURS.length]]));
-const numberOf = new Map(groups.map((group, place) => [group, place + 1]));
-const patternOf = (group, pretrained) =>
-  PATTERNS[Math.floor((numberOf.get(group) - 1) / COLOURS.length) % PATTERNS.length][pretrained ? 1 : 0];
 const table = document.querySelector("#all table");
 const body = table.tBodies[0];
 const rows = [...body.rows];
@@ -50,7 +41,8 @@ function filterRows(text) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   for (const row of rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
   const shown = rows.filter((row) => !row.hidden).length;
-  document.getElementById("shown").textContent = words.length ? `${shown} of ${rows.length} runs shown` : "";
+  document.getElementById("shown").textContent = !words.length ? "" : shown ? `${shown} of ${rows.length} runs shown`
+    : `No run has ${words.length > 1 ? "all of these words" : "this word"}: shorten or clear the filter.`;
 }
 
 function makeLegend() {
@@ -59,23 +51,21 @@ function makeLegend() {
     const members = data.runs.flatMap((run, place) => (run.group === group && boxes[place] ? [place] : []));
     if (!members.length) continue;
     const dashed = members.every((place) => data.runs[place].dashed);
-    const box = addSwitch(list, group, colourOf.get(group), patternOf(group, dashed), members.length, numberOf.get(group));
+    const box = addSwitch(list, group, { dashed }, members.length, numberOf.get(group));
     box.addEventListener("change", () => switchRuns(members, box.checked));
     legend.set(group, { box, members });
   }
   for (const [name, series] of Object.entries(data.paper)) {
-    series.box = addSwitch(list, name, series.colour, "solid", 0, "");
+    series.box = addSwitch(list, name, { colour: series.colour }, 0, "");
     series.box.checked = series.on;
     series.box.addEventListener("change", redraw);
   }
 }
 
-function addSwitch(list, name, colour, pattern, count, number) {
+function addSwitch(list, name, look, count, number) {
   const item = document.createElement("li");
-  item.innerHTML = '<label><input type="checkbox"><span class="number"></span><span class="swatch"></span><span class="name"></span></label>';
-  const swatch = item.querySelector(".swatch");
-  swatch.style.background = swatch.style.borderColor = colour;
-  if (pattern !== "solid") swatch.classList.add("dashed", pattern.includes("dot") ? "dotted" : "long");
+  item.innerHTML = '<label><input type="checkbox"><span class="number"></span><span data-look></span><span class="name"></span></label>';
+  Object.assign(item.querySelector("[data-look]").dataset, { look: name, ...look });
   item.querySelector(".number").textContent = number;
   item.querySelector(".name").textContent = count > 1 ? `${name} (${count})` : name;
   item.querySelector("label").title = name;
@@ -91,6 +81,7 @@ function switchRuns(places, on) {
 }
 
 function showSwitches() {
+  control("smoothing").value = control("smooth").value;
   let on = 0;
   for (const { box, members } of legend.values()) {
     const count = members.filter(isOn).length;
@@ -165,7 +156,6 @@ for (const header of table.tHead.rows[0].cells) {
 }
 rows.forEach((row, place) => {
   if (!boxes[place]) return;
-  row.querySelector(".swatch").style.background = colourOf.get(data.runs[place].group);
   boxes[place].addEventListener("change", redraw);
 });
 for (const button of document.querySelectorAll("[data-all], [data-shown]")) {
@@ -179,4 +169,5 @@ document.getElementById("finished").addEventListener("click", () => {
   redraw();
 });
 makeLegend();
+drawSwatches();
 showSwitches();

@@ -17,11 +17,16 @@ from fastscnn.reports.comparison.records import is_score
 from fastscnn.utils.files import write_text
 
 PAPER_COLOURS = ("#9aa0a6", "#5f6368")
-SCRIPTS = ("page.js", "charts.js", "effects.js", "tools.js")
+SCRIPTS = ("looks.js", "page.js", "charts.js", "effects.js", "tools.js")
 NO_RUNS = "There is no run here yet. Train one with python src/train.py, then call compare.py again."
 EMPTY = "No finished run has a number for this table yet."
 LONG = 20
 """Number of rows above which a table gets its own scroll bar."""
+NO_PICTURES = (
+    '<section><h2>Pictures</h2><p class="empty">No pictures yet: train with pictures=4, or call '
+    "eval.py checkpoint=FILE pictures=4, then compare.py again.</p></section>"
+)
+COLUMN_HEAD, ROW_HEAD = 'th scope="col"', 'th scope="row"'
 STATUSES = ("failed", "interrupted", "running")
 
 
@@ -49,7 +54,7 @@ def page(comparison: Comparison) -> str:
         other_tables="\n".join(_section(table) for table in comparison.tables[1:]),
         runs_table=_runs_table(comparison),
         evaluations=evaluations_html(comparison.evaluations),
-        gallery=gallery_html(comparison.gallery),
+        gallery=gallery_html(comparison.gallery) or (NO_PICTURES if comparison.runs else ""),
         data=_json(_data(comparison)),
         more=_json([_more(view) for view in comparison.runs]),
         style=_file("page.css"),
@@ -151,26 +156,33 @@ def _series(numbers: Sequence[float]) -> list[float] | dict[str, float]:
 
 def _runs_table(comparison: Comparison) -> str:
     """A row for each run; runs with curves or bars have a switch."""
-    head = ['<th><span title="drawn in the charts">on</span></th>']
+    head = ['<th scope="col"><span title="drawn in the charts">on</span></th>']
     for column in comparison.columns:
         kind = ' class="number"' if column in comparison.numeric else ""
-        head.append(f'<th{kind} aria-sort="none"><button type="button">{html.escape(column)}</button></th>')
+        head.append(f'<th scope="col"{kind} aria-sort="none"><button type="button">{html.escape(column)}</button></th>')
     rows = []
     for view in comparison.runs:
         name = html.escape(view.label, quote=True)
-        switch = f'<input type="checkbox" checked aria-label="{name}"><span class="swatch"></span>'
+        switch = f'<input type="checkbox" checked aria-label="{name}"><span {_look(view)}></span>'
         cells = [f"<td>{switch if view.curve.values or view.iou else ''}</td>"]
-        for column in comparison.columns:
-            cells.append(_cell(view.cells.get(column, ""), column in comparison.numeric, column == "error"))
+        for place, column in enumerate(comparison.columns):
+            text, tag = view.cells.get(column, ""), "td" if place else ROW_HEAD
+            cells.append(_cell(text, column in comparison.numeric, column == "error", tag))
         kind = f' class="{view.status}"' if view.status in STATUSES else ""
         rows.append(f'<tr data-run="{html.escape(view.id, quote=True)}"{kind}>{"".join(cells)}</tr>')
-    return f"<table><thead><tr>{''.join(head)}</tr></thead><tbody>\n" + "\n".join(rows) + "\n</tbody></table>"
+    return (
+        f"<table aria-label='All runs'><thead><tr>{''.join(head)}</tr></thead><tbody>\n"
+        + "\n".join(rows)
+        + "\n</tbody></table>"
+    )
 
 
 def _section(table: Table, name_of: str = "") -> str:
     def row(cells: Sequence[str], tag: str, heat: float = 0) -> str:
         found = (
-            _heat(text, heat) if heat and i and text else _cell(text, i in table.numeric, tag=tag)
+            _heat(text, heat)
+            if heat and i and text
+            else _cell(text, i in table.numeric, tag=tag if i or tag != "td" else ROW_HEAD)
             for i, text in enumerate(cells)
         )
         return "<tr>" + "".join(found) + "</tr>"
@@ -178,10 +190,10 @@ def _section(table: Table, name_of: str = "") -> str:
     body = "\n".join(row(cells, "td", table.heat if number else 0) for number, cells in enumerate(table.rows))
     body = body or f'<tr><td class="empty" colspan="{len(table.columns)}">{EMPTY}</td></tr>'
     note = f'<p class="note">{html.escape(table.caption)}</p>' if table.caption else ""
-    head = row(table.columns, "th")
+    head = row(table.columns, COLUMN_HEAD)
     scroll = "scroll tall" if len(table.rows) > LONG else "scroll"
-    inside = f'<table class="plain"><thead>{head}</thead><tbody>\n{body}\n</tbody></table>'
     name = html.escape(table.title, quote=True)
+    inside = f'<table class="plain" aria-label="{name}"><thead>{head}</thead><tbody>\n{body}\n</tbody></table>'
     region = f'<div class="{scroll}" tabindex="0" role="region" aria-label="{name}">{inside}</div>'
     own = f' id="{name_of}"' if name_of else ""
     return f'<section class="table"{own}><h2>{html.escape(table.title)}</h2>{note}\n{region}</section>'
@@ -199,7 +211,12 @@ def _heat(text: str, full: float) -> str:
 
 def _cell(text: str, numeric: bool, wide: bool = False, tag: str = "td") -> str:
     kind = ' class="number"' if numeric else ' class="wide"' if wide and text else ""
-    return f"<{tag}{kind}>{html.escape(text)}</{tag}>"
+    return f"<{tag}{kind}>{html.escape(text)}</{tag.partition(' ')[0]}>"
+
+
+def _look(view: RunView) -> str:
+    """What a swatch stands for."""
+    return f'data-look="{html.escape(view.group, quote=True)}" data-dashed="{str(view.pretrained).lower()}"'
 
 
 def _warnings(warnings: Sequence[str]) -> str:

@@ -40,7 +40,7 @@ function addExports(section, buttons) {
     button.addEventListener("click", call);
     bar.append(button);
   }
-  section.prepend(bar);
+  section.querySelector("h2").after(bar);
 }
 
 for (const section of document.querySelectorAll("section.table, #all")) {
@@ -65,26 +65,61 @@ for (const [section, id] of [["effects", "forest"], ["curves", "curve"], ["class
 const gallery = document.getElementById("gallery");
 if (gallery) {
   const slider = document.getElementById("between");
-  const move = () => gallery.style.setProperty("--at", slider.value);
+  const stops = ["prediction", "truth", "input"];
+  const move = () => {
+    const at = Number(slider.value), from = Math.floor(at);
+    gallery.style.setProperty("--at", slider.value);
+    slider.setAttribute("aria-valuetext", at === from ? stops[from] : `between ${stops[from]} and ${stops[from + 1]}`);
+  };
   slider.addEventListener("input", move);
   move();
   const without = document.getElementById("without");
   if (without) without.addEventListener("change", () => gallery.classList.toggle("without", without.checked));
 }
 
-function drawAll() {
-  const drawn = [drawCurves()];
-  if (places.length) drawn.push(drawBars());
-  if (data.gaps.length) drawn.push(drawForest());
-  return Promise.all(drawn);
+// The charts in view are drawn first. The page answers then, and the others follow one by one while nothing else is due.
+const drawings = new Map([["curve", drawCurves]]);
+if (data.gaps.length) drawings.set("forest", drawForest);
+if (places.length) drawings.set("bars", drawBars);
+const due = new Set(drawings.keys());
+const mark = (name) => { document.documentElement.dataset[name] = performance.now().toFixed(0); };
+const painted = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+const idle = () => new Promise((done) => (window.requestIdleCallback ? requestIdleCallback(done, { timeout: 300 }) : setTimeout(done)));
+
+function draw(name) {
+  const first = due.delete(name);
+  return Promise.resolve(drawings.get(name)()).then(() => { if (first && name === "curve") watchZoom(); });
 }
 
-if (!data.gaps.length) document.getElementById("effects").hidden = true;
+function drawAll() { // what is still due is drawn in its turn
+  return Promise.all([...drawings.keys()].filter((name) => !due.has(name)).map(draw));
+}
+
+async function openPage() {
+  const inView = (name) => {
+    const { top, bottom } = document.getElementById(name).getBoundingClientRect();
+    return top < innerHeight && bottom > 0;
+  };
+  for (const name of [...due].filter(inView)) await draw(name);
+  await painted();
+  mark("ready");
+  while (due.size) {
+    await idle();
+    const next = [...due].find(inView) ?? [...due][0];
+    if (next) await draw(next);
+  }
+  await painted();
+  mark("drawn");
+}
+
+document.getElementById("no-forest").hidden = data.gaps.length > 0;
+document.getElementById("forest").hidden = !data.gaps.length;
+document.getElementById("no-bars").hidden = places.length > 0;
+document.getElementById("bars").hidden = !places.length;
+document.getElementById("forest").style.minHeight = `${forestHeight()}px`;
 choosePlaces();
-drawAll().then(() => {
-  watchZoom();
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
-  let width = innerWidth;
-  addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; redraw(); } });
-  requestAnimationFrame(() => setTimeout(() => { document.documentElement.dataset.ready = performance.now().toFixed(0); }));
-});
+addEventListener("beforeprint", () => { for (const name of due) draw(name); });
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { drawSwatches(); drawAll(); });
+let width = innerWidth;
+addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; redraw(); } });
+openPage();
