@@ -200,7 +200,7 @@ def shown(browser, folder, *runs, chosen="view=runs", width=1280, color_scheme="
     path = folder / "outputs" / "compare" / "index.html"
     path.parent.mkdir(parents=True)
     write_page(comparison(*runs, **changes), path)
-    with opened(browser, folder, chosen, width, color_scheme=color_scheme) as page:
+    with opened(browser, folder, chosen, width=width, color_scheme=color_scheme) as page:
         yield page
 
 
