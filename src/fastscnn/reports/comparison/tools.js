@@ -88,7 +88,10 @@ const idle = () => new Promise((done) => (window.requestIdleCallback ? requestId
 
 function draw(name) {
   const first = due.delete(name);
-  return Promise.resolve(drawings.get(name)()).then(() => { if (first && name === "curve") watchZoom(); });
+  return Promise.resolve(drawings.get(name)()).then(() => {
+    for (const inner of document.querySelectorAll(`#${name} .plot-container, #js-plotly-tester`)) inner.setAttribute("aria-hidden", "true");
+    if (first && name === "curve") watchZoom();
+  });
 }
 
 function drawAll() { // what is still due is drawn in its turn
