@@ -75,7 +75,7 @@ if [ -e "$$venv/.unfinished" ] || ! "$$venv/bin/python" -m pip --version >/dev/n
   touch "$$venv/.unfinished"
   "$$python" -m venv "$$venv"
 fi
-echo "Installing into $(VENV): a few minutes and 6 GB the first time."
+echo "Installing into $(VENV): 7 GB and a few minutes the first time, most of them without a word here."
 rm -f "$$venv/.installed"
 touch "$$venv/.unfinished"
 echo '*' > "$$venv/.gitignore"

@@ -43,6 +43,7 @@ def test_onnx_file_is_compared_and_explained(run, checkpoint, tmp_path):
     assert "overwrite=true" in again.stderr
 
 
+@pytest.mark.slow
 def test_int8_says_what_it_costs_and_is_refused_where_that_is_too_much(run, checkpoint, tmp_path):
     pytest.importorskip("nncf")
     arguments = [checkpoint, "format=openvino", "precision=int8", "calibration.frames=3"]

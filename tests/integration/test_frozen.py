@@ -50,6 +50,7 @@ def test_every_option_composes_what_it_did():
             assert set(now[main][option].get("removed", [])) == gone, (main, option)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["run.json", "eval.json", "metrics.csv"])
 def test_records_have_the_keys_that_they_had(found, file):
     names = golden("renamed.json")["keys"]
@@ -57,6 +58,7 @@ def test_records_have_the_keys_that_they_had(found, file):
     assert set(now[file]) == {names.get(key, key) for key in golden("keys.json")[file]} - {None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", TRAININGS)
 def test_training_gives_the_weights_that_it_gave(found, training):
     with np.load(GOLDEN / "weights.npz") as before:
@@ -67,6 +69,7 @@ def test_training_gives_the_weights_that_it_gave(found, training):
     assert distance < TOLERANCE * setting
 
 
+@pytest.mark.slow
 def test_exported_network_gives_the_labels_that_it_gave(found):
     with np.load(GOLDEN / "labels.npz") as before, np.load(found / "labels.npz") as now:
         assert len(before.files) == len(SIZES)

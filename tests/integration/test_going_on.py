@@ -106,7 +106,7 @@ def assert_same(found, expected):
     assert found[1:] == expected[1:]
 
 
-@pytest.mark.parametrize("workers", ["auto", 0, 1, 2])
+@pytest.mark.parametrize("workers", ["auto", *(pytest.param(number, marks=pytest.mark.slow) for number in (0, 1, 2))])
 def test_run_stopped_anywhere_ends_as_one_that_was_not(whole, settings, tmp_path, workers):
     """Before a step, within a validation, between two epochs, after the last one."""
     stops = {"auto": [1, 4, 3, 3], 0: [2] * 7, 1: [6, 2, 5], 2: [3, 5, 7]}[workers]
@@ -116,7 +116,9 @@ def test_run_stopped_anywhere_ends_as_one_that_was_not(whole, settings, tmp_path
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
 
 
-@pytest.mark.parametrize(("minutes", "goes_on_at"), [(15, STEPS), (1e-9, 2 * STEPS - 2)])
+@pytest.mark.parametrize(
+    ("minutes", "goes_on_at"), [pytest.param(15, STEPS, marks=pytest.mark.slow), (1e-9, 2 * STEPS - 2)]
+)
 def test_run_that_died_goes_on_from_its_latest_checkpoint(whole, settings, tmp_path, minutes, goes_on_at):
     """In the last step of its second epoch; what it logged since the checkpoint comes anew."""
     overrides = [*settings, f"trainer.save_every_minutes={minutes}"]
@@ -149,6 +151,7 @@ def test_run_whose_best_checkpoint_is_broken_goes_on_and_makes_a_new_one(whole, 
     assert record["metrics"]["best"]["step"] == checkpoint(folder, "best")["global_step"] == EPOCHS * STEPS
 
 
+@pytest.mark.slow
 def test_run_stopped_between_parts_of_a_step_goes_on_exactly_and_with_other_parts(settings, tmp_path):
     """A signal waits for the end of a step; then the batches that are done are counted in the parts of now."""
     parts = [*settings, "trainer.accumulate_grad_batches=2"]

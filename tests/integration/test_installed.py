@@ -62,6 +62,7 @@ def test_installed_package_has_all_that_it_reads_and_nothing_beside_itself(insta
     }
 
 
+@pytest.mark.slow
 def test_installed_network_and_kernels_run(installed, tmp_path):
     version = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     code = f"""

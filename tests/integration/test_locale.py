@@ -54,6 +54,7 @@ def test_root_that_a_checkpoint_holds_is_found(run, folder):
     assert os.listdir(folder / "rühe" / "images")
 
 
+@pytest.mark.slow
 def test_run_has_the_names_that_a_person_typed_under_any_locale(run, folder):
     root = write_cityscapes(folder / "training", train=2, val=1).rename(folder / "schöne städte")
     name = "ö" * 125  # 250 bytes

@@ -42,6 +42,7 @@ def test_several_loggers_and_a_sweep_over_loggers(run, tmp_path):
     assert not list(tmp_path.glob("outputs/*/*/wandb"))
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_batch_with_an_average_of_the_weights_and_an_early_end(run, tmp_path):
     options = ["trainer=ddp_cpu", "trainer.devices=2", "callbacks=[default,ema,early_stopping]"]
     more = [
@@ -74,14 +75,26 @@ def trials_in(folder):
     return json.loads(file.read_text())
 
 
-def test_search_finds_the_better_learning_rate_and_goes_on_side_by_side(run, search):
+@pytest.fixture(scope="module")
+def searched(run, search):
+    """A search of three trials: what it printed, and the trials."""
     folder, command = search
     first = run(*command, "hydra.sweeper.n_trials=3", cwd=folder)
     assert first.returncode == 0, first.stderr
-    tried = trials_in(folder)["trials"]
-    assert [trial["state"] for trial in tried] == ["complete"] * 3
-    assert len(runs_in(folder)) == len({str(trial["settings"]) for trial in tried})
+    return first, trials_in(folder)["trials"]
 
+
+def test_search_trains_a_run_for_each_point(search, searched):
+    first, tried = searched
+    assert [trial["state"] for trial in tried] == ["complete"] * 3
+    assert len(runs_in(search[0])) == len({str(trial["settings"]) for trial in tried})
+    assert "ConfigStore" not in first.stderr, "no warnings of Hydra's about our own files"
+
+
+@pytest.mark.slow
+def test_search_finds_the_better_learning_rate_and_goes_on_side_by_side(run, search, searched):
+    folder, command = search
+    first, tried = searched
     beside = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_trials=6", "hydra.sweep.dir=second"]
     second = run(*command, *beside, cwd=folder)
     assert second.returncode == 0, second.stderr

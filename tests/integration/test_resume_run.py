@@ -112,6 +112,7 @@ def test_resumed_run_keeps_its_folder_and_its_wandb_id_and_says_where_it_goes_on
     assert not (folder / ".hydra" / "config.1.yaml").exists(), "nothing was changed"
 
 
+@pytest.mark.slow
 def test_finished_run_says_so_and_goes_on_over_two_devices_when_it_is_made_longer(run, resumed):
     _, folder, _ = resumed
     before = json.loads((folder / "run.json").read_text())

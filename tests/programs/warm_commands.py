@@ -6,6 +6,7 @@ come back: the child's pid, and how it ended.
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -32,6 +33,7 @@ def load(source: Path) -> None:
     importlib.import_module("fastscnn.runs.provenance").packages()
     zeros = importlib.import_module("torch").zeros(1, 19, 2, 4)
     package.upsample_labels(zeros, (16, 32))
+    gc.freeze()  # a child's collector, also the one at its end, leaves these objects alone: their memory stays shared
 
 
 def main(listener: socket.socket) -> dict | None:

@@ -34,7 +34,8 @@ def check_data(config: "DictConfig") -> None:
     else:
         Console().print(table(report))
         if report.proposed:
-            print(f"{'Written' if settings['write'] else 'Proposed'}: classes.yaml\n{report.proposed}")
+            file = Path(settings["data"]["root"]) / "classes.yaml"
+            print(f"{f'Written: {file}' if settings['write'] else 'Proposed: classes.yaml'}\n{report.proposed}")
         write_json(output, record(report))
         print(f"All of it: {output}")
     for finding in report.findings:

@@ -88,11 +88,12 @@ class Taken:
         shown.add_column("part")
         for name in ("taken", "by class", "made anew"):
             shown.add_column(name, justify="right")
-        shown.add_column("")
+        if self.frozen:
+            shown.add_column("")
         for name, part in self.parts.items():
             frozen = any(name == one.partition(".")[0] for one in self.frozen)
             counts = (str(count) if count else "" for count in (part.taken, part.by_class, part.fresh))
-            shown.add_row(name, *counts, "frozen" if frozen else "")
+            shown.add_row(name, *counts, *(["frozen"] if frozen else []))
         return shown
 
     def _classes(self, taken: bool) -> list[str]:

@@ -20,6 +20,10 @@ PAPER_SIZE = (1024, 2048)
 PROFILE = "profile.json"
 
 
+_UNITS = {"folder": "images"}
+"""What the frames of a source are called, where that is not its name."""
+
+
 def print_start(folder: Path, module: Task, data: TrainingData) -> dict[str, Any]:
     """Print the run's folder, the network's size and the data; returns them as loggers show them."""
     size = data.crop_size if isinstance(data, ImageNetData) else PAPER_SIZE
@@ -29,7 +33,7 @@ def print_start(folder: Path, module: Task, data: TrainingData) -> dict[str, Any
     macs = sum(cost.macs for cost in costs)
     counts = {split: data.source_counts(split) for split in ("train", *(["val"] if data.validates else []))}
     frames = "; ".join(
-        f"{split} " + " + ".join(f"{count:,} {source}" for source, count in by_source.items())
+        f"{split} " + " + ".join(f"{count:,} {_UNITS.get(source, source)}" for source, count in by_source.items())
         for split, by_source in counts.items()
     )
     _print(
@@ -58,7 +62,7 @@ def print_scores(trainer: pl.Trainer, module: Task, data: TrainingData, checkpoi
     split = "test" if test else "val"
     evaluated = "training images" if isinstance(data, ImageNetData) and data.evaluates_on_train else split
     console = Console()
-    console.print(f"{title(data)} {evaluated}, {checkpoint.name}", highlight=False)
+    console.print(f"IoU in percent: {title(data)} {evaluated}, {checkpoint.name}", highlight=False)
     console.print(scores.table())
 
 

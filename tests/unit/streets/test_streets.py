@@ -224,7 +224,7 @@ def test_a_full_disk_leaves_nothing_and_is_one_sentence(tmp_path, monkeypatch, w
         written(path, data, **how)
 
     monkeypatch.setattr(files, "write_bytes", write_bytes)
-    monkeypatch.setattr(streets, "_cores", lambda: workers)
+    monkeypatch.setattr(streets, "usable_cores", lambda: workers)
     with refused("data.root", "val", ".png", os.strerror(errno.ENOSPC), fix="data.root=DIR"):
         generate_streets(tmp_path / "root", TINY)
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
