@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("größe")
 
 
+@pytest.mark.slow
 def test_prediction_that_begins_under_one_locale_goes_on_under_another(run, folder):
     write_checkpoint(folder / "model.ckpt")
     (folder / "model.ckpt").rename(folder / "modèle.ckpt")
@@ -45,10 +47,10 @@ def test_root_that_a_checkpoint_holds_is_found(run, folder):
     content = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(content)
     torch.save(content, folder / "eval.ckpt")
-    done = run(
-        "eval.py", "checkpoint=eval.ckpt", "trainer.accelerator=cpu", "paths.run_dir='rühe'", cwd=folder, **ASCII
-    )
+    call = ["eval.py", "checkpoint=eval.ckpt", "trainer.accelerator=cpu", "paths.run_dir='rühe'"]
+    done = run(*call, cwd=folder, **ASCII, FASTSCNN_PROGRESS_SECONDS="0.05")
     assert done.returncode == 0, done.stderr
+    assert re.search(r"^eval: working \(\d+ s\)$", done.stdout, re.MULTILINE), "the imports take seconds"
     content = json.loads((folder / "rühe" / "eval.json").read_text(encoding="utf-8"))
     assert content["frames"] == 1
     assert os.listdir(folder / "rühe" / "images")

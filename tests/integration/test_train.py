@@ -48,7 +48,6 @@ def test_last_line_names_the_folder_and_the_screen_shows_what_a_person_wants(tra
 def test_output_that_is_no_terminal_says_at_any_time_how_far_the_run_is(trained):
     lines = trained[0].stdout.splitlines()
     for pattern in (
-        r"train: working \(\d+ s\)",
         r"epoch \d of 3: step \d of 6, loss \d+\.\d{3}, \d+\.\d images/s, .+ left(; .+)?",
         r"validation of epoch \d: image \d of 2(, .+)?",
     ):
