@@ -35,6 +35,12 @@ def pytest_configure(config):
         config.pluginmanager.register(Watch(limit))
 
 
+def pytest_xdist_auto_num_workers(config):
+    """One more than cores: some tests wait, for a limit to pass or a service to answer."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + 1
+
+
 class Watch:
     """Ends the run, as failed and with its name, where a test never does.
 

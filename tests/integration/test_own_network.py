@@ -115,6 +115,7 @@ def test_reading_in_python_needs_trust_too(worked):
         Segmenter.from_checkpoint(worked[0] / CHECKPOINT)
 
 
+@pytest.mark.slow
 def test_exported_program_of_torch_agrees(trained, tmp_path):
     """The other formats are tried with larger networks, in tests/unit/inference/test_external_networks.py."""
     assert export(trained, tmp_path / "mine.pt2", format="torch", write="probabilities").comparison.largest < 1e-4

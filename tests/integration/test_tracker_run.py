@@ -23,7 +23,8 @@ def service_of(pid):
     return None
 
 
-@pytest.mark.parametrize("what", [signal.SIGSTOP, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("what", [signal.SIGSTOP, signal.SIGKILL])
 def test_run_whose_wandb_service_freezes_or_dies_is_finished_and_says_what_was_not_sent(
     start, what, cityscapes, tmp_path
 ):

@@ -91,6 +91,7 @@ def test_hang_in_c_code_that_holds_the_interpreter_ends_the_run_with_the_tests_n
     assert "in test_odd" in done.stdout
 
 
+@pytest.mark.slow
 def test_cleaning_up_without_end_after_a_failure_ends_the_run_with_the_tests_name(tmp_path):
     done = suite(tmp_path, CLEANS_UP_WITHOUT_END, "1")
     assert done.returncode == 1, done.stdout
