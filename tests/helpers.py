@@ -318,6 +318,16 @@ def write_checkpoint(path, classes=None, seed=0):
     return path
 
 
+def save_module(module, path):
+    """Write the checkpoint of a training's module, as training does."""
+    import torch
+
+    content = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(content)
+    torch.save(content, path)
+    return path
+
+
 def predict_settings(checkpoint, given, output, **others):
     """The config of predict.py."""
     return {

@@ -5,12 +5,11 @@ import os
 import re
 
 import pytest
-import torch
 from omegaconf import OmegaConf
 
 from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.training.segmentation import Segmentation
-from helpers import SEGMENTATION, files_in, random_image, write_checkpoint, write_cityscapes, write_image
+from helpers import SEGMENTATION, files_in, random_image, save_module, write_checkpoint, write_cityscapes, write_image
 
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 UTF8 = {"LC_ALL": "C.UTF-8"}
@@ -44,9 +43,7 @@ def test_root_that_a_checkpoint_holds_is_found(run, folder):
     root = write_cityscapes(folder / "cityscapes", val=1).rename(folder / "städte")
     data = {"dataset": "fine", "root": str(root), "crop_size": [64, 128], "batch_size": 1, "num_workers": 0}
     module = Segmentation({**SEGMENTATION, "data": data, "trainer": {"precision": "32-true"}}, CITYSCAPES)
-    content = {"state_dict": module.state_dict()}
-    module.on_save_checkpoint(content)
-    torch.save(content, folder / "eval.ckpt")
+    save_module(module, folder / "eval.ckpt")
     call = ["eval.py", "checkpoint=eval.ckpt", "trainer.accelerator=cpu", "paths.run_dir='rühe'"]
     done = run(*call, cwd=folder, **ASCII, FASTSCNN_PROGRESS_SECONDS="0.05")
     assert done.returncode == 0, done.stderr

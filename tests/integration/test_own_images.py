@@ -85,3 +85,7 @@ def test_training_without_classes_names_the_command_that_proposes_them(run, tmp_
     found = run("check_data.py", "data=folder", "data.root=photos", cwd=tmp_path)
     assert found.returncode == 1
     assert "classes.yaml is missing" in found.stderr
+    assert "Proposed: photos/classes.yaml\n" in found.stdout
+    own = ["data=folder", "data.root=photos", "data.classes=own.yaml", "write=true"]
+    found = run("check_data.py", *own, cwd=tmp_path)
+    assert "Written: own.yaml\n" in found.stdout and (tmp_path / "own.yaml").is_file()

@@ -18,7 +18,7 @@ def check_data(config: "DictConfig") -> None:
 
     from fastscnn.data.check.check import check
     from fastscnn.data.check.report import record, table
-    from fastscnn.data.datasets.folder import check_command
+    from fastscnn.data.datasets.folder import check_command, classes_file
     from fastscnn.utils.files import check_writable_file, plain_json, write_json
     from fastscnn.utils.text import one_line
     from fastscnn.utils.values import check_switch
@@ -34,8 +34,8 @@ def check_data(config: "DictConfig") -> None:
     else:
         Console().print(table(report))
         if report.proposed:
-            file = Path(settings["data"]["root"]) / "classes.yaml"
-            print(f"{f'Written: {file}' if settings['write'] else 'Proposed: classes.yaml'}\n{report.proposed}")
+            file = classes_file(report.root, settings["data"])
+            print(f"{'Written' if settings['write'] else 'Proposed'}: {file}\n{report.proposed}")
         write_json(output, record(report))
         print(f"All of it: {output}")
     for finding in report.findings:

@@ -14,7 +14,7 @@ from fastscnn.training.distillation import Teacher, find_source
 from fastscnn.training.fit import checked_data, fit
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.training.step_graph import StepGraph
-from helpers import FAST, FOLDER_CLASSES, MODEL, SEGMENTATION, job, refused, write_folder
+from helpers import FAST, FOLDER_CLASSES, MODEL, SEGMENTATION, job, refused, save_module, write_folder
 
 PHOTOS = ClassTable("photos", ("sky", "tree", "road"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), (0, 1, 2), (255,))
 
@@ -29,10 +29,7 @@ def saved(module, file):
     module.train()
     with torch.no_grad():
         module.network(torch.randn(4, 3, 64, 96))
-    content = {"state_dict": module.state_dict()}
-    module.on_save_checkpoint(content)
-    torch.save(content, file)
-    return file
+    return save_module(module, file)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from fastscnn.training.evaluate import evaluate
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import UNFINISHED, WriteError
-from helpers import SEGMENTATION, files_in, refused, write_cityscapes
+from helpers import SEGMENTATION, files_in, refused, save_module, write_cityscapes
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,7 @@ def settings(tmp_path_factory):
     }
     trainer = {"precision": "32-true"}
     module = Segmentation({**SEGMENTATION, "data": data, "trainer": trainer}, CITYSCAPES)
-    content = {"state_dict": module.state_dict()}
-    module.on_save_checkpoint(content)
-    torch.save(content, folder / "best.ckpt")
+    save_module(module, folder / "best.ckpt")
     return {
         "checkpoint": str(folder / "best.ckpt"),
         "split": "val",

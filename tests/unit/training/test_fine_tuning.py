@@ -13,7 +13,7 @@ from fastscnn.runs.record import read_record
 from fastscnn.training.fine_tuning import class_layers, find_start, freeze_parts, take
 from fastscnn.training.fit import checked_data, fit
 from fastscnn.training.segmentation import Segmentation
-from helpers import FAST, FOLDER_CLASSES, MODEL, SEGMENTATION, job, refused, write_folder
+from helpers import FAST, FOLDER_CLASSES, MODEL, SEGMENTATION, job, refused, save_module, write_folder
 
 YARD = ClassTable("yard", ("road", "gnome", "sky"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), (0, 1, 2), (255,))
 CLASS_LAYER = "network.classifier.3.weight"
@@ -24,19 +24,11 @@ def built(classes=YARD, seed=1, **settings):
     return Segmentation(SEGMENTATION | settings, classes)
 
 
-def saved(module, file):
-    """The checkpoint of a module."""
-    content = {"state_dict": module.state_dict()}
-    module.on_save_checkpoint(content)
-    torch.save(content, file)
-    return file
-
-
 @pytest.fixture(scope="module")
 def streets(tmp_path_factory):
     """A checkpoint of CamVid's classes, and its tensors."""
     module = built(CAMVID, seed=0)
-    return saved(module, tmp_path_factory.mktemp("streets") / "best.ckpt"), module.state_dict()
+    return save_module(module, tmp_path_factory.mktemp("streets") / "best.ckpt"), module.state_dict()
 
 
 def test_class_layers_are_those_with_a_row_for_each_class_in_any_network():
@@ -70,7 +62,7 @@ def test_all_that_fits_is_taken_and_rows_go_by_the_names_of_the_classes(streets)
 
 
 def test_rows_go_by_name_though_the_numbers_of_classes_are_equal(streets, tmp_path):
-    file = saved(built(replace(YARD, names=("sky", "road", "boat")), seed=0), tmp_path / "a.ckpt")
+    file = save_module(built(replace(YARD, names=("sky", "road", "boat")), seed=0), tmp_path / "a.ckpt")
     given = torch.load(file, weights_only=True)["state_dict"][CLASS_LAYER]
     module = built()
     before = module.state_dict()[CLASS_LAYER].clone()
@@ -82,7 +74,7 @@ def test_rows_go_by_name_though_the_numbers_of_classes_are_equal(streets, tmp_pa
 
 
 def test_no_class_in_common_leaves_the_class_layer_as_it_is(tmp_path):
-    file = saved(built(replace(YARD, names=("a", "b", "c")), seed=0), tmp_path / "a.ckpt")
+    file = save_module(built(replace(YARD, names=("a", "b", "c")), seed=0), tmp_path / "a.ckpt")
     module = built()
     before = module.state_dict()[CLASS_LAYER].clone()
     taken = take(module, find_start({"checkpoint": str(file)}))
