@@ -131,6 +131,8 @@ def build_external(model: Mapping[str, Any], num_classes: int, *, pretrained: bo
     given = next((name for name in CLASS_COUNTS if name in names), CLASS_COUNTS[0] if takes_any else None)
     settings = {} if given is None or given in node else {given: num_classes}
     replaced = {} if pretrained else {name: value for name, value in PRETRAINED.items() if name in names}
+    if not pretrained and str(target.__module__).startswith("torchvision."):
+        replaced["weights"] = None  # elsewhere the word may mean something else
     body = build({**node, **replaced}, KEY, **settings)
     if not isinstance(body, nn.Module):
         raise RequestError(

@@ -175,3 +175,14 @@ def test_parts_of_the_users_own_module_are_named_to_be_frozen():
     module = Segmentation(SEGMENTATION | {"model": node(f"{__name__}.Shaped")}, CAMVID)
     with refused("init.freeze", "layer", fix="body.layer"):
         freeze_parts(module, ["layer"])
+
+
+def test_rebuilding_for_a_checkpoint_downloads_nothing(monkeypatch):
+    def refuse(*arguments, **settings):
+        raise AssertionError("weights are downloaded that a checkpoint replaces")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
+    network = {"_target_": "torchvision.models.segmentation.lraspp_mobilenet_v3_large", "weights": "DEFAULT"}
+    model = {"name": "external", "multiple": "auto", "network": network}
+    assert build_network(model, 21, pretrained=False).num_classes == 21
