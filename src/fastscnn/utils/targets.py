@@ -80,6 +80,12 @@ def build(node: Mapping[str, Any], key: str, *arguments: Any, **settings: Any) -
     except RequestError:
         raise
     except Exception as error:
+        if "blocklisted" in str(error):  # by Hydra, in a sentence of many lines
+            raise RequestError(
+                f"{key}.{TARGET}={node[TARGET]} can run any program or code, which Hydra does not build.",
+                key=f"{key}.{TARGET}",
+                fix="Name a class of a library or of your own.",
+            ) from error
         cause = str(error).strip().splitlines() or [type(error).__name__]
         raise RequestError(
             f"{key}: {node[TARGET]} cannot be built ({cause[0]}).",

@@ -186,3 +186,9 @@ def test_rebuilding_for_a_checkpoint_downloads_nothing(monkeypatch):
     network = {"_target_": "torchvision.models.segmentation.lraspp_mobilenet_v3_large", "weights": "DEFAULT"}
     model = {"name": "external", "multiple": "auto", "network": network}
     assert build_network(model, 21, pretrained=False).num_classes == 21
+
+
+def test_function_that_runs_programs_is_refused_in_a_whole_sentence():
+    model = {"name": "external", "network": {"_target_": "os.system", "command": "touch called"}}
+    with refused("model.network._target_", "os.system", fix="class"):
+        build_network(model, 3)
