@@ -104,6 +104,7 @@ def test_resumed_run_keeps_its_folder_and_its_wandb_id_and_says_where_it_goes_on
         f"resume: epoch 2 of {EPOCHS} is done and {step - 2 * STEPS} batches of the next (step {step})" in done.stdout
     )
     assert "epoch 3/4" in done.stdout and "epoch 2/4" not in done.stdout
+    assert "resumable" not in done.stderr, "Lightning cannot know that the batches of the epoch go on where they were"
     data = read_record(folder)
     assert data["wandb_id"] == data["id"]
     assert len(list(folder.glob(f"wandb/offline-run-*-{data['id']}"))) == 2
