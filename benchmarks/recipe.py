@@ -1,12 +1,15 @@
 """Which settings make Fast-SCNN see on CamVid: one factor at a time over the best so far, on drives that were held out.
 
-    python benchmarks/recipe.py CAMVID_DIR --runs DIR [--epochs 30] [--hours 8] [--output FILE]
+    python benchmarks/recipe.py CAMVID_DIR --runs DIR [--epochs 30] [--hours 8] [--jobs 2] [--output FILE] [SETTING ...]
 
 The base is the paper's recipe at crops of 240x320. Each factor is added to the best recipe so far and trained on two of
 the three drives of train and val, evaluated on the third, each drive in turn; the test frames are never read. A factor
 stays if its mean over the drives is better with each of the seeds; the second seed is trained only where the first was
 better. All have the same number of epochs and are evaluated after the last. The runs lie in DIR: the same command goes
 on where it was stopped. Writes results/camvid_recipe.json and .md whenever a run ends.
+
+--jobs trains so many runs side by side: drives, and from six on both seeds of a factor. SETTINGs are added to every
+run: on a GPU, `--jobs 6 trainer.accelerator=gpu`.
 """
 
 import argparse
@@ -17,7 +20,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -50,11 +54,14 @@ class Factor:
 FACTORS = (
     Factor("class_weights", ["loss.class_weights=enet"]),
     Factor("adamw", ["optimizer=adamw", "optimizer.lr=0.003", "scheduler.warmup_steps=100"]),
+    Factor("streets", ["init.checkpoint=streets"]),
     Factor("ema", ["callbacks=[default,ema]", "callbacks.ema.decay=0.99"]),
     Factor("strong", ["augment=strong"]),
     Factor("label_smoothing", ["loss.label_smoothing=0.1"]),
     Factor("crop", ["data.crop_size=[360,480]"]),
     Factor("double", ["resolution=double"]),
+    Factor("lovasz", ["loss.lovasz_weight=1.0"]),
+    Factor("dice", ["loss.dice_weight=1.0"]),
     Factor("weight_decay", ["optimizer.weight_decay=0.1"], needs="adamw"),
     Factor("ohem", ["loss.hard_pixels={probability:0.7,keep:0.0625}"]),
     Factor("more_dropout", ["model.dropout=0.3"]),
@@ -73,17 +80,19 @@ class TrainingError(Exception):
     """A training failed."""
 
 
-def settings_of(names: Sequence[str]) -> list[str]:
-    return [setting for factor in FACTORS if factor.name in names for setting in factor.settings]
+def settings_of(names: Sequence[str], added: Sequence[str] = ()) -> list[str]:
+    return [setting for factor in FACTORS if factor.name in names for setting in factor.settings] + [*added]
 
 
 def variant(names: Sequence[str]) -> str:
     return "+".join(names) or "base"
 
 
-def arguments_of(names: Sequence[str], fold: str, seed: int, epochs: int, root: Path, runs: Path) -> list[str]:
+def arguments_of(
+    names: Sequence[str], fold: str, seed: int, epochs: int, root: Path, runs: Path, added: Sequence[str] = ()
+) -> list[str]:
     """What `train.py` is called with; the digest in the folder's name keeps runs of changed settings apart."""
-    settings = settings_of(names)
+    settings = settings_of(names, added)
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:8]
     return [
         "experiment=camvid",
@@ -106,14 +115,14 @@ def folder_of(arguments: Sequence[str]) -> Path:
     return Path(arguments[-1].partition("=")[2])
 
 
-def finished(folder: Path) -> dict[str, float] | None:
-    """The metrics after the last epoch of a finished run."""
+def finished(folder: Path, which: str = "last") -> dict[str, float] | None:
+    """The metrics of a finished run: after its last epoch, or of its best."""
     record = read_record(folder) if (folder / RECORD).exists() else {"status": "missing"}
-    return record["metrics"]["last"] if record["status"] == "finished" else None
+    return record["metrics"][which] if record["status"] == "finished" else None
 
 
-def train(arguments: Sequence[str], threads: int) -> dict[str, float]:
-    """Train, or go on with what was stopped; returns the metrics after the last epoch.
+def train(arguments: Sequence[str], threads: int, which: str = "last") -> dict[str, float]:
+    """Train, or go on with what was stopped; returns the metrics after the last epoch, or of the best.
 
     Raises:
         RequestError: The run is running in another process.
@@ -134,7 +143,27 @@ def train(arguments: Sequence[str], threads: int) -> dict[str, float]:
         raise SystemExit(code)
     if code:
         raise TrainingError(f"{folder.parent.name}/{folder.name} ended with {code}")
-    return read_record(folder)["metrics"]["last"]
+    return read_record(folder)["metrics"][which]
+
+
+def side_by_side(
+    run: Callable[..., Mapping[str, float]], calls: Sequence[tuple], jobs: int
+) -> Iterator[tuple[tuple, Mapping[str, float] | Exception]]:
+    """Call `run` with each of `calls`, so many at once; yields each as it ends, with its result or why it has none.
+
+    A signal that ends one run ends all: no other is begun.
+    """
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        running = {pool.submit(run, *call): call for call in calls}
+        for future in as_completed(running):
+            error = future.exception()
+            if isinstance(error, OutOfTimeError | TrainingError):
+                yield running[future], error
+            else:
+                yield running[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @dataclass
@@ -147,6 +176,9 @@ class Row:
     decision: str
     runs: Runs
     before: Runs
+
+    def is_better(self, seed: int) -> bool:
+        return statistics.fmean(percent(self.runs[f, seed]) - percent(self.before[f, seed]) for f in FOLDS) > 0
 
     def as_json(self) -> dict:
         row = {key: value for key, value in asdict(self).items() if key not in ("runs", "before")}
@@ -186,6 +218,7 @@ class Screening:
         run: Trains a recipe, given its factors, the held-out drive and the seed; returns the metrics.
         write: Called with the rows, the best factors so far and the names that were not reached, whenever a run ended.
         factors: What is tried, in this order.
+        jobs: Runs side by side. With enough for every drive of both seeds, the second seed does not wait for the first.
     """
 
     def __init__(
@@ -193,8 +226,9 @@ class Screening:
         run: Callable[[Sequence[str], str, int], Mapping[str, float]],
         write: Callable[[Sequence[Row], Sequence[str], Sequence[str]], None],
         factors: Sequence[Factor] = FACTORS,
+        jobs: int = 1,
     ) -> None:
-        self.run, self.write, self.factors = run, write, factors
+        self.run, self.write, self.factors, self.jobs = run, write, factors, jobs
         self.best: list[str] = []
         self.rows: list[Row] = []
         self.found: dict[tuple[str, ...], dict[tuple[str, int], Mapping[str, float]]] = {}
@@ -203,23 +237,42 @@ class Screening:
         """Try every factor; returns early where the time is over."""
         base = Row("base", [], [], "base", self.runs([]), {})
         self.rows.append(base)
+        at_once = len(SEEDS) if self.jobs >= len(SEEDS) * len(FOLDS) else 1
         try:
-            self.measure([], SEEDS[0])
+            self.measure([[]], SEEDS[:at_once])
             for factor in self.factors:
-                self.decide(factor)
+                self.decide(factor, at_once)
         except OutOfTimeError:
             self.report()
 
     def runs(self, names: Sequence[str]) -> dict[tuple[str, int], Mapping[str, float]]:
         return self.found.setdefault(tuple(names), {})
 
-    def measure(self, names: Sequence[str], seed: int) -> None:
-        for fold in FOLDS:
-            if (fold, seed) not in self.runs(names):
-                self.runs(names)[fold, seed] = self.run(names, fold, seed)
-                self.report()
+    def measure(self, recipes: Sequence[Sequence[str]], seeds: Sequence[int]) -> None:
+        """Train what is missing of these recipes, side by side; the results are written whenever a run ends.
 
-    def decide(self, factor: Factor) -> None:
+        Raises:
+            OutOfTimeError: No time was left for one of them.
+            TrainingError: One failed; the others ended.
+        """
+        missing = [
+            (names, fold, seed)
+            for seed in seeds
+            for names in recipes
+            for fold in FOLDS
+            if (fold, seed) not in self.runs(names)
+        ]
+        errors = []
+        for (names, *key), found in side_by_side(self.run, missing, self.jobs):
+            if isinstance(found, Exception):
+                errors.append(found)
+            else:
+                self.runs(names)[tuple(key)] = found
+                self.report()
+        if errors:
+            raise errors[0]
+
+    def decide(self, factor: Factor, at_once: int) -> None:
         over, names = list(self.best), [*self.best, factor.name]
         row = Row(factor.name, factor.settings, over, "unfinished", self.runs(names), self.runs(over))
         self.rows.append(row)
@@ -227,10 +280,10 @@ class Screening:
             row.decision = f"left out: it needs {factor.needs}"
             return
         try:
-            for seed in SEEDS:
-                self.measure(over, seed)
-                self.measure(names, seed)
-                if statistics.fmean(percent(row.runs[f, seed]) - percent(row.before[f, seed]) for f in FOLDS) <= 0:
+            for index in range(0, len(SEEDS), at_once):
+                seeds = SEEDS[index : index + at_once]
+                self.measure([over, names], seeds)
+                if not all(map(row.is_better, seeds)):
                     row.decision = "dropped"
                     break
             else:
@@ -284,15 +337,15 @@ def main(arguments: argparse.Namespace) -> None:
     end = time.monotonic() + 3600 * arguments.hours
 
     def run(names: Sequence[str], fold: str, seed: int) -> Mapping[str, float]:
-        command = arguments_of(names, fold, seed, arguments.epochs, root, runs)
+        command = arguments_of(names, fold, seed, arguments.epochs, root, runs, arguments.settings)
         if (metrics := finished(folder_of(command))) is not None:
             return metrics
         if time.monotonic() > end:
             raise OutOfTimeError
-        return train(command, arguments.threads)
+        return train(command, arguments.threads or max(1, (os.cpu_count() or 1) // arguments.jobs))
 
     def write(rows: Sequence[Row], best: Sequence[str], not_reached: Sequence[str]) -> None:
-        command = arguments_of([], "DRIVE", 0, arguments.epochs, Path("DIR"), Path("RUNS"))
+        command = arguments_of([], "DRIVE", 0, arguments.epochs, Path("DIR"), Path("RUNS"), arguments.settings)
         result = {
             "what": "CamVid, one factor at a time over the best so far, on held-out drives; test is not read",
             "epochs": arguments.epochs,
@@ -301,12 +354,14 @@ def main(arguments: argparse.Namespace) -> None:
             "best": {"factors": list(best), "settings": settings_of(best)},
             "not_reached": list(not_reached),
             **measured(),
-            "command": f"python benchmarks/recipe.py CAMVID_DIR --runs DIR --epochs {arguments.epochs}",
+            "command": " ".join(
+                [f"python benchmarks/recipe.py CAMVID_DIR --runs DIR --epochs {arguments.epochs}", *arguments.settings]
+            ),
         }
         write_json(arguments.output, result)
         write_text(arguments.output.with_suffix(".md"), table(result))
 
-    Screening(run, write).all()
+    Screening(run, write, jobs=arguments.jobs).all()
 
 
 if __name__ == "__main__":
@@ -315,6 +370,10 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs, outside the checkout")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--hours", type=float, default=8, help="no run begins after these")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
+    parser.add_argument("--threads", type=int, help="of each run; else the processor's, shared by the runs")
     parser.add_argument("--output", type=Path, default=RESULTS / "camvid_recipe.json")
-    main(parser.parse_args())
+    parser.add_argument(
+        "settings", nargs="*", metavar="SETTING", help="added to every run, such as trainer.accelerator=gpu"
+    )
+    main(parser.parse_intermixed_args())

@@ -1,8 +1,10 @@
 """The screening of benchmarks/recipe.py: what it trains, what it keeps, and how it goes on."""
 
+import itertools
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,37 @@ def test_a_factor_whose_training_fails_is_named_and_the_others_go_on(recipe):
 
     screening, _ = screened(recipe, failing, [recipe.Factor("broken", []), recipe.Factor("good", [])])
     assert [row.decision for row in screening.rows] == ["base", "failed: ended with 1", "stays"]
+
+
+@pytest.mark.parametrize("jobs", [2, 6])
+def test_runs_side_by_side_give_the_same_table(recipe, jobs):
+    """With six jobs the second seed of a factor does not wait for the first."""
+    calls, together = itertools.count(), threading.Barrier(jobs)
+    run, runs = points({"good": 5, "bad": -1, "fine": 1})
+
+    def waiting(names, fold, seed):
+        if next(calls) < jobs:
+            together.wait(timeout=20)  # nobody passes before so many are running
+        return run(names, fold, seed)
+
+    factors = [recipe.Factor(name, []) for name in ("good", "bad", "fine")]
+    screening = recipe.Screening(waiting, lambda *_: None, factors, jobs=jobs)
+    screening.all()
+    assert [row.decision for row in screening.rows] == ["base", "stays", "dropped", "stays"]
+    assert len(runs) == len(set(runs))
+    assert ((("good", "bad"), "0016E5", 1) in runs) == (jobs == 6)
+
+
+def test_a_signal_that_ends_one_run_begins_no_other(recipe):
+    begun = []
+
+    def run(number):
+        begun.append(number)
+        raise SystemExit(143)
+
+    with pytest.raises(SystemExit):
+        list(recipe.side_by_side(run, [(number,) for number in range(50)], 1))
+    assert len(begun) < 50
 
 
 def test_a_factor_without_what_it_needs_is_left_out(recipe):
