@@ -1,4 +1,4 @@
-"""Two blocks of a user's own, in this file alone, and Fast-SCNN with them."""
+"""Two blocks of a user's own, in this file alone, and Fast-SCNN with them; and Fast-SCNN with few blocks."""
 
 import contextlib
 from unittest import mock
@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fastscnn.models.blocks import ACTIVATIONS, ConvBN, DWConvBN
+from fastscnn.models import fast_scnn
+from fastscnn.models.blocks import ACTIVATIONS, Bottleneck, ConvBN, DWConvBN
 
 
 class StripPooling(nn.Module):
@@ -60,5 +61,30 @@ def edited(fusion=GatedFusion):
     with (
         mock.patch("fastscnn.models.fast_scnn.PyramidPooling", StripPooling),
         mock.patch("fastscnn.models.fast_scnn.FeatureFusion", fusion),
+    ):
+        yield
+
+
+class FewBottlenecks(nn.Sequential):
+    """Each kind of bottleneck once: of both strides, with and without the addition.
+
+    Fast-SCNN's nine, three times as wide inside, are the same layers, and take converters and interpreters far longer.
+    """
+
+    def __init__(self, activation="relu"):
+        super().__init__(
+            Bottleneck(64, 96, expansion=2, stride=2, activation=activation),
+            Bottleneck(96, 96, expansion=2, activation=activation),
+            Bottleneck(96, 128, expansion=2, stride=2, activation=activation),
+            fast_scnn.PyramidPooling(128, 128, activation=activation),
+        )
+
+
+@contextlib.contextmanager
+def shallow():
+    """While this is entered, Fast-SCNN and its image classifier are built with few bottlenecks."""
+    with (
+        mock.patch("fastscnn.models.fast_scnn.GlobalFeatureExtractor", FewBottlenecks),
+        mock.patch("fastscnn.models.image_classifier.GlobalFeatureExtractor", FewBottlenecks),
     ):
         yield

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from own_blocks import shallow
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -99,7 +100,8 @@ def build(loss=None):
     """The same weights each time, with heads that tell the pixels apart."""
     torch.manual_seed(0)
     config = {"model": MODEL, "optimizer": OPTIMIZER, "scheduler": SCHEDULER, "trainer": {}}
-    module = Segmentation(config | {"loss": {"auxiliary_weight": 0.4, **(loss or {})}}, CAMVID)
+    with shallow():
+        module = Segmentation(config | {"loss": {"auxiliary_weight": 0.4, **(loss or {})}}, CAMVID)
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
             nn.init.uniform_(part.weight, 0.5, 1.5)

@@ -21,3 +21,12 @@ def offline(monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_MODE", "offline")
     yield
     wandb.teardown()
+
+
+@pytest.fixture(scope="module")
+def shallow_networks():
+    """In this module Fast-SCNN has three bottlenecks instead of nine: its tests are of what is around a network."""
+    from own_blocks import shallow
+
+    with shallow():
+        yield

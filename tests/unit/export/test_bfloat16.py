@@ -13,7 +13,7 @@ from fastscnn.inference.files import exported
 from fastscnn.inference.files.external import ExternalRun
 from fastscnn.inference.files.runtimes import has_bfloat16, openvino_core, read_description
 from fastscnn.inference.segmenter import Segmenter
-from helpers import refused, trained_network
+from helpers import refused, shallow_network
 
 pytest.importorskip("openvino")
 IMAGE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
@@ -21,7 +21,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
 
 @pytest.fixture(scope="module")
 def network():
-    return trained_network()
+    return shallow_network()
 
 
 def measured_as(monkeypatch, **miou):

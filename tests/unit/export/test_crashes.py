@@ -9,14 +9,14 @@ from fastscnn.inference.files import external
 from fastscnn.inference.files.runtimes import NAMES, SUFFIXES, read_description
 from fastscnn.utils.errors import Crash
 from fastscnn.utils.machine import processor
-from helpers import refused, trained_network
+from helpers import refused, shallow_network
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
 @pytest.fixture(scope="module")
 def network():
-    return trained_network()
+    return shallow_network()
 
 
 @pytest.mark.parametrize("format", list(PACKAGES))

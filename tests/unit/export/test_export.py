@@ -22,7 +22,7 @@ from fastscnn.inference.onnx_file import write_onnx
 from fastscnn.models.blocks import downscale
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import WriteError
-from helpers import refused, trained_network
+from helpers import refused, shallow_network, trained_network
 
 PACKAGE = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
 FORMATS = list(PACKAGE)
@@ -64,7 +64,7 @@ def test_one_file_gives_the_networks_logits_at_every_size(exported, format, batc
 
 def test_labels_and_probabilities_are_at_the_images_size(tmp_path):
     pytest.importorskip("onnxruntime")
-    network = trained_network(skip="zero", activation="relu6")
+    network = shallow_network(skip="zero", activation="relu6")
     images = torch.randint(0, 256, (2, 3, 75, 50), dtype=torch.uint8)
     with torch.inference_mode():
         full = F.interpolate(network.network.coarse_logits(normalize(images)), (75, 50), mode="bilinear")
@@ -112,7 +112,7 @@ def test_enlarging_inside_the_graph_is_the_networks_own(scale):
 @pytest.mark.parametrize("scale", [0.5, 2.0])
 def test_file_of_a_network_at_another_resolution_takes_whole_images(tmp_path, scale):
     pytest.importorskip("onnxruntime")
-    network = trained_network(scale)
+    network = shallow_network(scale=scale)
     comparison = export(network, tmp_path / "net.onnx", write="logits").comparison
     assert comparison.shapes == SIZES
     with refused("input", fix="input=uint8"):
@@ -128,14 +128,14 @@ def test_graph_that_disagrees_is_refused_and_leaves_nothing(tmp_path, monkeypatc
         lambda self, length: torch.ones(len(self.number), length) / length,  # one bin, whatever was asked
     )
     with refused("format", "net.onnx is not kept", "image"):
-        export(trained_network(), tmp_path / "net.onnx", write=write)
+        export(shallow_network(), tmp_path / "net.onnx", write=write)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_file_that_knows_one_size_only_is_refused(tmp_path):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    network = trained_network()
+    network = shallow_network()
     graph = ExportGraph(network, output="logits")
     write_onnx(graph, tmp_path / "fixed.onnx", size=(97, 203))
     run = load(tmp_path / "fixed.onnx", "onnx")
@@ -145,7 +145,7 @@ def test_file_that_knows_one_size_only_is_refused(tmp_path):
 
 
 def test_labels_may_differ_at_ties_alone():
-    network = trained_network()
+    network = shallow_network()
     graph = ExportGraph(network)
 
     def run(images):
@@ -233,7 +233,7 @@ def small_files(size):
 def test_full_disk_is_one_sentence_that_names_the_output_and_leaves_nothing(tmp_path, format):
     pytest.importorskip(PACKAGE.get(format, "torch"))
     target = tmp_path / f"net{SUFFIXES[format]}"
-    network = trained_network()
+    network = shallow_network()
     with small_files(2**15), pytest.raises(WriteError, match=rf"^{target} cannot be written \(File too large\)$"):
         export(network, target, format=format)
     assert list(tmp_path.iterdir()) == []

@@ -15,6 +15,8 @@ from fastscnn.training.classification import Classification
 from fastscnn.training.segmentation import Segmentation
 from helpers import SEGMENTATION, refused, trained_network
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
+
 WRONG = [
     ("config", None, "config"),
     ("config", {}, "model"),

@@ -16,14 +16,14 @@ from fastscnn.inference.segmenter import Segmenter
 from fastscnn.predict.manifest import digest
 from fastscnn.predict.predict import predict
 from fastscnn.utils.errors import Crash, RequestError
-from helpers import BENCHMARK_SETTINGS, predict_settings, refused, trained_network, write_image
+from helpers import BENCHMARK_SETTINGS, predict_settings, refused, shallow_network, write_image
 
 SMALL = (2, 16, 8)
 
 
 @pytest.fixture(scope="module")
 def network():
-    return trained_network()
+    return shallow_network()
 
 
 @pytest.fixture(scope="module", params=["onnx", "openvino"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from own_blocks import SizedFusion, edited
+from own_blocks import SizedFusion, edited, shallow
 from torch import nn
 
 from fastscnn.data.datasets.classes import CAMVID
@@ -30,7 +30,7 @@ def checkpoint(tmp_path_factory):
     """A checkpoint of a network with these blocks, trained for two steps."""
     folder = tmp_path_factory.mktemp("run")
     torch.manual_seed(0)
-    with edited():
+    with edited(), shallow():
         module = Segmentation(SEGMENTATION, CAMVID)
         before = module.network.feature_fusion.high.weight.clone()
         quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
@@ -49,7 +49,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(checkpoint):
-    with edited():
+    with edited(), shallow():
         return load_trained(checkpoint)
 
 
@@ -78,7 +78,7 @@ def test_every_norm_is_folded(trained):
 @pytest.mark.parametrize("backend", ["torch", "onnx", "openvino"])
 def test_segmenter_takes_the_checkpoint_in_every_backend(checkpoint, trained, backend):
     pytest.importorskip(PACKAGES.get(backend, backend))
-    with edited():
+    with edited(), shallow():
         segmenter = Segmenter.from_checkpoint(checkpoint, backend=backend, device="cpu", threads=1)
     assert_agrees(segmenter, trained.network)
 

@@ -14,6 +14,8 @@ from fastscnn.inference.segmenter import Segmenter
 from fastscnn.predict.cityscapes_archive import check_archive, predict_archive
 from helpers import predict_settings, random_image, refused, write_checkpoint, write_image
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):

@@ -17,6 +17,8 @@ from fastscnn.predict.manifest import Input, Manifest
 from fastscnn.predict.predict import predict
 from helpers import files_in, predict_settings, random_image, refused, write_checkpoint, write_image
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):

@@ -18,6 +18,8 @@ av = pytest.importorskip("av", reason="reads and writes videos")
 from fastscnn.predict import video, video_reading  # noqa: E402
 from helpers import predict_settings, random_image, refused, write_checkpoint  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
+
 
 def write_video(path, *, size=(48, 64), frames=12, rotation=0, sound=True, times=None, codec="", noise=0):
     """A film of a brightening picture, with a tone; noise makes its packets large."""

@@ -9,6 +9,8 @@ from fastscnn.runs.record import read_record
 from fastscnn.training.fit import fit
 from helpers import FAST, job, refused, write_cityscapes
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):

@@ -16,6 +16,8 @@ from fastscnn.training.segmentation import Segmentation
 from fastscnn.training.step_graph import StepGraph
 from helpers import FAST, FOLDER_CLASSES, MODEL, SEGMENTATION, job, refused, save_module, write_folder
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
+
 PHOTOS = ClassTable("photos", ("sky", "tree", "road"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), (0, 1, 2), (255,))
 
 

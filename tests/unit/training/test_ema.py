@@ -18,6 +18,8 @@ from fastscnn.utils.errors import RequestError
 from fastscnn.utils.signals import Interrupted
 from helpers import FAST, job, write_cityscapes
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
+
 OURS = "fastscnn.training.callbacks.ema.EMA"
 EPOCHS, STEPS, DECAY = 3, 2, 0.6
 

@@ -24,6 +24,8 @@ from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import UNFINISHED, WriteError
 from helpers import SEGMENTATION, files_in, refused, save_module, write_cityscapes
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
+
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):

@@ -20,6 +20,8 @@ from fastscnn.training.evaluate import evaluate
 from fastscnn.training.fit import checked_data, fit
 from helpers import FAST, job, refused
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
+
 OWN = """
 import pytorch_lightning as pl
 import torch

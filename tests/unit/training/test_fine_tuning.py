@@ -15,6 +15,8 @@ from fastscnn.training.fit import checked_data, fit
 from fastscnn.training.segmentation import Segmentation
 from helpers import FAST, FOLDER_CLASSES, MODEL, SEGMENTATION, job, refused, save_module, write_folder
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
+
 YARD = ClassTable("yard", ("road", "gnome", "sky"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), (0, 1, 2), (255,))
 CLASS_LAYER = "network.classifier.3.weight"
 

@@ -12,6 +12,8 @@ from fastscnn.training.evaluate import evaluate
 from fastscnn.training.fit import fit
 from helpers import CONF, FAST, FOLDER_CLASSES, job, refused, write_folder
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):

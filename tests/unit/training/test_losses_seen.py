@@ -17,6 +17,8 @@ from fastscnn.training.loss_monitor import NonFiniteLoss, SeenLosses
 from fastscnn.training.progress import ProgressLine
 from fastscnn.training.segmentation import Segmentation
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
+
 CONFIG = {
     "model": {"name": "fast_scnn", "in_channels": 3, "activation": "relu", "skip": "keep", "dropout": 0.1},
     "loss": {"auxiliary_weight": 0.4},

@@ -13,6 +13,8 @@ from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.training.profile import PARTS, Profile, StepProfiler
 from fastscnn.training.segmentation import Segmentation
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
+
 CONFIG = {
     "data": {"store": "off", "num_workers": 0},
     "model": {"name": "fast_scnn", "in_channels": 3, "activation": "relu", "skip": "keep", "dropout": 0.1},

@@ -13,7 +13,7 @@ from fastscnn.training.fit import fit
 from fastscnn.training.loss_monitor import SeenLosses
 from helpers import FAST, job, wandb_records, write_cityscapes
 
-pytestmark = pytest.mark.usefixtures("offline")
+pytestmark = pytest.mark.usefixtures("offline", "shallow_networks")
 STEPS = 2
 """Of an epoch."""
 

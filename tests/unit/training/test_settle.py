@@ -10,6 +10,8 @@ from fastscnn.training.settle import batch_of, bytes_per_pixel, crop_of, epochs_
 from fastscnn.utils.errors import RequestError
 from helpers import FAST, FOLDER_CLASSES, SEGMENTATION, job, refused, write_folder
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
+
 TRAINER = {"accelerator": "cpu", "devices": 1, "accumulate_grad_batches": 1, "max_epochs": "auto"}
 PLAIN = SEGMENTATION | {"resolution": {"scale": 1.0}}
 

@@ -13,6 +13,8 @@ from fastscnn.training.starts import resolve_starts
 from fastscnn.training.transfer import find_weights
 from helpers import change_run, job, make_run, refused
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
+
 
 def digest(file):
     return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -11,6 +11,8 @@ from fastscnn.training.fit import fit
 from fastscnn.utils.errors import RequestError
 from helpers import FAST, job, write_cityscapes
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):

@@ -12,6 +12,8 @@ from fastscnn.training.accelerator import choose_devices, choose_precision
 from fastscnn.training.fit import checked_data, fit
 from helpers import FAST, job, refused, write_cityscapes
 
+pytestmark = pytest.mark.usefixtures("shallow_networks")
+
 
 @pytest.fixture
 def gpus(monkeypatch):
