@@ -1,12 +1,25 @@
-"""Run by test_kernels_cuda.py: compile the Triton programs for an H100, which takes no GPU."""
+"""Run by test_kernels_cuda.py: compile the Triton programs for an H100, which takes no GPU.
+
+First, tensors on the CPU are computed without importing a Triton program.
+"""
+
+# ruff: noqa: E402
 
 import sys
+
+import torch
+
+from fastscnn.kernels import upsample_labels
+from fastscnn.kernels.cuda import labels as cuda
+
+upsample_labels(torch.zeros(1, 2, 3, 4), (6, 8))
+assert not cuda.applies(torch.zeros(1, 2, 3, 4))
+assert "fastscnn.kernels.cuda.labels_kernels" not in sys.modules
 
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from fastscnn.kernels.cuda import labels as cuda
 from fastscnn.kernels.cuda import labels_kernels as cuda_programs
 from fastscnn.kernels.cuda import layers as cuda_layers
 from fastscnn.kernels.cuda import layers_kernels as cuda_layer_programs

@@ -67,19 +67,11 @@ def test_layers_in_the_interpreter():
 
 
 def test_programs_compile_for_an_h100():
-    run("compiled_programs.py")
+    run("compiled_programs.py")  # and before that: tensors on the CPU leave Triton unimported
 
 
-def test_tensors_on_the_cpu_are_not_for_the_gpu_and_triton_stays_unimported():
-    code = (
-        "import sys, torch, fastscnn.kernels as k\n"
-        "k.upsample_labels(torch.zeros(1, 2, 3, 4), (6, 8))\n"
-        "from fastscnn.kernels.cuda import labels as cuda\n"
-        "assert not cuda.applies(torch.zeros(1, 2, 3, 4))\n"
-        "assert 'fastscnn.kernels.cuda.labels_kernels' not in sys.modules"
-    )
-    path = os.pathsep.join([str(TESTS.parent / "src"), *sys.path])
-    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, check=True, timeout=300)
+def test_tensors_on_the_cpu_are_not_for_the_gpu():
+    assert not cuda.applies(torch.zeros(1, 2, 3, 4))
 
 
 @pytest.mark.parametrize("tile", [8, 128])
