@@ -1,9 +1,16 @@
 """Every option of every group as `--cfg job` composes it: what differs from a main's defaults, without resolving."""
 
+import contextlib
+import copy
+import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import yaml
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -22,6 +29,21 @@ def composed(main: str, *overrides: str) -> dict[str, Any]:
     return flat(OmegaConf.to_container(compose(main, [*overrides])))
 
 
+def groups(conf: Path, main: str) -> set[str]:
+    """Groups that a main takes an option of: those of its own list of defaults, and those that these lead to."""
+    listed = yaml.safe_load((conf / f"{main}.yaml").read_text(encoding="utf-8")).get("defaults", [])
+    chosen = compose(main, return_hydra_config=True).hydra.runtime.choices
+    return {name for entry in listed if isinstance(entry, dict) for name in entry} | {str(name) for name in chosen}
+
+
+@contextlib.contextmanager
+def each_file_parsed_once() -> Iterator[None]:
+    """Composing a hundred configs then takes a third less time."""
+    load = functools.cache(FileConfigSource.load_config)
+    with mock.patch.object(FileConfigSource, "load_config", lambda *given: copy.deepcopy(load(*given))):
+        yield
+
+
 def configs(root: Path) -> dict[str, dict[str, Any]]:
     """Main to its defaults, under "", and to the changes of each `group=option` that it takes.
 
@@ -30,19 +52,19 @@ def configs(root: Path) -> dict[str, dict[str, Any]]:
     conf = root / "conf"
     found: dict[str, dict[str, Any]] = {}
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf), version_base="1.3"):
+    with each_file_parsed_once(), initialize_config_dir(str(conf), version_base="1.3"):
         for main in sorted(file.stem for file in conf.glob("*.yaml")):
             default = composed(main)
             found[main] = {"": default}
-            unknown = set()
+            taken = groups(conf, main)
             for file in sorted(conf.glob("*/*.yaml")):
                 group, option = file.parent.name, f"{file.parent.name}={file.stem}"
-                if group in unknown:
+                if group not in taken:
                     continue
                 try:
                     config = composed(main, option)
                 except (HydraException, OmegaConfBaseException):
-                    unknown.add(group)
+                    taken.remove(group)
                     continue
                 changed = {key: value for key, value in config.items() if default.get(key, ...) != value}
                 removed = sorted(set(default) - set(config))

@@ -1,6 +1,7 @@
 """Real runs of the real commands on tiny generated data."""
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -82,15 +83,34 @@ class WarmProcess:
 
 
 class WarmCommands:
-    """Runs commands in children of one process that has all imported (tests/programs/warm_commands.py)."""
+    """Runs commands in children of one process that has all imported (tests/programs/warm_commands.py).
 
-    def __init__(self):
-        self._address = tempfile.mktemp(prefix="fastscnn-warm-")
+    Args:
+        folder: Where the processes of a run of the tests meet: the first to come starts that process for all of them.
+    """
+
+    def __init__(self, folder):
+        folder.mkdir(exist_ok=True)
+        self._users = (folder / "users").open("a")
+        with (folder / "starting").open("a") as starting:
+            fcntl.flock(starting, fcntl.LOCK_EX)
+            fcntl.flock(self._users, fcntl.LOCK_SH)
+            address = folder / "address"
+            if not address.exists():
+                address.write_text(self._start_process(folder), encoding="utf-8")
+            self._address = address.read_text(encoding="utf-8")
+
+    @staticmethod
+    def _start_process(folder):
+        """Start the process; returns its address, a short one, as sockets need."""
+        address = tempfile.mktemp(prefix="fastscnn-warm-")
         with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(self._address)
+            listener.bind(address)
             listener.listen()
-            started = command("../tests/programs/warm_commands.py", str(listener.fileno()), cwd=REPO)
-            self._server = subprocess.Popen(**started, stdin=subprocess.DEVNULL, pass_fds=[listener.fileno()])
+            arguments = (str(listener.fileno()), str(folder))
+            started = command("../tests/programs/warm_commands.py", *arguments, cwd=REPO)
+            subprocess.Popen(**started, stdin=subprocess.DEVNULL, pass_fds=[listener.fileno()])
+        return address
 
     def start(self, args, cwd, env):
         """As `subprocess.Popen` with captured text, in a session of its own."""
@@ -104,20 +124,19 @@ class WarmCommands:
         return WarmProcess(args, connection, out, err)
 
     def close(self):
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(self._address)
-        self._server.wait(SECONDS)
-        os.unlink(self._address)
+        self._users.close()
 
 
 @pytest.fixture(scope="session")
-def start():
+def start(tmp_path_factory):
     """Start a command as `subprocess.Popen` does, with captured text: `start("train.py", "data=fine", …, cwd=DIR)`.
 
     Variables that an interpreter or a library reads as it starts have no effect in the warm process: a command that
     sets any is started in the usual way.
     """
-    warm = WarmCommands() if sys.platform == "linux" else None
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    warm = WarmCommands(folder / "warm") if sys.platform == "linux" else None
     with contextlib.ExitStack() as ends:
         if warm:
             ends.callback(warm.close)

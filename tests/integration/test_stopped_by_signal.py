@@ -1,6 +1,7 @@
 """Signals to the real command: what it saves, says and returns, and what goes on afterwards."""
 
 import csv
+import functools
 import os
 import shlex
 import signal
@@ -14,6 +15,12 @@ from fastscnn.runs.record import read_record
 from helpers import command, write_cityscapes
 
 LONG = "trainer.max_epochs=500"
+
+
+@pytest.fixture(scope="module")
+def start(start):
+    """Start a command that ends as any process does, with all that its objects do at the end."""
+    return functools.partial(start, FASTSCNN_TESTS_WHOLE_END="1")
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,14 @@
 """Runs our commands for the tests in children of one process that has all imported: a child starts in milliseconds
-where a new interpreter needs five seconds. `WarmCommands` in integration/conftest.py is its client.
+where a new interpreter needs five seconds. `WarmCommands` in integration/conftest.py is its client; all processes of a
+run of the tests use the same one, and it ends soon after the last of them: each holds a shared lock of a file.
 
 One request a connection: a line of JSON with the file descriptors of stdin, stdout and stderr beside it. Two lines
 come back: the child's pid, and how it ended.
 """
 
+import atexit
 import contextlib
+import fcntl
 import gc
 import importlib
 import json
@@ -17,8 +20,26 @@ import socket
 import sys
 from pathlib import Path
 
+POLL = 2.0
+"""Seconds between two looks whether anyone is left who could ask."""
 LATE = ("pandas", "wandb.apis.public", "wandb.sdk.launch")
 """What W&B imports only when a run begins."""
+
+
+status: list[int] = []
+"""The exit status of a command that has ended."""
+
+
+@atexit.register  # before any import, so that it is the last of all that is called at the end
+def end_at_once() -> None:
+    """End a command's process without taking its objects apart, for which it would copy the memory that it shares.
+
+    Not with FASTSCNN_TESTS_WHOLE_END in its environment, for tests of what a process says until its very end.
+    """
+    if status and "FASTSCNN_TESTS_WHOLE_END" not in os.environ:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(status[0])
 
 
 def load(source: Path) -> None:
@@ -36,16 +57,32 @@ def load(source: Path) -> None:
     gc.freeze()  # a child's collector, also the one at its end, leaves these objects alone: their memory stays shared
 
 
-def main(listener: socket.socket) -> dict | None:
-    """Serve until the client has gone; None. In a child that a request made: the request."""
+def over(folder: Path) -> bool:
+    """Whether no process of the tests is left that holds the lock; the address is then taken away."""
+    with contextlib.suppress(FileNotFoundError), (folder / "users").open() as users:
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        (folder / "address").unlink(missing_ok=True)
+    return True
+
+
+def main(listener: socket.socket, folder: Path) -> dict | None:
+    """Serve until the last client has gone; None. In a child that a request made: the request."""
+    listener.settimeout(POLL)
     while True:
-        connection, _ = listener.accept()
+        try:
+            connection, _ = listener.accept()
+        except TimeoutError:
+            if not over(folder):
+                continue
+            os.unlink(listener.getsockname())
+            return None
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         text, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
-        if not text:
-            return None
         if os.fork() == 0:  # the one that waits for the command and tells how it ended
             listener.close()
             pid = os.fork()
@@ -70,8 +107,10 @@ def main(listener: socket.socket) -> dict | None:
 
 if __name__ == "__main__":
     load(Path(__file__).resolve().parents[2] / "src")
-    request = main(socket.socket(fileno=int(sys.argv[1])))
-    if request is not None:
+    request = main(socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2]))
+    if request is None:
+        status.append(0)
+    else:
         os.chdir(request["cwd"])
         os.environ.clear()
         os.environ.update(request["env"])
@@ -80,4 +119,10 @@ if __name__ == "__main__":
         sys.path[0] = os.path.dirname(sys.argv[0])
         # Lightning imports W&B, which makes a folder for pictures that the first child to end would remove for all.
         sys.modules["wandb.sdk.data_types._private"].MEDIA_TMP.__init__(prefix="wandb-media")
-        runpy.run_path(sys.argv[0], run_name="__main__")
+        try:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+            status.append(0)
+        except SystemExit as end:
+            if end.code is None or isinstance(end.code, int):
+                status.append((end.code or 0) & 0xFF)
+            raise
