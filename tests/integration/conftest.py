@@ -27,7 +27,7 @@ SECONDS = 300
 """Limit of a command."""
 
 
-READ_LATE = ("FASTSCNN_", "SLURM_", "CITYSCAPES_", "PATH")
+READ_LATE = ("FASTSCNN_", "SLURM_", "CITYSCAPES_", "WANDB_", "PATH")
 """Beginnings of variables that nothing reads while it is imported."""
 
 

@@ -1,28 +1,38 @@
 """`python src/demo.py` as a user has it: the page in a real browser, and what it refuses."""
 
+import contextlib
 import http.client
 import json
-import re
-import subprocess
-from contextlib import contextmanager
+import signal
+import socket
+import time
 
 import pytest
 
-from helpers import command, random_image, write_image
+from helpers import random_image, write_image
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    """Where the demo is served."""
-    started = command("demo.py", "port=0", "threads=1", cwd=tmp_path_factory.mktemp("demo"))
-    server = subprocess.Popen(**started, stdout=subprocess.PIPE, text=True)
-    try:
-        lines = (re.search(r"http://127\.0\.0\.1:\d+/", line) for line in server.stdout)
-        yield next(filter(None, lines))[0]  # on a busy machine it says first that it is working
-    finally:
-        server.terminate()
-        server.wait(60)
-        server.stdout.close()
+def url(start, tmp_path_factory):
+    """Where the demo is served, which it also prints."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = start("demo.py", f"port={port}", "threads=1", cwd=tmp_path_factory.mktemp("demo"))
+    started = time.monotonic()
+    while not answers(port):
+        assert server.poll() is None, server.communicate()
+        assert time.monotonic() - started < 120
+        time.sleep(0.1)
+    yield f"http://127.0.0.1:{port}/"
+    server.send_signal(signal.SIGTERM)
+    assert f"http://127.0.0.1:{port}/" in server.communicate(timeout=60)[0]
+
+
+def answers(port):
+    with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), timeout=60):
+        return True
+    return False
 
 
 def ask(url, method, path, body=None, **headers):
@@ -32,7 +42,7 @@ def ask(url, method, path, body=None, **headers):
     return answer.status, answer.read()
 
 
-@contextmanager
+@contextlib.contextmanager
 def opened(browser, url):
     with browser.new_context() as context:
         page = context.new_page()

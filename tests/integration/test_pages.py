@@ -16,6 +16,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
+from golden.compose import each_file_parsed_once
 from helpers import FAST, REPO, command, random_image, write_cityscapes, write_folder, write_image, write_run
 
 PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
@@ -65,8 +66,14 @@ def runnable():
     ]
 
 
+@pytest.fixture(scope="module")
+def parsed_once():
+    with each_file_parsed_once():
+        yield
+
+
 @pytest.mark.parametrize("line", commands())
-def test_command_composes(line):
+def test_command_composes(line, parsed_once):
     main, *arguments = shlex.split(line)[1:]
     settings = [argument for argument in arguments if not argument.startswith("-")]
     if "-m" in arguments:  # the first of each list

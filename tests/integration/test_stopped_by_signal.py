@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from fastscnn.runs.record import read_record
-from helpers import command, write_cityscapes
+from helpers import write_cityscapes
 
 LONG = "trainer.max_epochs=500"
 
 
 @pytest.fixture(scope="module")
-def start(start):
+def launch(start):
     """Start a command that ends as any process does, with all that its objects do at the end."""
     return functools.partial(start, FASTSCNN_TESTS_WHOLE_END="1")
 
@@ -77,9 +77,9 @@ def last(folder):
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
 
 
-def test_ctrl_c_ends_a_multirun_with_its_run_saved_and_its_summary(start, settings, tmp_path):
+def test_ctrl_c_ends_a_multirun_with_its_run_saved_and_its_summary(launch, settings, tmp_path):
     """It goes to the processes that read the frames too, as in a terminal."""
-    process = start("train.py", "-m", "seed=1,2", LONG, *settings, cwd=tmp_path)
+    process = launch("train.py", "-m", "seed=1,2", LONG, *settings, cwd=tmp_path)
     folder = wait_for(lambda: run_of(tmp_path), process)
     os.killpg(process.pid, signal.SIGINT)
     output, error = ended(process)
@@ -94,10 +94,10 @@ def test_ctrl_c_ends_a_multirun_with_its_run_saved_and_its_summary(start, settin
     assert len(list(tmp_path.glob("outputs/*/*/run.json"))) == 1
 
 
-def test_signal_before_the_first_step_ends_in_order_and_the_printed_command_works(start, settings, tmp_path):
+def test_signal_before_the_first_step_ends_in_order_and_the_printed_command_works(launch, run_line, settings, tmp_path):
     folder = tmp_path / "it's [the] run"
     own = ["trainer.max_epochs=1", "data.crop_size=[64,128]", "++trainer.plugins=null"]
-    process = start("train.py", *own, *settings, r"paths.run_dir='it\'s [the] run'", cwd=tmp_path)
+    process = launch("train.py", *own, *settings, r"paths.run_dir='it\'s [the] run'", cwd=tmp_path)
     wait_for((folder / "run.json").exists, process)
     process.send_signal(signal.SIGHUP)
     _, error = ended(process)
@@ -105,21 +105,14 @@ def test_signal_before_the_first_step_ends_in_order_and_the_printed_command_work
     assert read_record(folder)["status"] == "interrupted"
     saved = (folder / "checkpoints" / "last.ckpt").exists()
     line = printed_command(error, "Continue it: " if saved else "Start a new run: ")
-    environment = command("train.py", cwd=tmp_path)["env"]
-    done = subprocess.run(
-        line,
-        shell=True,
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=250,
-        stdin=subprocess.DEVNULL,
+    words = subprocess.run(
+        ["sh", "-c", rf"printf '%s\0' {line}"], capture_output=True, text=True, cwd=tmp_path, timeout=60
     )
+    done = run_line(shlex.join(words.stdout.split("\0")[:-1]), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
-def test_requeued_slurm_job_goes_on_in_its_own_folder(start, settings, tmp_path):
+def test_requeued_slurm_job_goes_on_in_its_own_folder(launch, settings, tmp_path):
     program = tmp_path / "bin" / "scontrol"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/called\n')
@@ -133,7 +126,7 @@ def test_requeued_slurm_job_goes_on_in_its_own_folder(start, settings, tmp_path)
         "SLURM_LOCALID": "0",
         "SLURM_NODEID": "0",
     }
-    process = start("train.py", *settings, "trainer.max_epochs=40", cwd=tmp_path, **cluster)
+    process = launch("train.py", *settings, "trainer.max_epochs=40", cwd=tmp_path, **cluster)
     folder = wait_for(lambda: run_of(tmp_path), process)
     os.killpg(process.pid, signal.SIGUSR1)
     _, error = ended(process)
@@ -143,7 +136,7 @@ def test_requeued_slurm_job_goes_on_in_its_own_folder(start, settings, tmp_path)
     assert read_record(folder)["status"] == "interrupted"
     step = last(folder)["global_step"]
 
-    process = start("train.py", *settings, "trainer.max_epochs=40", cwd=tmp_path, **cluster, SLURM_RESTART_COUNT="1")
+    process = launch("train.py", *settings, "trainer.max_epochs=40", cwd=tmp_path, **cluster, SLURM_RESTART_COUNT="1")
     wait_for(lambda: len(read_record(folder).get("resumed", [])) == 1 and len(rows(folder)) > step + 3, process)
     os.killpg(process.pid, signal.SIGUSR2)
     output, _ = ended(process)
@@ -160,10 +153,10 @@ def two_devices(settings):
 
 
 @pytest.fixture(scope="module")
-def stopped_on_two(start, two_devices, tmp_path_factory):
+def stopped_on_two(launch, two_devices, tmp_path_factory):
     """A run on two devices whose second process alone got the signal: what it printed, and its folder."""
     cwd = tmp_path_factory.mktemp("two")
-    process = start("train.py", *two_devices, "paths.run_dir=run", cwd=cwd)
+    process = launch("train.py", *two_devices, "paths.run_dir=run", cwd=cwd)
     folder = cwd / "run"
     wait_for(lambda: len(rows(folder)) >= 6, process)
     children = subprocess.run(
