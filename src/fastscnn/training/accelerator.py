@@ -117,7 +117,7 @@ def quiet() -> None:
         ".*Detected call of `lr_scheduler.step.*",
         ".*isinstance.treespec, LeafSpec.*",
         ".*`trainer.fit.` was called without.*",
-        ".*your dataloader is not resumable.*",  # the sampler is: it goes on within an epoch with the frames that are left
+        ".*your dataloader is not resumable.*",  # its sampler is: it goes on with the frames that are left
         ".*module.s. in eval mode at the start of training.*",  # init.freeze
         ".*recommended to use `self.log.*sync_dist=True.*",  # the logged values are the same on every device already
     ):
