@@ -19,6 +19,7 @@ from fastscnn.utils.digests import digest_of
 from fastscnn.utils.errors import RequestError, renamed
 
 CHECKPOINT, FREEZE = "init.checkpoint", "init.freeze"
+FULL = "full"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Start:
         run: Id of the run in whose folder it lies; None where it lies elsewhere.
         names: Names of the classes that it predicts; None where the file does not say.
         tensors: Name to tensor, with the names of a `Segmentation` module.
+        resolution: Name of the resolution at which its network sees images; None where the file does not say.
     """
 
     file: Path
@@ -38,6 +40,7 @@ class Start:
     run: str | None
     names: Sequence[str] | None
     tensors: Mapping[str, Tensor]
+    resolution: str | None = None
 
 
 @dataclass
@@ -60,6 +63,7 @@ class Taken:
         unlike: Tensors whose shape differs, with both shapes.
         ignored: Tensors of the file that the network does not have.
         frozen: Parts that stay as they are.
+        resolution: Name of the resolution at which the network sees images here.
     """
 
     start: Start
@@ -68,6 +72,7 @@ class Taken:
     unlike: Sequence[str]
     ignored: Sequence[str]
     frozen: Sequence[str] = field(default_factory=tuple)
+    resolution: str = FULL
 
     def record(self) -> dict[str, Any]:
         """What `run.json` says of it."""
@@ -109,6 +114,11 @@ class Taken:
             lines.append(f"of another shape: {listed(self.unlike)}")
         if self.ignored:
             lines.append(f"not used: {listed(self.ignored)}")
+        if self.start.resolution not in (None, self.resolution):
+            lines.append(
+                f"it was trained at resolution={self.start.resolution}, and this run is at {self.resolution}: its weights "
+                f"know things at another size; set resolution={self.start.resolution} to keep it"
+            )
         return "\n".join(lines)
 
 
@@ -162,14 +172,21 @@ def find_start(init: Mapping[str, Any], trust: str | Sequence[str] | None = None
         path = on_disk(source)
         file = path / WEIGHTS if path.is_dir() and (path / WEIGHTS).is_file() else path
         names: Sequence[str] | None = None
+        resolution: str | None = None
         if file.suffix == ".safetensors" and not (file.parent / CONFIG).is_file():
             tensors: Mapping[str, Tensor] = {PREFIX + name: one for name, one in read_tensors(file, CHECKPOINT).items()}
         else:
             checkpoint = open_checkpoint(source, trust=trust)
             names, tensors = checkpoint.classes["names"], checkpoint.tensors
+            resolution = _resolution(checkpoint.config)
     except RequestError as error:
         raise renamed(error, CHECKPOINT) from None
-    return Start(file, digest_of(file), run_of(file), names, tensors)
+    return Start(file, digest_of(file), run_of(file), names, tensors, resolution)
+
+
+def _resolution(config: Mapping[str, Any]) -> str:
+    """Its name in a config; runs of before there were several have none."""
+    return str((config.get("resolution") or {}).get("name", FULL))
 
 
 def take(module: Segmentation, start: Start, freeze: Sequence[str] = ()) -> Taken:
@@ -218,7 +235,8 @@ def take(module: Segmentation, start: Start, freeze: Sequence[str] = ()) -> Take
         )
     known = {name: any(place == own_place for own_place, _ in rows) for place, name in enumerate(names)}
     ignored = [name for name in start.tensors if name not in own]
-    return Taken(start, parts, known if start.names is not None else {}, unlike, ignored, tuple(freeze))
+    classes = known if start.names is not None else {}
+    return Taken(start, parts, classes, unlike, ignored, tuple(freeze), _resolution(module.config))
 
 
 def freeze_parts(module: Segmentation, parts: Sequence[str]) -> None:

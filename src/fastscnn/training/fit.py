@@ -32,7 +32,7 @@ from fastscnn.training.fine_tuning import find_start, freeze_parts, take
 from fastscnn.training.profile import StepProfiler
 from fastscnn.training.recompute import choose_keep_memory
 from fastscnn.training.segmentation import Segmentation
-from fastscnn.training.settle import settle, settled
+from fastscnn.training.settle import settle, settle_rate, settled
 from fastscnn.training.starts import resolve_starts
 from fastscnn.training.stopping import ended_together
 from fastscnn.training.summary import describe_device, print_profile, print_scores, print_start
@@ -139,9 +139,11 @@ def checked_data(plain: dict[str, Any], resumed: Resumption | None = None) -> Tr
     devices = choose_devices(trainer["devices"], trainer["accelerator"])
     trainer["devices"] = devices if isinstance(devices, int) else len(devices)
     trainer[GPUS] = None if isinstance(devices, int) else devices
+    recorded = resumed.record.get("settled", {}) if resumed else {}
+    settle_rate(plain, recorded)
     check_settings(plain)
     settings = with_recorded_lists(plain["data"], resumed.folder) if resumed else plain["data"]
-    settle(plain, settings, resumed.record.get("settled", {}) if resumed else {})
+    settle(plain, settings, recorded)
     lists = {"lists": settings["lists"]} if "lists" in settings else {}
     data = build_training_data({**plain, "data": plain["data"] | lists})
     check_batches(plain)

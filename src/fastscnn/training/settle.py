@@ -1,4 +1,6 @@
-"""What `auto` stands for in a training: the crop by the images, the batch by the memory, the epochs by the frames."""
+"""What `auto` stands for in a training: the crop by the images, the batch by the memory, the epochs by the frames, the
+learning rate by the weights that it starts from.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,16 +18,19 @@ from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.runs.run import is_first_process
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils.machine import memory_bytes
+from fastscnn.utils.targets import TARGET
 from fastscnn.utils.text import plural
 from fastscnn.utils.values import check_size, refused
 
 AUTO = "auto"
 CROP, BATCH, EPOCHS = "data.crop_size", "data.batch_size", "trainer.max_epochs"
+RATE = "optimizer.lr"
 NAMES = (CROP, BATCH, EPOCHS)
 OTHERWISE = {
     CROP: "data.crop_size=[H,W] sets another",
     BATCH: "data.batch_size=N sets another",
     EPOCHS: "trainer.max_epochs=N sets another",
+    RATE: "optimizer.lr=X sets another",
 }
 LOOKED_AT = 200
 """Images whose size is read, spread over all of them."""
@@ -35,6 +40,8 @@ PAPER_BATCH = 12
 """The batch that the learning rate belongs to."""
 SHARE = 0.5
 """Of the memory that what autograd keeps may take; a step's peak is an eighth above it, and frames need memory too."""
+PAPER_RATE, FINE_TUNING_RATE = 0.045, 0.003
+"""Learning rates of SGD: for random weights, and for trained ones, which the higher rate would first destroy."""
 SHOWN, FEWEST, MOST = 60_000, 50, 500
 """Frames that a run shows in all, as often as CamVid's 160 epochs do, and the bounds of its epochs."""
 
@@ -63,6 +70,21 @@ def settle(plain: dict[str, Any], data: Mapping[str, Any], recorded: Mapping[str
                 print(f"{name}={_text(_value(plain, name))}: {why}; {OTHERWISE[name]}", flush=True)
 
 
+def settle_rate(plain: dict[str, Any], recorded: Mapping[str, Any]) -> None:
+    """Replace `auto` in the learning rate of SGD; other arguments are those of `settle`."""
+    optimizer = plain["optimizer"]
+    if optimizer.get("lr") != AUTO or optimizer.get(TARGET) != "torch.optim.SGD":
+        return
+    if RATE in recorded:
+        optimizer["lr"] = recorded[RATE]
+        return
+    trained = bool((plain.get("init") or {}).get("checkpoint"))
+    optimizer["lr"] = FINE_TUNING_RATE if trained else PAPER_RATE
+    if is_first_process():
+        why = "for weights that are trained already (init.checkpoint)" if trained else "the paper's"
+        print(f"{RATE}={optimizer['lr']}: {why}; {OTHERWISE[RATE]}", flush=True)
+
+
 def _choose(plain: dict[str, Any], data: Mapping[str, Any], names: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Set these settings, in the order of `NAMES`; gives each with the reason for its value."""
     files = {**data, "crop_size": "full", "batch_size": 2, "num_workers": 0, "store": "off"}
@@ -88,7 +110,7 @@ def _choose(plain: dict[str, Any], data: Mapping[str, Any], names: Sequence[str]
 
 def settled(config: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:
     """Setting to its value, for those that are `auto` in the config of a run; for its record."""
-    return {name: _value(plain, name) for name in NAMES if _value(config, name) == AUTO}
+    return {name: _value(plain, name) for name in (*NAMES, RATE) if _value(config, name) == AUTO}
 
 
 def median_size(data: SegmentationData) -> tuple[int, int]:

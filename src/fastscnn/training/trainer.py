@@ -21,6 +21,7 @@ from fastscnn.training.callbacks.record import (
     StepSeed,
     best_checkpoint,
 )
+from fastscnn.training.callbacks.starting_score import StartingScore
 from fastscnn.training.pictures import Pictures
 from fastscnn.training.profile import StepProfiler
 from fastscnn.training.segmentation import Segmentation
@@ -54,6 +55,8 @@ OF_THE_RUN = (
     "use_distributed_sampler",
 )
 """Arguments that the run gives to its trainer."""
+CHECKED = "num_sanity_val_steps"
+"""Lightning's number of batches that are validated before the training: -1 for all."""
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
 """Arguments without which Lightning prints what the run prints itself."""
 AUTO = ("auto", True, False)
@@ -181,6 +184,8 @@ def build_trainer(
         callbacks.append(LastCheckpoint(run.folder, minutes, run.record, epochs, is_best=not data.validates))
         if data.validates:
             callbacks.append(best_checkpoint(run.folder, module.monitor))
+            if (plain.get("init") or {}).get("checkpoint") and settings.setdefault(CHECKED, -1) == -1 and run.record:
+                callbacks.append(StartingScore(run.record))
         else:
             settings["limit_val_batches"] = 0
     trainer: pl.Trainer = build(

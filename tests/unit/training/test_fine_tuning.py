@@ -1,19 +1,25 @@
 """Fine-tuning: what fits is taken from a checkpoint, the class layer by the classes' names, and frozen parts stay."""
 
 import hashlib
+import io
 import json
+from contextlib import redirect_stdout
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
+from sklearn.metrics import jaccard_score
 
 from fastscnn.data.datasets.classes import CAMVID, ClassTable
+from fastscnn.data.transforms.normalize import normalize
 from fastscnn.runs.record import read_record
 from fastscnn.training.fine_tuning import class_layers, find_start, freeze_parts, take
 from fastscnn.training.fit import checked_data, fit
 from fastscnn.training.segmentation import Segmentation
-from helpers import FAST, FOLDER_CLASSES, MODEL, SEGMENTATION, job, refused, save_module, write_folder
+from helpers import FAST, FOLDER_CLASSES, FOLDER_COLORS, MODEL, SEGMENTATION, job, refused, save_module, write_folder
 
 pytestmark = pytest.mark.usefixtures("shallow_networks")
 
@@ -176,8 +182,9 @@ def tuned(streets, tmp_path_factory):
     (root / "classes.yaml").write_text(FOLDER_CLASSES)
     chosen = ["data=folder", f"data.root='{root}'", "trainer.max_epochs=1", f"paths.run_dir='{work / 'run'}'"]
     chosen += [f"data.store='{work / 'store'}'", f"init.checkpoint='{streets[0]}'", "logger=csv", *FAST]
-    with job(*chosen, "init.freeze=[learning_to_downsample]") as config:
+    with job(*chosen, "init.freeze=[learning_to_downsample]") as config, redirect_stdout(io.StringIO()) as printed:
         fit(config)
+    (work / "run/printed.txt").write_text(printed.getvalue())
     return work / "run"
 
 
@@ -192,6 +199,30 @@ def test_run_starts_from_the_checkpoint_and_records_it(tuned, streets):
     name = "network.learning_to_downsample.0.0.weight"
     assert torch.equal(state[name], given[name])
     assert not torch.equal(state[CLASS_LAYER][0], given[CLASS_LAYER][CAMVID.names.index("sky")]), "it was trained"
+
+
+def test_run_says_what_its_weights_are_worth_before_the_first_step(tuned, streets):
+    """As scikit-learn counts what the checkpoint's network predicts for the frame that was drawn for validation."""
+    (drawn,) = (tuned / "lists/val.txt").read_text().split()
+    image = np.asarray(Image.open(tuned.with_name("photos") / f"images/{drawn}.jpg"))
+    mask = np.asarray(Image.open(tuned.with_name("photos") / f"masks/{drawn}.png")).astype(int)
+    module = built(CAMVID).eval()
+    module.load_state_dict(streets[1])
+    with torch.no_grad():
+        logits = module.network(normalize(torch.from_numpy(image.copy()).movedim(-1, 0)[None]))[0]
+    predicted = logits[[CAMVID.names.index(name) for name in ("sky", "tree", "road")]].argmax(0).numpy()
+    truth = np.select([(mask == color).all(-1) for color in FOLDER_COLORS], range(3), 255)
+    expected = jaccard_score(truth[truth != 255], predicted[truth != 255], average="macro", labels=range(3))
+    assert read_record(tuned)["init"]["val/miou"] == pytest.approx(expected, abs=0.02)
+    assert f"before the first step: val/miou {read_record(tuned)['init']['val/miou']:.4f}" in (
+        tuned / "printed.txt"
+    ).read_text()
+
+
+def test_another_resolution_than_the_files_is_named_with_the_setting_that_keeps_it():
+    start = find_start({"checkpoint": "camvid"})
+    assert "set resolution=double" in str(take(built(CAMVID, resolution={"name": "full", "scale": 1.0}), start))
+    assert "resolution" not in str(take(built(CAMVID, resolution={"name": "double", "scale": 2.0}), start))
 
 
 def test_resumed_run_needs_no_checkpoint_and_keeps_its_parts_frozen(tuned, streets):

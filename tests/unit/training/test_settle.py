@@ -1,12 +1,13 @@
 """What `auto` stands for in a training on a folder, and what an error about its files names."""
 
 import pytest
+from omegaconf import OmegaConf
 
 from fastscnn.data.datamodules.build import build_data
 from fastscnn.runs.record import read_record
 from fastscnn.training import settle as module
 from fastscnn.training.fit import checked_data, fit
-from fastscnn.training.settle import batch_of, bytes_per_pixel, crop_of, epochs_of, settle
+from fastscnn.training.settle import batch_of, bytes_per_pixel, crop_of, epochs_of, settle, settle_rate
 from fastscnn.utils.errors import RequestError
 from helpers import FAST, FOLDER_CLASSES, SEGMENTATION, job, refused, write_folder
 
@@ -99,18 +100,40 @@ def test_run_records_what_its_settings_stand_for_and_keeps_it_when_it_goes_on(ro
     common = ["data=folder", f"data.root='{root}'", f"data.store='{tmp_path / 'store'}'", "logger=csv", *FAST]
     with job(*common, "data.max_epochs=1", f"paths.run_dir='{tmp_path / 'run'}'") as config:
         fit(config)
-    settled = {"data.crop_size": [64, 96], "data.batch_size": 4}
+    settled = {"data.crop_size": [64, 96], "data.batch_size": 4, "optimizer.lr": 0.045}
     assert read_record(tmp_path / "run")["settled"] == settled
     with job(f"resume='{tmp_path / 'run'}'", "trainer.max_epochs=2") as config:
         fit(config)
     assert read_record(tmp_path / "run")["settled"] == settled
 
 
+def test_rate_of_a_folder_is_lower_where_the_weights_are_trained_already(capsys):
+    """A recorded one stays, and one that is set is taken."""
+    rates = {}
+    for name, asked in {"scratch": [], "trained": ["init.checkpoint=camvid"], "set": ["optimizer.lr=0.02"]}.items():
+        with job("data=folder", "data.root=photos", *asked) as config:
+            plain = OmegaConf.to_container(config, resolve=True)
+        settle_rate(plain, {})
+        rates[name] = plain["optimizer"]["lr"]
+        if name != "set":
+            assert f"optimizer.lr={rates[name]}" in capsys.readouterr().out
+    assert rates["set"] == 0.02
+    assert 10 * rates["trained"] < rates["scratch"] == 0.045
+    plain["optimizer"]["lr"] = "auto"
+    settle_rate(plain, {"optimizer.lr": 0.01})
+    assert (plain["optimizer"]["lr"], capsys.readouterr().out) == (0.01, "")
+
+
+def test_rate_of_another_optimizer_is_not_chosen():
+    with job("data=folder", "data.root=photos", "optimizer=adamw", "optimizer.lr=auto", *FAST) as config:
+        plain = OmegaConf.to_container(config, resolve=True)
+    with refused("optimizer.lr", "auto"):
+        checked_data(plain)
+
+
 @pytest.mark.parametrize("chosen", [["experiment=imagenet_pretrain"], ["data=external", "data.module._target_=a.B"]])
 def test_word_auto_is_refused_where_nothing_stands_for_it(chosen):
     with job(*chosen, "trainer.max_epochs=auto", "trainer.accelerator=cpu") as config:
-        from omegaconf import OmegaConf
-
         with refused("trainer.max_epochs", "auto"):
             checked_data(OmegaConf.to_container(config, resolve=True))
 

@@ -1,0 +1,30 @@
+"""The score of the weights that a training starts from, before its first step."""
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_only
+
+from fastscnn.runs.record import RunRecord
+from fastscnn.training.task import Task
+from fastscnn.utils.progress import say
+
+
+class StartingScore(pl.Callback):
+    """Prints and records what the first validation finds where `init` names trained weights: below that, a training harms.
+
+    It needs Lightning's check before the training to be a whole validation (`num_sanity_val_steps=-1`); a resumed run has
+    no such check.
+
+    Args:
+        record: The run's, which says under `init` what was taken.
+    """
+
+    def __init__(self, record: RunRecord) -> None:
+        self.record = record
+
+    @rank_zero_only
+    def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print and record it."""
+        assert isinstance(pl_module, Task)
+        value = pl_module.scores["val"].named("val")[pl_module.monitor]
+        say(f"before the first step: {pl_module.monitor} {value:.4f}")
+        self.record.update(init=self.record.data["init"] | {pl_module.monitor: value})
