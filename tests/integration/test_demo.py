@@ -21,7 +21,7 @@ def url(start, tmp_path_factory):
     server = start("demo.py", f"port={port}", "threads=1", cwd=tmp_path_factory.mktemp("demo"))
     started = time.monotonic()
     while not answers(port):
-        assert server.poll() is None, server.communicate()
+        assert server.poll() is None, server.communicate(timeout=60)
         assert time.monotonic() - started < 120
         time.sleep(0.1)
     yield f"http://127.0.0.1:{port}/"

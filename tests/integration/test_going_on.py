@@ -18,6 +18,8 @@ from helpers import job, write_cityscapes, write_class_folders
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 EPOCHS, STEPS, VAL = 3, 4, 3
+ALONE = ["data.num_workers=0"]
+"""For what the frames' workers have no part in; runs with and without them end alike."""
 
 
 @pytest.fixture(scope="module")
@@ -130,19 +132,19 @@ def test_run_that_died_goes_on_from_its_latest_checkpoint(whole, settings, tmp_p
 
 def test_run_whose_last_checkpoint_is_broken_goes_on_from_the_best(whole, settings, tmp_path, capsys):
     with pytest.raises(Interrupted):
-        trained(tmp_path / "run", settings, STEPS + VAL + 3)
+        trained(tmp_path / "run", [*settings, *ALONE], STEPS + VAL + 3)
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])
-    assert_same(end_of(trained(tmp_path / "run", settings)), whole)
+    assert_same(end_of(trained(tmp_path / "run", [*settings, *ALONE])), whole)
     assert f"{last} is broken: the run continues from {last.with_name('best.ckpt')}" in capsys.readouterr().out
 
 
 def test_run_whose_best_checkpoint_is_broken_goes_on_and_makes_a_new_one(whole, settings, tmp_path, capsys):
     with pytest.raises(Interrupted):
-        trained(tmp_path / "run", settings, 2 * (STEPS + VAL) + 2)
+        trained(tmp_path / "run", [*settings, *ALONE], 2 * (STEPS + VAL) + 2)
     best = tmp_path / "run" / "checkpoints" / "best.ckpt"
     best.write_bytes(b"half")
-    folder = trained(tmp_path / "run", settings)
+    folder = trained(tmp_path / "run", [*settings, *ALONE])
     assert f"{best} is broken" in capsys.readouterr().out
     last = {name: tensor for name, tensor in end_of(folder)[0].items() if name.startswith("last")}
     assert all(torch.equal(tensor, whole[0][name]) for name, tensor in last.items())

@@ -224,6 +224,7 @@ def test_killed_run_reads_as_failed(start, cityscapes, tmp_path):
     torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
 
 
+@pytest.mark.slow  # two devices train and are stopped in test_stopped_by_signal.py, with one record as well
 def test_two_devices_train_together_and_keep_one_record(run, cityscapes, tmp_path):
     done = run(
         "train.py",

@@ -83,7 +83,7 @@ def test_more_stays_in_float_until_the_drop_is_small_enough(network, tmp_path, m
     assert "70.00 before, 69.50 after: 0.50 points lost; in float32 stay feature_fusion" in str(done.quantized)
 
 
-@pytest.mark.parametrize("format", list(NEEDED))
+@pytest.mark.parametrize("format", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_part_that_is_kept_is_float_in_the_file(network, tmp_path, monkeypatch, format):
     for package in NEEDED[format]:
         pytest.importorskip(package)
