@@ -8,8 +8,11 @@ from fastscnn.utils.errors import RequestError
 
 
 def new_run_id() -> str:
-    """Eight random characters that identify a run, also in W&B."""
-    return secrets.token_hex(4)
+    """Eight random characters that identify a run, also in W&B.
+
+    The first is a letter: a command line reads `1e234567` as a number, and `12e4`, the beginning of an id, too.
+    """
+    return secrets.choice("abcdef") + secrets.token_hex(4)[1:]
 
 
 def run_folder(output_dir: Path, name: str, run_id: str) -> Path:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from fastscnn.reports.comparison.compare import compare
@@ -111,6 +112,16 @@ def test_gc_leaves_what_a_comparison_counts_and_what_was_exported(several, capsy
     printed = capsys.readouterr().out
     assert "a comparison counts it" in printed
     assert "it was exported" in printed
+
+
+def test_id_that_a_command_line_reads_as_a_number_is_refused_with_the_way_to_write_it(several):
+    root, ids = several
+    parsed = OverridesParser.create().parse_override("id=1e234567").value()
+    assert isinstance(parsed, float), "the command line cannot name it without quotation marks"
+    with refused("id", fix="id='1e23'"):
+        runs(root, action="show", id=parsed)
+    quoted = OverridesParser.create().parse_override(f"id='{ids[0]}'").value()
+    runs(root, action="show", id=quoted)
 
 
 @pytest.mark.parametrize(

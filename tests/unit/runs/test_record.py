@@ -12,6 +12,7 @@ import time
 
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from fastscnn.runs import alive
 from fastscnn.runs import record as module
@@ -226,6 +227,12 @@ def test_two_runs_of_one_moment_have_two_folders(tmp_path):
     folders = {run_folder(tmp_path, "fine", new_run_id()) for _ in range(100)}
     assert len(folders) == 100
     assert all(folder.parent == tmp_path / "fine" for folder in folders)
+
+
+def test_id_and_every_beginning_of_it_is_text_on_a_command_line():
+    parse = OverridesParser.create().parse_override
+    beginnings = {run_id[:length] for run_id in (new_run_id() for _ in range(60)) for length in range(1, 9)}
+    assert {type(parse(f"id={beginning}").value()) for beginning in beginnings} == {str}
 
 
 def test_version_of_a_package_that_is_not_there_is_no_error():

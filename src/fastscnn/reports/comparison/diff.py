@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fastscnn.reports.comparison.records import Run
+from fastscnn.reports.comparison.records import Run, run_named
 from fastscnn.runs.provenance import code_of, data_of, differing, machine_of, read_packages
 from fastscnn.runs.run_settings import flatten, read_run_config, to_plain
 from fastscnn.utils.errors import RequestError
@@ -27,19 +27,12 @@ def two_runs(runs: Sequence[Run], wanted: Any) -> tuple[Run, Run]:
     Raises:
         RequestError: It does not name two runs.
     """
-    names = [str(name) for name in wanted] if isinstance(wanted, list | tuple) else []
+    names = wanted if isinstance(wanted, list | tuple) else []
     fix = "Write diff=[RUN,RUN] with two runs' folders, or ids of runs below runs=DIR; python src/runs.py lists them."
     if len(names) != 2:
         raise RequestError(f"diff={wanted} is not two runs.", key="diff", fix=fix)
-    found = []
-    for name in names:
-        fits = [run for run in runs if name and str(run.record["id"]).startswith(name)]
-        fits = fits or [run for run in runs if run.folder == Path(name).expanduser().resolve()]
-        if len(fits) != 1:
-            problem = f"diff names {name}, which is {'no run' if not fits else f'the beginning of {len(fits)} ids'}."
-            raise RequestError(problem, key="diff", fix=fix)
-        found.append(fits[0])
-    return found[0], found[1]
+    first, second = (run_named(runs, name, "diff", fix) for name in names)
+    return first, second
 
 
 def differences(first: Run, second: Run) -> Iterator[tuple[str, str, str, str]]:

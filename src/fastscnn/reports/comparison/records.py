@@ -11,6 +11,7 @@ from typing import Any
 
 from fastscnn.reports.comparison.content import Curve
 from fastscnn.runs.record import METRICS, RECORD, STEP, read_record
+from fastscnn.utils.errors import RequestError
 from fastscnn.utils.plain_files import DamagedFile, read_json
 
 EVALUATION = "eval.json"
@@ -124,6 +125,24 @@ class Run:
                         epochs.append(float(cells[epoch]) + offset)
                         values.append(float(text))
         return {name: _thinned(name, *series, most) for name, series in found.items()}
+
+
+def run_named(runs: Iterable[Run], name: object, setting: str, fix: str) -> Run:
+    """The run with this id, with an id that begins so, or in this folder.
+
+    Raises:
+        RequestError: It names no run, or several; `fix` says what to do.
+    """
+    text = str(name)
+    runs = list(runs)
+    fits = [run for run in runs if text and str(run.record["id"]).startswith(text)]
+    fits = fits or [run for run in runs if run.folder == Path(text).expanduser().resolve()]
+    if len(fits) != 1:
+        if isinstance(name, float):  # ids of earlier versions may look like one
+            fix = "It was read as a number: put quotation marks round the id, \"id='1e23'\" or \"diff=['1e23',RUN]\"."
+        problem = f"{setting} names {text}, which is {'no run' if not fits else f'the beginning of {len(fits)} ids'}."
+        raise RequestError(problem, key=setting, fix=fix)
+    return fits[0]
 
 
 def is_score(name: str) -> bool:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fastscnn.reports.comparison.compare import filtered
-from fastscnn.reports.comparison.records import Run, read_all
+from fastscnn.reports.comparison.records import Run, read_all, run_named
 from fastscnn.reports.manage.free import freed, to_free
 from fastscnn.runs.record import RECORD
 from fastscnn.runs.record_file import read_record_file
@@ -59,15 +59,7 @@ def named(runs: Sequence[Run], wanted: Any) -> list[Run]:
     """
     if wanted is None:
         return list(runs)
-    chosen = []
-    for name in map(str, listed(wanted)):
-        fits = [run for run in runs if name and str(run.record["id"]).startswith(name)]
-        fits = fits or [run for run in runs if run.folder == Path(name).expanduser().resolve()]
-        if len(fits) != 1:
-            problem = f"id={name} is {'no run' if not fits else f'the beginning of {len(fits)} ids'}."
-            raise RequestError(problem, key="id", fix="Give an id or a folder; action=list shows them.")
-        chosen += fits
-    return chosen
+    return [run_named(runs, name, "id", "Give an id or a folder; action=list shows them.") for name in listed(wanted)]
 
 
 def list_runs(runs: Sequence[Run], settings: Any) -> None:
