@@ -41,29 +41,31 @@ OPTIONS = {
 }
 
 
-def write_run(root: Path, number: int, epochs: int) -> None:
-    """A run as training leaves it, with a validation in every epoch."""
+def write_run(root: Path, number: int, epochs: int, seeds: int = SEEDS) -> None:
+    """A run as training leaves it, with a validation in every epoch; runs of one group differ as seeds do."""
     draw = random.Random(number)
-    place, choices = number // SEEDS, {"model": "fast_scnn", "augment": "paper"}
+    place, choices = number // seeds, {"model": "fast_scnn", "augment": "paper"}
+    group_draw = random.Random(place)
     for group, options in OPTIONS.items():
         place, option = divmod(place, len(options))
         choices[group] = options[option]
     name = "-".join([choices["data"], *(f"{g}_{choices[g]}" for g in list(OPTIONS)[1:] if choices[g] != OPTIONS[g][0])])
     folder = root / name / f"2026-01-01_00-00-00-{number:06d}-{number:08x}"
     folder.mkdir(parents=True)
-    top, speed = draw.uniform(0.5, 0.7), draw.uniform(60, 200)
+    top, speed = group_draw.uniform(0.5, 0.7) + draw.gauss(0, 0.01), epochs * group_draw.uniform(0.06, 0.2)
+    offsets = {column: group_draw.gauss(0, 0.05) for column in COLUMNS[6:]}
     best: dict[str, float] = {}
     with (folder / "metrics.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for epoch in range(epochs):
             step = 248 * (epoch + 1)
-            writer.writerow({COLUMNS[0]: step - 1, "train/loss": draw.random(), "train/lr": 0.045, "epoch": epoch})
+            writer.writerow({COLUMNS[0]: step - 1, "train/loss": draw.random(), "train/lr": 0.045, "epoch": epoch + 1})
             miou = top * (1 - math.exp(-epoch / speed)) + draw.gauss(0, 0.01)
-            scores = {column: max(0.0, miou + draw.gauss(0, 0.05)) for column in COLUMNS[6:]}
+            scores = {column: max(0.0, miou + offsets[column] + draw.gauss(0, 0.02)) for column in COLUMNS[6:]}
             last = {"val/miou": miou, "val/category_miou": miou + 0.15, **scores, "epoch": epoch + 1}
             best = max(best or last, last, key=lambda metrics: metrics["val/miou"])
-            writer.writerow({COLUMNS[0]: step, **last, "epoch": epoch})
+            writer.writerow({COLUMNS[0]: step, **last})
     record = {
         "id": f"{number:08x}",
         "name": name,
@@ -71,7 +73,7 @@ def write_run(root: Path, number: int, epochs: int) -> None:
         "error": None,
         "choices": choices,
         "overrides": {},
-        "seed": number % SEEDS,
+        "seed": number % seeds,
         "started": f"2026-01-01T00:00:00.{number:06d}+00:00",
         "finished": "2026-01-03T00:00:00+00:00",
         "metrics": {"best": best, "last": last},
