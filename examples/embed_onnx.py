@@ -1,7 +1,7 @@
 """Labels with onnxruntime and numpy alone: python embed_onnx.py net.onnx photo.npy labels.npy
 
 net.onnx comes from: python src/export.py checkpoint=camvid format=onnx output=net.onnx
-photo.npy holds RGB, uint8 [H, W, 3], as this writes it: np.save("photo.npy", PIL.Image.open("photo.jpg").convert("RGB"))
+photo.npy holds RGB, uint8 [H, W, 3]: np.save("photo.npy", PIL.Image.open("photo.jpg").convert("RGB")) writes it.
 """
 
 import ast

@@ -116,8 +116,8 @@ class Taken:
             lines.append(f"not used: {listed(self.ignored)}")
         if self.start.resolution not in (None, self.resolution):
             lines.append(
-                f"it was trained at resolution={self.start.resolution}, and this run is at {self.resolution}: its weights "
-                f"know things at another size; set resolution={self.start.resolution} to keep it"
+                f"it was trained at resolution={self.start.resolution} and this run is at {self.resolution}, "
+                f"so its weights know things at another size: resolution={self.start.resolution} keeps it"
             )
         return "\n".join(lines)
 

@@ -1,5 +1,6 @@
-"""What `auto` stands for in a training: the crop by the images, the batch by the memory, the epochs by the frames, the
-learning rate by the weights that it starts from.
+"""What `auto` stands for in a training.
+
+The crop by the images, the batch by the memory, the epochs by the frames, the learning rate by the first weights.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

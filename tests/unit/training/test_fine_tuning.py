@@ -214,14 +214,15 @@ def test_run_says_what_its_weights_are_worth_before_the_first_step(tuned, street
     truth = np.select([(mask == color).all(-1) for color in FOLDER_COLORS], range(3), 255)
     expected = jaccard_score(truth[truth != 255], predicted[truth != 255], average="macro", labels=range(3))
     assert read_record(tuned)["init"]["val/miou"] == pytest.approx(expected, abs=0.02)
-    assert f"before the first step: val/miou {read_record(tuned)['init']['val/miou']:.4f}" in (
-        tuned / "printed.txt"
-    ).read_text()
+    assert (
+        f"before the first step: val/miou {read_record(tuned)['init']['val/miou']:.4f}"
+        in (tuned / "printed.txt").read_text()
+    )
 
 
 def test_another_resolution_than_the_files_is_named_with_the_setting_that_keeps_it():
     start = find_start({"checkpoint": "camvid"})
-    assert "set resolution=double" in str(take(built(CAMVID, resolution={"name": "full", "scale": 1.0}), start))
+    assert "resolution=double keeps it" in str(take(built(CAMVID, resolution={"name": "full", "scale": 1.0}), start))
     assert "resolution" not in str(take(built(CAMVID, resolution={"name": "double", "scale": 2.0}), start))
 
 

@@ -133,9 +133,9 @@ def test_rate_of_another_optimizer_is_not_chosen():
 
 @pytest.mark.parametrize("chosen", [["experiment=imagenet_pretrain"], ["data=external", "data.module._target_=a.B"]])
 def test_word_auto_is_refused_where_nothing_stands_for_it(chosen):
-    with job(*chosen, "trainer.max_epochs=auto", "trainer.accelerator=cpu") as config:
-        with refused("trainer.max_epochs", "auto"):
-            checked_data(OmegaConf.to_container(config, resolve=True))
+    asked = [*chosen, "trainer.max_epochs=auto", "trainer.accelerator=cpu"]
+    with job(*asked) as config, refused("trainer.max_epochs", "auto"):
+        checked_data(OmegaConf.to_container(config, resolve=True))
 
 
 def test_error_about_a_file_names_the_command_that_looks_at_all(root, tmp_path):

@@ -9,10 +9,10 @@ from fastscnn.utils.progress import say
 
 
 class StartingScore(pl.Callback):
-    """Prints and records what the first validation finds where `init` names trained weights: below that, a training harms.
+    """Prints and records the first score of weights that `init` names: a training that ends below it did harm.
 
-    It needs Lightning's check before the training to be a whole validation (`num_sanity_val_steps=-1`); a resumed run has
-    no such check.
+    Lightning's check before the training must be a whole validation (`num_sanity_val_steps=-1`); a resumed run has no
+    such check.
 
     Args:
         record: The run's, which says under `init` what was taken.
