@@ -56,7 +56,7 @@ def test_training_says_what_it_chose_and_keeps_its_split(worked):
     for setting in ("data.crop_size=[H,W]", "data.batch_size=N"):
         assert setting in printed["train.py"]
     record = read_record(cwd / "outputs" / "photos")
-    assert record["settled"] == {"data.crop_size": [64, 96], "data.batch_size": 10}
+    assert record["settled"] == {"data.crop_size": [64, 96], "data.batch_size": 10, "optimizer.lr": 0.045}
     assert len((cwd / "outputs/photos/lists/val.txt").read_text().split("\n")) == 3
 
 
