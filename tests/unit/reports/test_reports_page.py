@@ -160,21 +160,32 @@ def test_terminal_never_breaks_a_label(tmp_path, capsys, monkeypatch):
 
 
 def test_watching_renews_the_page_until_no_run_is_going_on(tmp_path, monkeypatch, capsys):
-    write_run(tmp_path, 0.5, rows=ROWS)
-    file = next(tmp_path.rglob("run.json"))
+    """An evaluation that ends meanwhile renews it too; a run that the filter leaves out does not keep it going."""
+    watched = write_run(tmp_path, 0.5, rows=ROWS)
+    (file,) = tmp_path.glob(f"*/*{watched}/run.json")
+    (other,) = tmp_path.glob(f"*/*{write_run(tmp_path, 0.4, rows=ROWS, skip='zero')}/run.json")
+    other.write_text(json.dumps(json.loads(other.read_text()) | {"status": "running"}))
     done = json.loads(file.read_text())
     file.write_text(json.dumps(done | {"status": "running"}))
-    monkeypatch.setattr("fastscnn.reports.comparison.records.read_record", lambda folder: json.loads(file.read_text()))
+    monkeypatch.setattr(
+        "fastscnn.reports.comparison.records.read_record", lambda folder: json.loads((folder / "run.json").read_text())
+    )
     pages = []
 
     def sleep(seconds):
         pages.append((tmp_path / "page" / "index.html").read_text())
-        file.write_text(json.dumps(done))
+        if len(pages) == 1:
+            write_evaluation(tmp_path, watched, 0.7, skip="zero")
+        else:
+            file.write_text(json.dumps(done))
 
     monkeypatch.setattr(compare.time, "sleep", sleep)
     settings = OmegaConf.load(CONF / "compare.yaml")
-    compare.watch(OmegaConf.merge(settings, {"runs": str(tmp_path), "output": str(tmp_path / "page"), "watch": True}))
-    assert len(pages) == 1
+    asked = {"runs": str(tmp_path), "output": str(tmp_path / "page"), "watch": True, "filter": {"skip": "keep"}}
+    compare.watch(OmegaConf.merge(settings, asked))
+    assert len(pages) == 2
     assert 'http-equiv="refresh"' in pages[0]
     assert 'http-equiv="refresh"' not in (tmp_path / "page" / "index.html").read_text()
-    assert "not renewed any more" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.count("The page: ") == 3
+    assert "not renewed any more" in printed

@@ -19,7 +19,7 @@ from fastscnn.reports.comparison.evaluation_pages import evaluation_pages
 from fastscnn.reports.comparison.gallery import gallery
 from fastscnn.reports.comparison.groups import Group, default_baselines, group_key, group_runs
 from fastscnn.reports.comparison.page import write_page
-from fastscnn.reports.comparison.records import Evaluation, Run, read_all
+from fastscnn.reports.comparison.records import EVALUATION, Evaluation, Run, read_all
 from fastscnn.reports.comparison.unlike import NAMED
 from fastscnn.reports.comparison.views import NUMERIC, group_labels, run_views
 from fastscnn.reports.comparison.write import markdown, run_csv, show
@@ -32,7 +32,9 @@ SECONDS = 20
 
 
 def watch(config: DictConfig) -> None:
-    """Compare as `compare` does, and anew whenever metrics or records have changed, until no run is going on.
+    """Compare as `compare` does, and anew whenever a record or its metrics have changed or an evaluation has ended.
+
+    It ends when none of the runs that `filter` leaves is going on.
 
     Raises:
         RequestError: As `compare`.
@@ -41,8 +43,10 @@ def watch(config: DictConfig) -> None:
     folders = [Path(folder).expanduser() for folder in _listed(plain["runs"])]
     seen: dict[Path, int] = {}
     while True:
-        runs = read_all(folders)[0]
+        runs, evaluations, _ = read_all(folders)
+        runs = filtered(runs, plain["filter"]) if runs else runs
         files = [run.folder / name for run in runs for name in (RECORD, METRICS)]
+        files += [evaluation.folder / EVALUATION for evaluation in evaluations]
         now = {file: file.stat().st_mtime_ns for file in files if file.exists()}
         running = any(run.record["status"] == "running" for run in runs)
         if now != seen or not running:
