@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness import RESULTS
 from machine import measured
-from recipe import RARE, finished, folder_of, side_by_side, train
+from recipe import RARE, digest_of, finished, folder_of, side_by_side, train
 
 from fastscnn.utils.files import write_json, write_text
 
@@ -36,7 +36,7 @@ def arguments_of(seed: int, epochs: int, root: Path, runs: Path, settings: Seque
         "trainer.save_every_epochs=5",
         f"data.store={runs / 'store'}",
         *settings,
-        f"paths.run_dir={runs / f'{epochs}_epochs_seed{seed}'}",
+        f"paths.run_dir={runs / f'{epochs}_epochs-{digest_of(settings)}' / f'seed{seed}'}",
     ]
 
 

@@ -84,6 +84,11 @@ def settings_of(names: Sequence[str], added: Sequence[str] = ()) -> list[str]:
     return [setting for factor in FACTORS if factor.name in names for setting in factor.settings] + [*added]
 
 
+def digest_of(settings: Sequence[str]) -> str:
+    """For a folder's name, which keeps the runs of changed settings apart."""
+    return hashlib.sha256(repr(list(settings)).encode()).hexdigest()[:8]
+
+
 def variant(names: Sequence[str]) -> str:
     return "+".join(names) or "base"
 
@@ -91,9 +96,8 @@ def variant(names: Sequence[str]) -> str:
 def arguments_of(
     names: Sequence[str], fold: str, seed: int, epochs: int, root: Path, runs: Path, added: Sequence[str] = ()
 ) -> list[str]:
-    """What `train.py` is called with; the digest in the folder's name keeps runs of changed settings apart."""
+    """What `train.py` is called with."""
     settings = settings_of(names, added)
-    digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:8]
     return [
         "experiment=camvid",
         f"data.root={root}",
@@ -107,7 +111,7 @@ def arguments_of(
         "pictures=0",
         "trainer.save_every_epochs=5",
         f"data.store={runs / 'store'}",
-        f"paths.run_dir={runs / f'{epochs}_epochs' / f'{variant(names)}-{digest}' / f'{fold}_seed{seed}'}",
+        f"paths.run_dir={runs / f'{epochs}_epochs' / f'{variant(names)}-{digest_of(settings)}' / f'{fold}_seed{seed}'}",
     ]
 
 

@@ -23,7 +23,7 @@ QUICK = {
         "frames=1",
         "warm_up=0",
         "rounds=1",
-        "backends=[torch]",
+        "backends=[onnx]",
         "write=[labels]",
     ],
 }
@@ -96,7 +96,7 @@ def test_benchmark_times_it_beside_ours(worked):
     cwd, _ = worked
     result = json.loads((cwd / "results" / "benchmark.json").read_text())
     assert [model["name"] for model in result["models"].values()] == ["Fast-SCNN", "MyNet (checkpoint)"]
-    assert {row["output"] for row in result["rows"] if row["model"] == "MyNet (checkpoint)"} == {"labels"}
+    assert {row["output"] for row in result["rows"] if row["model"] == "MyNet (checkpoint)"} == {"logits", "labels"}
 
 
 def test_refusal_without_trust_prints_the_whole_command(worked, run):

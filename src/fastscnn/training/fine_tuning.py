@@ -1,7 +1,7 @@
-"""Fine-tuning: a trained checkpoint as the start of another training, with classes of its own, and frozen parts."""
+"""Fine-tuning: a trained checkpoint as the start of another training, with classes of its own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,13 @@ from fastscnn.inference.hub import on_disk
 from fastscnn.inference.loader import open_checkpoint
 from fastscnn.models.build import build_network
 from fastscnn.runs.safetensors import CONFIG, PREFIX, WEIGHTS
+from fastscnn.training.freezing import FREEZE
 from fastscnn.training.segmentation import Segmentation, auxiliary_heads
 from fastscnn.training.transfer import listed, read_tensors, run_of, shape_of
 from fastscnn.utils.digests import digest_of
 from fastscnn.utils.errors import RequestError, renamed
 
-CHECKPOINT, FREEZE = "init.checkpoint", "init.freeze"
-FULL = "full"
+CHECKPOINT = "init.checkpoint"
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Taken:
     classes: Mapping[str, bool]
     unlike: Sequence[str]
     ignored: Sequence[str]
-    frozen: Sequence[str] = field(default_factory=tuple)
-    resolution: str = FULL
+    frozen: Sequence[str]
+    resolution: str
 
     def record(self) -> dict[str, Any]:
         """What `run.json` says of it."""
@@ -186,7 +186,7 @@ def find_start(init: Mapping[str, Any], trust: str | Sequence[str] | None = None
 
 def _resolution(config: Mapping[str, Any]) -> str:
     """Its name in a config; runs of before there were several have none."""
-    return str((config.get("resolution") or {}).get("name", FULL))
+    return str((config.get("resolution") or {}).get("name", "full"))
 
 
 def take(module: Segmentation, start: Start, freeze: Sequence[str] = ()) -> Taken:
@@ -237,42 +237,6 @@ def take(module: Segmentation, start: Start, freeze: Sequence[str] = ()) -> Take
     ignored = [name for name in start.tensors if name not in own]
     classes = known if start.names is not None else {}
     return Taken(start, parts, classes, unlike, ignored, tuple(freeze), _resolution(module.config))
-
-
-def freeze_parts(module: Segmentation, parts: Sequence[str]) -> None:
-    """Freeze parts of the network: their weights and batch statistics stay as they are.
-
-    Args:
-        module: The module; `module.frozen` then holds the parts.
-        parts: Names such as `learning_to_downsample`, or of a part in one, `global_feature_extractor.0`.
-
-    Raises:
-        RequestError: There is no such part, or nothing is left to train.
-    """
-    for name in parts:
-        try:
-            part = module.network.get_submodule(name) if name else None
-        except AttributeError:
-            part = None
-        if part is None:
-            children = [child for child, _ in module.network.named_children()]
-            if len(children) == 1:  # an external network within ours
-                inner = module.network.get_submodule(children[0]).named_children()
-                children = [f"{children[0]}.{child}" for child, _ in inner] or children
-            raise RequestError(
-                f"{FREEZE}=[{','.join(parts)}]: the network has no part {name}.",
-                key=FREEZE,
-                fix=f"Name some of {', '.join(children)}, or a part of one, such as {children[0]}.0.",
-            )
-        part.requires_grad_(False)
-        module.frozen.append(part)
-    if not any(parameter.requires_grad for parameter in module.network.parameters()):
-        raise RequestError(
-            f"{FREEZE}=[{','.join(parts)}] leaves nothing of the network to train.",
-            key=FREEZE,
-            fix="Leave the last part out of it.",
-        )
-    module.train()
 
 
 def class_layers(module: Segmentation) -> dict[str, int]:

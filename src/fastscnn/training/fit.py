@@ -28,7 +28,8 @@ from fastscnn.training.checks import check_batches, check_classes, check_heads, 
 from fastscnn.training.class_weights import weigh_classes
 from fastscnn.training.data_errors import naming_check
 from fastscnn.training.distillation import CHECKPOINT, Teacher, find_source
-from fastscnn.training.fine_tuning import find_start, freeze_parts, take
+from fastscnn.training.fine_tuning import find_start, take
+from fastscnn.training.freezing import freeze_parts
 from fastscnn.training.profile import StepProfiler
 from fastscnn.training.recompute import choose_keep_memory
 from fastscnn.training.segmentation import Segmentation

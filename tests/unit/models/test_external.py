@@ -9,7 +9,7 @@ from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.models.base import OnlyLogits, SegmentationNetwork
 from fastscnn.models.build import build_network, check_model
 from fastscnn.models.external import External
-from fastscnn.training.fine_tuning import freeze_parts
+from fastscnn.training.freezing import freeze_parts
 from fastscnn.training.segmentation import Segmentation
 from helpers import SEGMENTATION, camvid_frames, refused
 

@@ -22,7 +22,11 @@ def final(monkeypatch):
 
 def test_train_and_val_are_joined_test_is_evaluated_and_the_settings_win(final, tmp_path):
     arguments = final.arguments_of(2, 160, tmp_path, tmp_path, ["data.store=off", "resolution=full"])
-    assert final.folder_of(arguments) == tmp_path / "160_epochs_seed2"
+    others = ([2, 160, []], [1, 160, ["data.store=off", "resolution=full"]], [2, 60, ["data.store=off"]])
+    folders = {
+        final.folder_of(final.arguments_of(seed, epochs, tmp_path, tmp_path, own)) for seed, epochs, own in others
+    }
+    assert len({*folders, final.folder_of(arguments)}) == 4, "a finished run stands for no other settings"
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("train", arguments)
     assert (config.seed, config.trainer.max_epochs, config.data.store) == (2, 160, "off")

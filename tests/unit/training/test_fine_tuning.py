@@ -16,8 +16,9 @@ from sklearn.metrics import jaccard_score
 from fastscnn.data.datasets.classes import CAMVID, ClassTable
 from fastscnn.data.transforms.normalize import normalize
 from fastscnn.runs.record import read_record
-from fastscnn.training.fine_tuning import class_layers, find_start, freeze_parts, take
+from fastscnn.training.fine_tuning import class_layers, find_start, take
 from fastscnn.training.fit import checked_data, fit
+from fastscnn.training.freezing import freeze_parts
 from fastscnn.training.segmentation import Segmentation
 from helpers import FAST, FOLDER_CLASSES, FOLDER_COLORS, MODEL, SEGMENTATION, job, refused, save_module, write_folder
 
