@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -103,7 +104,8 @@ def main(arguments: argparse.Namespace) -> None:
 
     for (seed,), metrics in side_by_side(run, [(seed,) for seed in arguments.seeds], arguments.jobs):
         if isinstance(metrics, Exception):
-            raise SystemExit(str(metrics))
+            print(f"A run cannot be trained: {metrics}", file=sys.stderr)
+            raise SystemExit(2)
         found[seed] = metrics
         write()
 

@@ -365,7 +365,11 @@ def main(arguments: argparse.Namespace) -> None:
         write_json(arguments.output, result)
         write_text(arguments.output.with_suffix(".md"), table(result))
 
-    Screening(run, write, jobs=arguments.jobs).all()
+    try:
+        Screening(run, write, jobs=arguments.jobs).all()
+    except TrainingError as error:
+        print(f"The base cannot be trained: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -162,6 +163,9 @@ def read_tensors(path: Path, key: str = "pretrain.checkpoint") -> dict[str, Tens
             content = read_torch_file(path)
     except DamagedPart as error:
         problem = f"{key}={path} {error}"
+        raise RequestError(problem, key=key, fix="Copy it again, or name another file.") from None
+    except SafetensorError:
+        problem = f"{key}={path} is damaged or is not a safetensors file."
         raise RequestError(problem, key=key, fix="Copy it again, or name another file.") from None
     except Exception:  # the readers can raise anything
         raise RequestError(

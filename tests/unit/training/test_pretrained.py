@@ -125,7 +125,7 @@ def test_files_that_cannot_be_read_are_refused_in_one_sentence(tmp_path):
         (".", "is a folder, not a file"),
         ("pipe.pth", "is a named pipe, not a file"),
         ("harmful.pth", "cannot be read safely"),
-        ("broken.safetensors", "cannot be read safely"),
+        ("broken.safetensors", "is damaged or is not a safetensors file"),
         ("empty.pth", "holds no tensors"),
     ):
         with refused("pretrain.checkpoint", text) as caught:
