@@ -11,6 +11,8 @@ import pytest
 TESTS = Path(__file__).parents[2]
 OPTIONS = TESTS.parent / "pyproject.toml"
 SHORT = ["-o", "timeout=2", "-o", "faulthandler_timeout=4"]
+LONG = ["-o", "timeout=25", "-o", "faulthandler_timeout=50"]
+"""For what must be noticed by itself, also on a machine so busy that it takes longer than the short limits."""
 PASSES = "def test_before():\n    pass\n\n\n"
 DIES = """
 def test_odd():
@@ -51,7 +53,7 @@ def test_odd(odd):
 """
 
 
-def suite(folder, body, workers):
+def suite(folder, body, workers, limits=SHORT):
     """Run a suite of two files: one test passes, then comes `body`; afterwards one passes in the other file."""
     (folder / "pyproject.toml").write_text(OPTIONS.read_text(encoding="utf-8"), encoding="utf-8")
     (folder / "tests").mkdir()
@@ -59,7 +61,7 @@ def suite(folder, body, workers):
     (folder / "tests" / "test_a.py").write_text(PASSES + body, encoding="utf-8")
     (folder / "tests" / "test_b.py").write_text(PASSES, encoding="utf-8")
     return subprocess.run(
-        [sys.executable, "-m", "pytest", *SHORT, "-n", workers],
+        [sys.executable, "-m", "pytest", *limits, "-n", workers],
         cwd=folder,
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
         stdout=subprocess.PIPE,
@@ -71,7 +73,7 @@ def suite(folder, body, workers):
 
 @pytest.mark.parametrize("body", [DIES, DIES_WITH_A_CHILD], ids=["alone", "with a child"])
 def test_worker_that_dies_ends_the_run_as_failed_with_the_tests_name(tmp_path, body):
-    done = suite(tmp_path, body, "1")
+    done = suite(tmp_path, body, "1", LONG)
     assert done.returncode == 1, done.stdout
     assert "FAILED tests/test_a.py::test_odd - worker 'gw0' crashed" in done.stdout
 
