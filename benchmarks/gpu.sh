@@ -13,6 +13,7 @@
 #   compare    inference once more, with torch.compile in the same run
 # and, by name alone:
 #   throughput frames a second by batch, and by two streams
+#   miou       what half precision costs the shipped network of the drawn streets
 #   tiles      the fused step alone: labels and probabilities with each shape of tile
 #   peers      the paper's peers and every compiled variant at 1024x2048
 #
@@ -35,7 +36,7 @@ weights=()
 
 seconds_of() {
   case $1 in
-    loss | throughput) echo 45 ;;
+    loss | throughput | miou) echo 45 ;;
     tests | resident | tiles) echo 90 ;;
     inference | compiled | training) echo 110 ;;
     compare) echo 150 ;;
@@ -69,6 +70,9 @@ run_part() {
     throughput)
       limited "$2" "$python" benchmarks/gpu_throughput.py "${flags[@]}" "${weights[@]}" ${DRY_RUN:+--batches 1 2} \
         --output "$results/gpu_throughput.json" ;;
+    miou)
+      limited "$2" "$python" benchmarks/gpu_miou.py "${flags[@]}" ${DRY_RUN:+--frames 2} \
+        --output "$results/gpu_miou.json" ;;
     tiles) limited "$2" "$python" benchmarks/gpu_tiles.py "${flags[@]}" --output "$results/gpu_tiles.json" ;;
     loss)
       limited "$2" "$python" benchmarks/gpu_loss.py "${flags[@]}" ${DRY_RUN:+--rounds 1 --batch 2} \
@@ -86,7 +90,7 @@ run_part() {
 
 parts=${*:-tests inference loss training resident compiled compare}
 for part in $parts; do
-  seconds_of "$part" > /dev/null || { sed -n '3,19p' "${BASH_SOURCE[0]}" >&2; echo "$part is no part." >&2; exit 2; }
+  seconds_of "$part" > /dev/null || { sed -n '3,20p' "${BASH_SOURCE[0]}" >&2; echo "$part is no part." >&2; exit 2; }
 done
 if ls .gpu/*.whl > /dev/null 2>&1 && ! "$python" -c 'import hydra' 2> /dev/null; then
   "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir .gpu/*.whl || exit 1

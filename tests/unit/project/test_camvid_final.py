@@ -45,3 +45,23 @@ def test_means_and_deviations_are_over_the_seeds_and_stand_beside_the_papers_rec
     shown = final.table({"training": "train", "seeds": {"0": 1}, "iou": iou, "paper_recipe": {"mIoU": 46.396}})
     assert "| mIoU | 60.3 | 2.1 | 46.4 |" in shown
     assert "| pole | 30.2 | 1.0 |  |" in shown
+
+
+def test_run_that_was_trained_without_the_test_frames_is_evaluated_where_they_are(final, tmp_path, monkeypatch):
+    run, here, calls = tmp_path / "seed1", tmp_path / "camvid", []
+
+    def evaluate(command, **settings):
+        calls.append(command)
+        (run / "test").mkdir(parents=True)
+        (run / "test" / "eval.json").write_text('{"metrics": {"test/miou": 0.6}}')
+        return final.subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(final.subprocess, "run", evaluate)
+    assert final.tested(run, {"val/miou": 0.7}, here) == {"val/miou": 0.7}, "there are no test frames"
+    (here / "test").mkdir(parents=True)
+    assert final.tested(run, {"test/miou": 0.5}, here) == {"test/miou": 0.5}
+    assert not calls
+    for _ in range(2):
+        assert final.tested(run, {"val/miou": 0.7}, here) == {"test/miou": 0.6}
+    assert len(calls) == 1, "once"
+    assert {f"checkpoint={run / 'checkpoints' / 'best.ckpt'}", "split=test", f"data.root={here}"} <= set(calls[0])
