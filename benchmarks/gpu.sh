@@ -14,6 +14,7 @@
 # and, by name alone:
 #   throughput frames a second by batch, and by two streams
 #   miou       what half precision costs the shipped network of the drawn streets
+#   layers     each depthwise convolution with its 1x1: in one launch and in two, and how the work is shared out
 #   tiles      the fused step alone: labels and probabilities with each shape of tile
 #   peers      the paper's peers and every compiled variant at 1024x2048
 #
@@ -37,7 +38,7 @@ weights=()
 seconds_of() {
   case $1 in
     loss | throughput | miou) echo 45 ;;
-    tests | resident | tiles) echo 90 ;;
+    tests | resident | tiles | layers) echo 90 ;;
     inference | compiled | training) echo 110 ;;
     compare) echo 150 ;;
     peers) echo 235 ;;
@@ -58,6 +59,7 @@ run_tests() {
 run_part() {
   local unit=(tests/unit/*/test_*_cuda.py)
   local inference=(limited "$2" "$python" benchmarks/gpu_inference.py "${flags[@]}" "${weights[@]}" --seconds $(($2 - 40)))
+  [ ! -f "$results/gpu_layers.json" ] || inference+=(--layers "$results/gpu_layers.json")
   local two_sizes=(--sizes 1024x2048 512x1024)
   [ -z "${DRY_RUN:-}" ] || two_sizes=(--rounds 1)
   case $1 in
@@ -70,6 +72,7 @@ run_part() {
     throughput)
       limited "$2" "$python" benchmarks/gpu_throughput.py "${flags[@]}" "${weights[@]}" ${DRY_RUN:+--batches 1 2} \
         --output "$results/gpu_throughput.json" ;;
+    layers) limited "$2" "$python" benchmarks/gpu_layers.py "${flags[@]}" --output "$results/gpu_layers.json" ;;
     miou)
       limited "$2" "$python" benchmarks/gpu_miou.py "${flags[@]}" ${DRY_RUN:+--frames 2} \
         --output "$results/gpu_miou.json" ;;
@@ -90,7 +93,7 @@ run_part() {
 
 parts=${*:-tests inference loss training resident compiled compare}
 for part in $parts; do
-  seconds_of "$part" > /dev/null || { sed -n '3,20p' "${BASH_SOURCE[0]}" >&2; echo "$part is no part." >&2; exit 2; }
+  seconds_of "$part" > /dev/null || { sed -n '3,21p' "${BASH_SOURCE[0]}" >&2; echo "$part is no part." >&2; exit 2; }
 done
 if ls .gpu/*.whl > /dev/null 2>&1 && ! "$python" -c 'import hydra' 2> /dev/null; then
   "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir .gpu/*.whl || exit 1

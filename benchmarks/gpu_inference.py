@@ -9,6 +9,7 @@ written after each size: results/gpu_inference.json. With --dry-run the script t
 
 import argparse
 import gc
+import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -24,9 +25,10 @@ from machine import measured
 from torch import Tensor, nn
 
 from fastscnn.data.transforms.normalize import MEAN, STD
+from fastscnn.inference.backends import triton_layers
 from fastscnn.inference.backends.cuda_graph import GraphRunner
 from fastscnn.kernels import reference, upsample_labels, upsample_probabilities
-from fastscnn.kernels.cuda import layers
+from fastscnn.kernels.cuda import layers, separable
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.utils.files import write_json
 
@@ -34,6 +36,8 @@ RESULTS = Path(__file__).resolve().parents[1] / "results" / "gpu_inference.json"
 SIZES = ("1024x2048", "512x1024", "256x512")
 CHECKED = ((1024, 2048), (512, 1024), (805, 1619))
 APART = "ours, triton fp16, launches apart"
+FILTERS = "ours, triton fp16, one launch for depthwise and 1x1"
+MEASURED = "ours, triton fp16, each layer as measured"
 CLOSE = 0.02
 """Two logits that lie so near to one another may change places in half precision."""
 FRAMES, BURST = 4, 20
@@ -83,6 +87,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, help="a trained Fast-SCNN; random weights without")
     parser.add_argument("--sizes", nargs="+", default=None, help="HEIGHTxWIDTH")
     parser.add_argument("--peers", nargs="*", default=None, help="names in fastscnn.models.peers; all without")
+    parser.add_argument("--layers", type=Path, help="what gpu_layers.py wrote: one more variant, with its best ways")
     parser.add_argument("--few", action="store_true", help="leave out bf16 and what torch.compile takes minutes for")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=540, help="build nothing more when these are over")
@@ -140,6 +145,36 @@ def apart(network: FastSCNN, **options: Any) -> Callable[[Tensor], Tensor]:
             return runner(frame)
         finally:
             layers.OVERLAPS = before
+
+    return run
+
+
+def filtering(network: FastSCNN, **options: Any) -> Callable[[Tensor], Tensor]:
+    """A runner whose depthwise convolutions are all in the launch of the 1x1 convolution after them."""
+    runner = GraphRunner(network, **options)
+
+    def run(frame: Tensor) -> Tensor:
+        before, separable.APART = separable.APART, 1 << 30
+        try:
+            return runner(frame)
+        finally:
+            separable.APART = before
+
+    return run
+
+
+def as_measured(layers: Path, network: FastSCNN, **options: Any) -> Callable[[Tensor], Tensor]:
+    """A runner that shares out each layer as `gpu_layers.py` found best."""
+    from gpu_layers import chosen_by
+
+    runner, run_layer = GraphRunner(network, **options), chosen_by(json.loads(layers.read_text())["best"])
+
+    def run(frame: Tensor) -> Tensor:
+        before, triton_layers.depthwise_pointwise = triton_layers.depthwise_pointwise, run_layer
+        try:
+            return runner(frame)
+        finally:
+            triton_layers.depthwise_pointwise = before
 
     return run
 
@@ -206,13 +241,17 @@ def as_users_run(network: nn.Module, dtype: torch.dtype, device: torch.device, m
 
 
 def variants(
-    network: FastSCNN, device: torch.device, peers: list[str] | None
+    network: FastSCNN, device: torch.device, peers: list[str] | None, layers: Path | None = None
 ) -> list[tuple[str, Callable[[], Callable[..., Any]]]]:
     """Name and maker of everything that is timed, in the order of what must not be missed."""
     found = [(name, partial(GraphRunner, network, **options)) for name, options in engines(device)]
     last = found.pop() if device.type == "cuda" else None  # the compiled one takes minutes
     if last is not None:
-        found.insert(1, (APART, partial(apart, network, engine="triton", dtype=torch.float16)))
+        ours = {"engine": "triton", "dtype": torch.float16}
+        found.insert(1, (APART, partial(apart, network, **ours)))
+        found.insert(2, (FILTERS, partial(filtering, network, **ours)))
+        if layers is not None:
+            found.insert(1, (MEASURED, partial(as_measured, layers, network, **ours)))
     found.append(("eager fp32", partial(as_users_run, network, torch.float32, device, None)))
     if last is not None:
         found.append(("eager fp16", partial(as_users_run, network, torch.float16, device, None)))
@@ -254,7 +293,7 @@ def measure_size(
     frames = random_frames(size, device)
     ready: dict[str, Callable[..., Any]] = {}
     left_out: dict[str, str] = {}
-    for name, make in variants(network, device, arguments.peers):
+    for name, make in variants(network, device, arguments.peers, arguments.layers):
         if arguments.few and left_out_of_few(name):
             continue
         if time.monotonic() > until:

@@ -30,6 +30,7 @@ VARIANTS = {
     "ours, threads": ["data.device=cpu", "data.loader=threads"],
     "ours, processes": ["data.device=cpu", "data.loader=processes"],
     "eager, PNG": [*PNG, *PLAIN],
+    "ours, cudnn.benchmark": ["+trainer.benchmark=true"],
     "ours, compiled": ["trainer.compile=true"],
     "eager, store": PLAIN,
     "ours, PNG": PNG,

@@ -21,9 +21,10 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from fastscnn.kernels.cuda import labels_kernels as cuda_programs
-from fastscnn.kernels.cuda import layers as cuda_layers
 from fastscnn.kernels.cuda import layers_kernels as cuda_layer_programs
 from fastscnn.kernels.cuda import pyramid_kernels as pyramid_programs
+from fastscnn.kernels.cuda import separable
+from fastscnn.kernels.cuda import separable_kernels as separable_programs
 
 POINTERS = {
     "logits": "*fp16",
@@ -94,24 +95,42 @@ def main():
     check(pyramid_programs.upsample_program, "*fp16", options, PIXELS=16, CHANNELS=128, OVERLAPS=True)
     sizes = {"PIXELS": 128, "OUTPUTS": 64, "INPUTS": 64, "HIGHEST": relu, "PRECISION": "tf32x3"}
     check(cuda_layer_programs.pointwise_program, "*fp32", options, stages=3, ADDS=True, OVERLAPS=True, **sizes)
-    for pixels, inputs, dilation, beside, head in (
-        (128 * 256, 128, 4, 32, 0),
-        (128 * 256, 128, 1, 0, 32),
-        (64 * 128, 384, 1, 0, 0),
-        (16 * 32, 768, 1, 0, 32),
+    check(
+        separable_programs.depthwise_program,
+        "*fp16",
+        options,
+        **dict(zip(("TILE_ROWS", "TILE_COLUMNS", "INPUTS", "warps"), separable.FILTERED, strict=True)),
+        STRIDE=1,
+        DILATION=4,
+        HIGHEST=relu,
+        OVERLAPS=True,
+    )
+    for apart, pixels, inputs, dilation, beside, head in (
+        (False, 512 * 1024, 48, 1, 0, 0),
+        (False, 128 * 256, 128, 4, 32, 0),
+        (False, 128 * 256, 128, 1, 0, 32),
+        (False, 16 * 32, 768, 1, 0, 32),
+        (True, 128 * 256, 128, 1, 32, 0),
+        (True, 128 * 256, 128, 1, 0, 32),
+        (True, 64 * 128, 384, 1, 0, 0),
+        (True, 16 * 32, 768, 1, 0, 32),
     ):
-        block, chunk, _, splits = cuda_layers._shared_out(pixels, inputs)
+        shares = (separable.product_shares if apart else separable.filter_shares)(pixels, inputs)
+        limited = {"maxnreg": separable.REGISTERS} if shares.block == 64 and not apart else {}
         kernel = check(
-            cuda_layer_programs.depthwise_pointwise_program,
+            separable_programs.depthwise_pointwise_program,
             "*fp16",
-            options | ({"maxnreg": cuda_layers.REGISTERS} if block == 64 else {}),
+            options | limited,
+            stages=shares.stages,
+            warps=shares.warps,
             STRIDE=1,
             DILATION=dilation,
-            TILE_ROWS=8 if block == 64 else 4,
-            TILE_COLUMNS=block // (8 if block == 64 else 4),
+            TILE_ROWS=8 if shares.block == 64 else 4,
+            TILE_COLUMNS=shares.block // (8 if shares.block == 64 else 4),
             OUTPUTS=128,
-            INPUTS=chunk,
-            SHARES=splits > 1,
+            INPUTS=shares.chunk,
+            FILTERS=not apart,
+            SHARES=shares.splits > 1,
             BESIDE=beside,
             HEAD=head,
             ADDS=not beside,
@@ -120,7 +139,7 @@ def main():
             PRECISION="tf32x3",
             OVERLAPS=True,
         )
-        assert block < 64 or kernel.metadata.shared <= SHARED_MEMORY // 4, "four fit into a multiprocessor"
+        assert shares.block < 64 or kernel.metadata.shared <= SHARED_MEMORY // (3 if apart else 4), "several fit"
     common = {"PLACES": 64, "PRECISION": "tf32x3", "OVERLAPS": True}
     check(pyramid_programs.pool_program, None, options, PIXELS=64, CHANNELS=32, **common)
     check(

@@ -3,6 +3,7 @@
 In float16 and float32: the interpreter multiplies the bits of bfloat16 instead of its values.
 """
 
+import itertools
 import math
 import sys
 from collections import Counter
@@ -15,9 +16,10 @@ from torch import nn
 from fastscnn.data.transforms.normalize import normalize
 from fastscnn.inference.backends.triton import TritonNetwork
 from fastscnn.inference.backends.triton_layers import Pooling
-from fastscnn.kernels.cuda import layers
-from fastscnn.kernels.cuda.layers import WAVE, _shared_out, depthwise_pointwise
+from fastscnn.kernels.cuda import separable
+from fastscnn.kernels.cuda.layers import WAVE
 from fastscnn.kernels.cuda.pyramid import upsample
+from fastscnn.kernels.cuda.separable import depthwise_pointwise, filter_shares, product_shares
 from fastscnn.models.blocks import PyramidPooling, downscale
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.models.folding import folded
@@ -68,8 +70,9 @@ def check_shared_channels():
     arrivals = torch.zeros(WAVE, dtype=torch.int32)
     features, weight = torch.randn(1, 5, 6, 96).half(), (torch.randn(96, 24) / 10).half()
     taps, taps_bias, bias = torch.randn(9, 96), torch.randn(96), torch.randn(24)
-    assert _shared_out(30, 96)[3] > 1
-    for stride, dilation in ((1, 1), (2, 1), (1, 2)):
+    assert filter_shares(30, 96).splits > 1 and product_shares(30, 96).splits > 1
+    for apart, stride, dilation in itertools.product((0, 96, 97), (1, 2), (1, 2)):
+        separable.APART = apart
         filtered = F.conv2d(
             features.permute(0, 3, 1, 2).float(),
             taps.t().reshape(96, 1, 3, 3),
@@ -111,9 +114,9 @@ def main():
     check_shared_channels()
     check_whole_network()
     with shallow():
-        layers.WAVE = 4  # fewer blocks, one after another here
+        separable.WAVE = 4  # fewer blocks, one after another here
         check(trained(), (2, 17, 35))
-        layers.WAVE = 1  # no channels are shared out
+        separable.WAVE = 1  # no channels are shared out
         with edited():
             names = check(trained(), (1, 9, 19))  # blocks of a user's own: what there are programs for is taken
         assert {"Stem", "Separable", "Pointwise"} <= names, names

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from fastscnn.data.transforms.normalize import MEAN, STD
-from fastscnn.kernels.cuda.layers import WAVE, depthwise_pointwise, padded, pointwise, stem
+from fastscnn.kernels.cuda.layers import WAVE, padded, pointwise, stem
 from fastscnn.kernels.cuda.pyramid import pyramid_pooling, upsample
+from fastscnn.kernels.cuda.separable import depthwise_pointwise
 from fastscnn.models.blocks import resize
 
 

@@ -50,7 +50,7 @@ def pyramid_pooling(
         bias: float32 [N].
         highest_between: Of the stages' activation, as in `layers`; there must be one.
         highest: Of the last activation.
-        arrivals: As `layers.depthwise_pointwise` takes it.
+        arrivals: As `separable.depthwise_pointwise` takes it.
 
     Returns:
         [B, H, W, N].
