@@ -51,7 +51,7 @@ limited() { timeout --kill-after=10 "$@"; }
 
 # run_tests SECONDS EXPRESSION WORKERS FILE ...
 run_tests() {
-  limited "$1" "$python" -m pytest -q -p no:benchmark -p failures_at_once --numprocesses "$3" --dist loadgroup \
+  OMP_NUM_THREADS=1 limited "$1" "$python" -m pytest -q -p no:benchmark -p failures_at_once --numprocesses "$3" --dist loadgroup \
     --durations=12 -k "$2" "${@:4}"
 }
 

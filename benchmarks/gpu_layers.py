@@ -137,6 +137,7 @@ def main() -> None:
     result = {"what": "microseconds of a layer, float16, batch one", "size": arguments.size, **measured()}
     found, layers = measure((height, width)), layers_of((height, width))
     result["layers"] = found
+    write_json(arguments.output, result)
     result["best"] = [{**layers[name], "way": best_way(layers[name], times)} for name, times in found.items()]
     write_json(arguments.output, result)
 
@@ -148,8 +149,9 @@ def best_way(layer: Layer, times: dict[str, float]) -> list[Any]:
     if fastest == "one launch":
         return list(listed[fastest])
     tile = min((name for name in listed if "filtered" in name), key=lambda name: times[name])
-    shares = min((name for name in listed if listed[name][2] is not None), key=lambda name: times[name])
-    return [listed[fastest][0], listed[tile][1], listed[shares][2]]
+    products = [name for name in listed if listed[name][2] is not None]
+    shares = listed[min(products, key=lambda name: times[name])][2] if products else None
+    return [listed[fastest][0], listed[tile][1], shares]
 
 
 def chosen_by(best: list[dict[str, Any]]) -> Any:

@@ -114,9 +114,10 @@ def main():
     check_shared_channels()
     check_whole_network()
     with shallow():
-        separable.WAVE = 4  # fewer blocks, one after another here
+        separable.WAVE = separable.FEWEST = 4  # fewer blocks, one after another here
         check(trained(), (2, 17, 35))
-        separable.WAVE = 1  # no channels are shared out
+        separable.WAVE = separable.FEWEST = 1  # no channels are shared out
+        separable.APART = 1000
         with edited():
             names = check(trained(), (1, 9, 19))  # blocks of a user's own: what there are programs for is taken
         assert {"Stem", "Separable", "Pointwise"} <= names, names

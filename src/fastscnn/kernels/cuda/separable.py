@@ -14,10 +14,12 @@ from torch import Tensor
 
 from fastscnn.kernels.cuda.layers import WAVE, _launch, _tiles, padded, precision
 
-APART = 128
-"""Channels from which the depthwise convolution is a launch of its own."""
+APART = 48
+"""Channels from which the depthwise convolution is a launch of its own (benchmarks/gpu_layers.py, on an H200)."""
 REGISTERS = 128
 """Of a thread of a block that filters 64 pixels, so that four of them fit into a multiprocessor (sm_90)."""
+FEWEST = 32
+"""Blocks that a product should have at least."""
 FILTERED = (8, 8, 64, 4)
 """Rows, columns and channels of a block of the depthwise convolution alone, and its warps."""
 
@@ -165,12 +167,19 @@ def filter_shares(pixels: int, inputs: int, size: int = 2) -> Shares:
 
 
 def product_shares(pixels: int, inputs: int, size: int = 2) -> Shares:
-    """For blocks that only multiply, of `size` bytes a number: one to each multiprocessor, where that can be."""
-    block = 64 if size == 2 else 32
-    while block > 16 and _tiles(pixels, block) < WAVE // 2:
+    """For blocks that only multiply, of `size` bytes a number.
+
+    Large blocks that load far ahead are the quickest (benchmarks/gpu_layers.py), also where they leave many
+    multiprocessors idle; smaller ones are taken where there would be fewer than `FEWEST`.
+    """
+    wide = size != 2
+    block = 32 if wide else 64
+    while block > 16 and _tiles(pixels, block) < FEWEST:
         block //= 2
-    chunk = 64 if inputs % 64 == 0 and size == 2 else 32
-    return _split(inputs, block, chunk, max(1, WAVE // 2 // _tiles(pixels, block)))._replace(stages=3)
+    long = inputs > 128 and not wide
+    chunk = 64 if long and inputs % 64 == 0 else 32
+    splits = max(1, FEWEST // _tiles(pixels, block))
+    return _split(inputs, block, chunk, splits)._replace(stages=4 if long else 2)
 
 
 def _split(inputs: int, block: int, chunk: int, most: int) -> Shares:
