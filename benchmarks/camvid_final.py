@@ -17,12 +17,15 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from harness import RESULTS
 from machine import measured
 from recipe import RARE, ROOT, TrainingError, digest_of, finished, folder_of, side_by_side, train
 
+from fastscnn.runs.record import read_record
 from fastscnn.utils.files import write_json, write_text
 
 PUBLISHED = {"DABNet": 66.4, "FDDWNet": 66.9, "LMFFNet-S": 67.7, "LETNet": 70.5}
@@ -105,11 +108,18 @@ def main(arguments: argparse.Namespace) -> None:
         command = arguments_of(seed, arguments.epochs, root, runs, arguments.settings)
         return tested(folder_of(command), finished(folder_of(command), "best") or train(command, threads, "best"), root)
 
+    def trained_on(seed: int) -> dict[str, Any]:
+        command = arguments_of(seed, arguments.epochs, root, runs, arguments.settings)
+        record = read_record(folder_of(command))
+        begun, ended = (datetime.fromisoformat(record[name]) for name in ("started", "finished"))
+        return {"device": record["device"], "minutes": round((ended - begun).total_seconds() / 60, 1)}
+
     def write() -> None:
         command = arguments_of(arguments.seeds[0], arguments.epochs, Path("DIR"), Path("RUNS"), arguments.settings)
         result = {
             "what": "CamVid: trained on train and val, evaluated once on test after the last epoch, in percent",
             "training": " ".join(["python src/train.py", *command[:2], command[3], *arguments.settings]),
+            "trained_on": {str(seed): trained_on(seed) for seed in sorted(found)},
             "seeds": {str(seed): percent(metrics) for seed, metrics in sorted(found.items())},
             "iou": spread(found),
             "published": PUBLISHED,
