@@ -1,6 +1,7 @@
 """Pictures of labels: in colours, laid over the image, with a legend."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastscnn.data.datasets.classes import ClassTable
+from fastscnn.utils.compiling import compiled
 
 Picture = npt.NDArray[np.uint8]
 SHADE, INK = (32, 32, 32), (240, 240, 240)
@@ -26,13 +28,14 @@ def overlay(image: Picture, labels: Picture, classes: ClassTable, opacity: float
     Returns:
         RGB, uint8 [H, W, 3].
     """
-    blended = cv2.addWeighted(image, 1 - opacity, classes.colorize(labels), opacity, 0)
-    return np.asarray(blended, np.uint8)
+    painted = np.empty_like(image)
+    _paint(image, labels, _blends(classes, opacity), painted)
+    return painted
 
 
 def occurring(labels: Picture, classes: ClassTable) -> list[int]:
     """Train ids of the classes that labels hold, the one with the most pixels first."""
-    counts = np.bincount(labels.reshape(-1), minlength=256)[: classes.num_classes]
+    counts = _counted(labels.reshape(-1))[: classes.num_classes]
     order: list[int] = np.argsort(-counts, kind="stable").tolist()
     return [train_id for train_id in order if counts[train_id]]
 
@@ -98,9 +101,43 @@ def drawn(
     """
     if kind == "color":
         return classes.colorize(labels)
-    picture = overlay(image, labels, classes, opacity)
-    height = picture.shape[0]
-    if kind == "side_by_side":
-        picture = np.concatenate([image, picture], axis=1)
-    strip = legend(picture.shape[1], height, occurring(labels, classes) if named is None else named, classes)
-    return np.concatenate([picture, strip])
+    height, width = labels.shape
+    left = width if kind == "side_by_side" else 0
+    strip = legend(left + width, height, occurring(labels, classes) if named is None else named, classes)
+    picture = np.empty((height + len(strip), left + width, 3), np.uint8)
+    picture[:height, :left] = image[:, :left]
+    _paint(image, labels, _blends(classes, opacity), picture[:height, left:])
+    picture[height:] = strip
+    return picture
+
+
+@lru_cache(maxsize=4)
+def _blends(classes: ClassTable, opacity: float) -> Picture:
+    """Each value of each channel under the colour of each label: uint8 [256 labels, 3, 256 values]."""
+    values = np.broadcast_to(np.arange(256, dtype=np.uint8), (256, 3, 256)).copy()
+    colors = np.broadcast_to(classes.palette[:, :, None], values.shape).copy()
+    return np.asarray(cv2.addWeighted(values, 1 - opacity, colors, opacity, 0), np.uint8)
+
+
+@compiled
+def _paint(image: Any, labels: Any, blends: Any, out: Any) -> None:
+    """Look up each pixel [H, W, 3] in the blends of its label."""
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            blend = blends[labels[y, x]]
+            for channel in range(3):
+                out[y, x, channel] = blend[channel, image[y, x, channel]]
+
+
+@compiled
+def _counted(labels: Any) -> Any:
+    """How often each value occurs, int64 [256]: neighbours are mostly equal, and a run is added up at once."""
+    counts = np.zeros(256, np.int64)
+    start = 0
+    for place in range(1, labels.size):
+        if labels[place] != labels[place - 1]:
+            counts[labels[start]] += place - start
+            start = place
+    if labels.size:
+        counts[labels[start]] += labels.size - start
+    return counts

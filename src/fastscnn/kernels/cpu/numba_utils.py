@@ -1,4 +1,4 @@
-"""Compilation of the CPU kernels, functions for them that vectorise, and the threads that run them."""
+"""What the CPU kernels are made of: functions that vectorise, and the threads that run them."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
+
+from fastscnn.utils.compiling import compiled as compiled
 
 ONE, ZERO, HALF, SMALLEST = np.float32(1), np.float32(0), np.float32(0.5), np.float32(-126)
 LOG2_E = np.float32(1.4426950408889634)
@@ -36,16 +38,6 @@ L0, L1, L2, L3, L4, L5, L6, L7, L8 = (
     )
 )
 ROOT_HALF_BITS = 0x3F3504F3
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a kernel with numba; it releases the interpreter lock while it runs."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"nnan", "nsz", "contract", "arcp", "reassoc"}}
-    try:
-        machine_code: Callable[..., Any] = njit(cache=True, **options)(function)
-    except RuntimeError:  # no writable folder for the compiled code
-        machine_code = njit(**options)(function)
-    return machine_code
 
 
 @intrinsic
