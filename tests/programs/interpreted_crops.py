@@ -3,6 +3,7 @@
 import sys
 
 import numpy as np
+import quick_interpreter  # noqa: F401
 import torch
 
 from fastscnn.data.transforms.augment import PaperAugment

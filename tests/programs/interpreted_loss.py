@@ -1,8 +1,12 @@
-"""Run by test_loss_cuda.py with TRITON_INTERPRET=1: the Triton loss on the CPU, against torch in float64."""
+"""Run by test_loss_cuda.py with TRITON_INTERPRET=1: the Triton loss on the CPU, against torch in float64.
+
+With the argument `many`: sums of a thousand pixels alone, which take long.
+"""
 
 import math
 import sys
 
+import quick_interpreter  # noqa: F401
 import torch
 import torch.nn.functional as F
 
@@ -84,18 +88,48 @@ def check_sizes():
         check(logits, random_labels(shape[0], size, shape[1]))
 
 
-def check_sums():
+def check_sums_of_many():
     """Where a logit has a thousand pixels that are all alike, each addition of floats errs to the same side."""
     for shape, size, smoothing in (((1, 5, 1, 1), (30, 40), 0.0), ((1, 19, 1, 2), (8, 16), 0.1)):
-        logits, labels = torch.randn(*shape) * 3, random_labels(shape[0], size, shape[1])
-        weight = torch.rand(shape[1]) if smoothing else None
-        settings = {"weight": weight, "label_smoothing": smoothing}
-        loss, gradient = derived(cuda_loss.upsample_cross_entropy, logits, labels, **settings)
-        doubled = settings | {"weight": weight.double() if smoothing else None}
-        exact_loss, exact = derived(expected, logits.double(), labels, **doubled)
-        assert abs(loss - exact_loss) <= 1e-7 * exact_loss, f"{shape}: {float(abs(loss / exact_loss - 1))}"
-        error = float((gradient - exact).abs().max() / exact.abs().max())
-        assert error <= 2e-7, f"{shape}: {error}"
+        check_closely(shape, size, smoothing)
+
+
+def check_sums_of_a_piece():
+    """The pixels of a piece are added up in float32: those of a row, and then the rows."""
+    check_closely((1, 3, 1, 1), (8, 8), 0.0)
+    check_closely((1, 3, 1, 2), (1, 16), 0.1)
+
+
+def check_closely(shape, size, smoothing):
+    logits, labels = torch.randn(*shape) * 3, random_labels(shape[0], size, shape[1])
+    weight = torch.rand(shape[1]) if smoothing else None
+    settings = {"weight": weight, "label_smoothing": smoothing}
+    loss, gradient = derived(cuda_loss.upsample_cross_entropy, logits, labels, **settings)
+    doubled = settings | {"weight": weight.double() if smoothing else None}
+    exact_loss, exact = derived(expected, logits.double(), labels, **doubled)
+    assert abs(loss - exact_loss) <= 1e-7 * exact_loss, f"{shape}: {float(abs(loss / exact_loss - 1))}"
+    error = float((gradient - exact).abs().max() / exact.abs().max())
+    assert error <= 2e-7, f"{shape}: {error}"
+
+
+def check_sums_that_cancel():
+    """Pixels of weight 1 between two whose huge weights cancel: float32 would lose them.
+
+    In one piece, where only the loss and the weights are added up in float64; in pieces beside each other, which a
+    program adds up; and in pieces below each other, of a program each.
+    """
+    weight = torch.tensor([1.0, 2.0**30, -(2.0**30), 1.0])
+    logits = torch.tensor([0.5, 0.0, 0.0, 0.25]).reshape(1, 4, 1, 1)
+    for size, first, last in (((1, 8), 1, 7), ((1, 24), 8, 16), ((24, 1), 8, 16)):
+        labels = torch.full((1, size[0] * size[1]), 255, dtype=torch.uint8)
+        labels[:, first:last] = 0
+        labels[:, 0], labels[:, -1] = 1, 2
+        labels = labels.reshape(1, *size)
+        loss, gradient = derived(cuda_loss.upsample_cross_entropy, logits, labels, weight=weight)
+        exact_loss, exact = derived(expected, logits.double(), labels, weight=weight.double())
+        torch.testing.assert_close(loss, exact_loss, rtol=1e-6, atol=0)
+        if size[0] * size[1] > 8:
+            torch.testing.assert_close(gradient, exact, rtol=1e-6, atol=0)
 
 
 def check_settings():
@@ -222,17 +256,18 @@ def check_thresholds():
 
 
 CHECKS = (
-    *(check_sums, check_sizes, check_large_logits, check_sliced_logits, check_under_autocast),
+    *(check_sums_of_a_piece, check_sums_that_cancel, check_sizes),
+    *(check_large_logits, check_sliced_logits, check_under_autocast),
     *(check_settings, check_without_a_gradient, check_weights, check_nothing_labelled),
     *(check_hard_pixels, check_thresholds, check_no_such_class, check_what_is_not_finite),
 )
 
 
-def main():
-    for check_part in CHECKS:
+def main(many=False):
+    for check_part in [check_sums_of_many] if many else CHECKS:
         torch.manual_seed(0)
         check_part()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(many=sys.argv[1:] == ["many"]))

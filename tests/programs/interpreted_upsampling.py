@@ -2,6 +2,7 @@
 
 import sys
 
+import quick_interpreter  # noqa: F401
 import torch
 import torch.nn.functional as F
 

@@ -18,12 +18,12 @@ TESTS = Path(__file__).parents[2]
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 
 
-def run(script, **environment):
+def run(script, *arguments, **environment):
     """Run a script of tests/programs by itself: Triton reads its settings at import, for the whole process."""
     pytest.importorskip("triton")
     path = os.pathsep.join([str(TESTS.parent / "src"), *sys.path])
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(TESTS / "programs" / script)],
+        [sys.executable, "-W", "ignore", str(TESTS / "programs" / script), *arguments],
         env={**os.environ, "PYTHONPATH": path, **environment},
         capture_output=True,
         text=True,
@@ -34,6 +34,11 @@ def run(script, **environment):
 
 def test_loss_in_the_interpreter():
     run("interpreted_loss.py", TRITON_INTERPRET="1")
+
+
+@pytest.mark.slow
+def test_sums_of_a_thousand_pixels_in_the_interpreter():
+    run("interpreted_loss.py", "many", TRITON_INTERPRET="1")
 
 
 def test_loss_compiles_for_an_h100():
