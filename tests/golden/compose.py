@@ -2,17 +2,18 @@
 
 import contextlib
 import copy
-import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -29,18 +30,36 @@ def composed(main: str, *overrides: str) -> dict[str, Any]:
     return flat(OmegaConf.to_container(compose(main, [*overrides])))
 
 
-def groups(conf: Path, main: str) -> set[str]:
-    """Groups that a main takes an option of: those of its own list of defaults, and those that these lead to."""
+def defaults(conf: Path, main: str) -> tuple[dict[str, Any], set[str]]:
+    """The config of a main by itself, flat, and the groups that it takes an option of.
+
+    These are the groups of its own list of defaults, and those that they lead to.
+    """
     listed = yaml.safe_load((conf / f"{main}.yaml").read_text(encoding="utf-8")).get("defaults", [])
-    chosen = compose(main, return_hydra_config=True).hydra.runtime.choices
-    return {name for entry in listed if isinstance(entry, dict) for name in entry} | {str(name) for name in chosen}
+    config = OmegaConf.to_container(compose(main, return_hydra_config=True))
+    chosen = config.pop("hydra")["runtime"]["choices"]
+    return flat(config), {name for entry in listed if isinstance(entry, dict) for name in entry} | {*map(str, chosen)}
 
 
 @contextlib.contextmanager
 def each_file_parsed_once() -> Iterator[None]:
-    """Composing a hundred configs then takes a third less time."""
-    load = functools.cache(FileConfigSource.load_config)
-    with mock.patch.object(FileConfigSource, "load_config", lambda *given: copy.deepcopy(load(*given))):
+    """Composing a hundred configs then takes half the time."""
+    Plugins.instance()
+    parsed: dict[tuple[str, str], ConfigResult] = {}
+
+    def once(load: Callable[[ConfigSource, str], ConfigResult]) -> Callable[[ConfigSource, str], ConfigResult]:
+        def loaded(source: ConfigSource, config_path: str) -> ConfigResult:
+            place = source.full_path(), config_path  # each composing makes sources of its own
+            if place not in parsed:
+                parsed[place] = load(source, config_path)
+            return copy.deepcopy(parsed[place])
+
+        return loaded
+
+    with contextlib.ExitStack() as patches:
+        for scheme in ("file", "pkg"):
+            kind = SourcesRegistry.instance().resolve(scheme)  # Hydra has these classes from a second import
+            patches.enter_context(mock.patch.object(kind, "load_config", once(kind.load_config)))
         yield
 
 
@@ -54,9 +73,8 @@ def configs(root: Path) -> dict[str, dict[str, Any]]:
     GlobalHydra.instance().clear()
     with each_file_parsed_once(), initialize_config_dir(str(conf), version_base="1.3"):
         for main in sorted(file.stem for file in conf.glob("*.yaml")):
-            default = composed(main)
+            default, taken = defaults(conf, main)
             found[main] = {"": default}
-            taken = groups(conf, main)
             for file in sorted(conf.glob("*/*.yaml")):
                 group, option = file.parent.name, f"{file.parent.name}={file.stem}"
                 if group not in taken:
