@@ -15,6 +15,7 @@
 #   throughput frames a second by batch, and by two streams
 #   miou       what half precision costs the shipped network of the drawn streets
 #   layers     each depthwise convolution with its 1x1: in one launch and in two, and how the work is shared out
+#   yolo       YOLO26n-sem, where `ultralytics` (AGPL-3.0) is installed
 #   tiles      the fused step alone: labels and probabilities with each shape of tile
 #   peers      the paper's peers and every compiled variant at 1024x2048
 #
@@ -25,7 +26,7 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-$(command -v python3 || command -v python)}
-export PYTHONPATH=$PWD/src:$PWD/tests/programs PYTHONUNBUFFERED=1 NO_ALBUMENTATIONS_UPDATE=1
+export PYTHONPATH=$PWD/src:$PWD/tests/programs${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1 NO_ALBUMENTATIONS_UPDATE=1
 results=results
 flags=()
 if [ -n "${DRY_RUN:-}" ]; then
@@ -40,7 +41,7 @@ seconds_of() {
     loss | throughput | miou) echo 45 ;;
     tests | resident | tiles | layers) echo 90 ;;
     inference | compiled | training) echo 110 ;;
-    compare) echo 150 ;;
+    compare | yolo) echo 150 ;;
     peers) echo 235 ;;
     *) return 1 ;;
   esac
@@ -73,6 +74,10 @@ run_part() {
       limited "$2" "$python" benchmarks/gpu_throughput.py "${flags[@]}" "${weights[@]}" ${DRY_RUN:+--batches 1 2} \
         --output "$results/gpu_throughput.json" ;;
     layers) limited "$2" "$python" benchmarks/gpu_layers.py "${flags[@]}" --output "$results/gpu_layers.json" ;;
+    yolo)
+      "$python" -c 'import ultralytics' 2> /dev/null || { echo "ultralytics is not installed."; return; }
+      limited "$2" "$python" benchmarks/yolo26_semantic.py ${DRY_RUN:+--sizes 64x128 --rounds 1} \
+        --device "$([ -z "${DRY_RUN:-}" ] && echo cuda || echo cpu)" --output "$results/gpu_yolo26.json" ;;
     miou)
       limited "$2" "$python" benchmarks/gpu_miou.py "${flags[@]}" ${DRY_RUN:+--frames 2} \
         --output "$results/gpu_miou.json" ;;
@@ -93,7 +98,7 @@ run_part() {
 
 parts=${*:-tests inference loss training resident compiled compare}
 for part in $parts; do
-  seconds_of "$part" > /dev/null || { sed -n '3,21p' "${BASH_SOURCE[0]}" >&2; echo "$part is no part." >&2; exit 2; }
+  seconds_of "$part" > /dev/null || { sed -n '3,22p' "${BASH_SOURCE[0]}" >&2; echo "$part is no part." >&2; exit 2; }
 done
 if ls .gpu/*.whl > /dev/null 2>&1 && ! "$python" -c 'import hydra' 2> /dev/null; then
   "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir .gpu/*.whl || exit 1
