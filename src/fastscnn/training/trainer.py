@@ -188,6 +188,8 @@ def build_trainer(
                 callbacks.append(StartingScore(run.record))
         else:
             settings["limit_val_batches"] = 0
+            if not any(isinstance(callback, pl.callbacks.Checkpoint) for callback in chosen):
+                settings["enable_checkpointing"] = False  # else Lightning adds one of its own
     trainer: pl.Trainer = build(
         settings,
         "trainer",

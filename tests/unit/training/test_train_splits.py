@@ -72,6 +72,14 @@ def test_run_without_a_validation_goes_on(trained):
         fit(config)
     assert load(trained, "best")["global_step"] == load(trained, "last")["global_step"] == 6
     assert json.loads((trained / "run.json").read_text())["metrics"]["best"]["epoch"] == 3
+    assert {file.name for file in trained.rglob("*.ckpt")} == {"best.ckpt", "last.ckpt"}, "Lightning saves none"
+
+
+def test_run_may_have_a_checkpoint_callback_of_the_users(root, tmp_path):
+    every = "{_target_:pytorch_lightning.callbacks.ModelCheckpoint,save_on_train_epoch_end:true}"
+    options = [f"+callbacks.mine={every}", "data.evaluate_test=false", "trainer.max_epochs=1"]
+    folder = train(root, tmp_path / "run", *options)
+    assert len(list(folder.rglob("*.ckpt"))) == 3, "that of the user's, beside ours"
 
 
 def test_callback_that_waits_for_a_validation_is_refused_before_a_folder_is_made(root, tmp_path):
