@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import PIL.ImageFile
 
-from fastscnn.utils import png
 from fastscnn.utils.image_files import (
     MAX_PIXELS,
     Header,
@@ -36,8 +35,6 @@ __all__ = [
 ]
 
 Picture = npt.NDArray[np.uint8]
-GREY, RGB = (8, 0), (8, 2)
-"""Bits of a value and colour type of the PNG files that most data sets have."""
 _CHANNELS = {
     "RGB": "3 channels (RGB)",
     "RGBA": "4 channels (RGBA)",
@@ -64,10 +61,8 @@ def read_rgb(path: str | Path, *, upright: bool, max_pixels: int = MAX_PIXELS, s
         ImageFileError: It is not a file, not a complete image, or has more pixels.
     """
     header, data = _read(path, max_pixels, setting)
-    rgb = png.decode(data) if header.format == "PNG" and _type(data) == RGB else None
-    if rgb is None:
-        pixels = _decoded(path, data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        rgb = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+    pixels = _decoded(path, data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    rgb = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
     if header.format == "TIFF":  # OpenCV turns these in spite of the flag
         return rgb if upright else turned(rgb, {6: 8, 8: 6}.get(header.orientation, header.orientation))
     return turned(rgb, header.orientation) if upright else rgb
@@ -84,11 +79,8 @@ def read_label(path: str | Path, *, max_pixels: int = MAX_PIXELS, setting: str =
             or 16 bits.
     """
     header, data = _read(path, max_pixels, setting)
-    if header.format == "PNG" and _type(data) == GREY:
-        label = png.decode(data)
-        if label is None:
-            label = np.asarray(_decoded(path, data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION), np.uint8)
-        return label
+    if header.format == "PNG" and data[24:26].tolist() == [8, 0]:  # 8 bits, grey
+        return np.asarray(_decoded(path, data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION), np.uint8)
     try:
         image = opened(io.BytesIO(data.tobytes()))
         if image is None:
@@ -143,14 +135,9 @@ def _read(path: str | Path, max_pixels: int, setting: str) -> tuple[Header, Pict
     return header, data
 
 
-def _type(data: Picture) -> tuple[int, ...]:
-    """Bits of a value and colour type of a PNG file."""
-    return tuple(data[24:26].tolist())
-
-
-def _ends(data: Picture) -> bool:
+def _ends(png: Picture) -> bool:
     """Whether the last part of a PNG is there, which others may have appended data to."""
-    return b"IEND" in data[-64:].tobytes() or b"IEND" in data.tobytes()
+    return b"IEND" in png[-64:].tobytes() or b"IEND" in png.tobytes()
 
 
 def _decoded(path: str | Path, data: Picture, flags: int) -> npt.NDArray[Any]:
