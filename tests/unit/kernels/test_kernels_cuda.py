@@ -1,5 +1,6 @@
 """The Triton programs: in Triton's interpreter on any machine that has Triton, and as they are on a GPU."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from fastscnn.inference.backends.triton import TritonNetwork
 from fastscnn.kernels import reference, upsample_labels, upsample_probabilities
 from fastscnn.kernels.cpu.labels import source_positions
 from fastscnn.kernels.cuda import labels as cuda
-from fastscnn.kernels.cuda import layers
+from fastscnn.kernels.cuda import layers, separable
 from fastscnn.models.base import OnlyLogits, SegmentationNetwork
 from fastscnn.models.blocks import ConvBN
 from fastscnn.models.fast_scnn import FastSCNN
@@ -68,6 +69,17 @@ def test_layers_in_the_interpreter():
 
 def test_programs_compile_for_an_h100():
     run("compiled_programs.py")  # and before that: tensors on the CPU leave Triton unimported
+
+
+@pytest.mark.parametrize("kilobytes", [64, 99, 163, 227], ids=["T4", "RTX 3090", "A100", "H100"])
+def test_what_a_product_loads_ahead_fits_into_a_block(monkeypatch, kilobytes):
+    monkeypatch.setattr(separable, "_shared_memory", lambda device: kilobytes << 10)
+    for inputs, outputs, beside in itertools.product((128, 384, 768), (64, 128, 256), (False, True)):
+        shares = separable.product_shares(64 * 128, inputs)
+        stages = separable._stages(torch.empty(1), shares, 2, outputs, beside)
+        a_stage = (shares.block + outputs) * shares.chunk * 2
+        assert stages * a_stage < (kilobytes << 10) or stages == 1
+        assert stages == 4 or kilobytes < 227 or inputs == 128 or outputs == 256, "as it was measured"
 
 
 def test_tensors_on_the_cpu_are_not_for_the_gpu():

@@ -20,6 +20,8 @@ REGISTERS = 128
 """Of a thread of a block that filters 64 pixels, so that four of them fit into a multiprocessor (sm_90)."""
 FEWEST = 32
 """Blocks that a product should have at least."""
+FOR_OTHERS = 16 << 10
+"""Bytes of shared memory for what is not loaded ahead, such as the last convolution's weights."""
 FILTERED = (8, 8, 64, 4)
 """Rows, columns and channels of a block of the depthwise convolution alone, and its warps."""
 
@@ -127,7 +129,7 @@ def depthwise_pointwise(
         HIGHEST=highest,
         PRECISION=precision(out.device),
         num_warps=shares.warps,
-        num_stages=shares.stages,
+        num_stages=_stages(out, shares, features.element_size(), padded(outputs), beside is not None),
         **({} if apart else _registers(out.device, block, padded(outputs))),
     )
     return out
@@ -187,6 +189,20 @@ def _split(inputs: int, block: int, chunk: int, most: int) -> Shares:
     chunks = _tiles(inputs, chunk)
     each = _tiles(chunks, min(chunks, most))
     return Shares(block, chunk, each, _tiles(chunks, each))
+
+
+def _stages(out: Tensor, shares: Shares, size: int, outputs: int, beside: bool) -> int:
+    """The stages that fit into a multiprocessor's shared memory; `beside`, 32 inputs more are loaded ahead."""
+    stage = (shares.block + outputs) * (shares.chunk + 32 * beside) * size
+    room = _shared_memory(out.device) - FOR_OTHERS
+    return next((stages for stages in (shares.stages, 2) if stages * stage <= room), 1)
+
+
+@cache
+def _shared_memory(device: torch.device) -> int:
+    """Bytes that a block may have at most; as of the smallest GPU where it is not known."""
+    known = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
+    return int(getattr(known, "shared_memory_per_block_optin", 1 << 16))
 
 
 def _registers(device: torch.device, block: int, outputs: int) -> dict[str, Any]:
