@@ -4,6 +4,8 @@
 #
 #   bash benchmarks/camvid_gpu.sh ROOT SECONDS [OVERRIDE ...]
 #
+# Its strong augmentation has no form on the GPU, so that frames are read by workers: `augment=paper` keeps them in its memory.
+#
 # With EPOCHS=N it is N epochs, and none is trained to find the rate: on a bare machine that takes a minute.
 #
 # ROOT holds train/, trainannot/, val/, valannot/ (the test set is not needed). EXPERIMENT=camvid_best is trained. Where the
