@@ -138,7 +138,7 @@ def check_init(init: Mapping[str, Any], pretrain: str, *, classification: bool) 
         raise RequestError(
             f"{key}={value} and pretrain={pretrain} both say what the weights start from.",
             key=key,
-            fix="Leave one of them out.",
+            fix=f"Leave one of them out, or set {key}=null.",
         )
     if not isinstance(freeze, list) or not all(isinstance(part, str) for part in freeze):
         raise RequestError(
@@ -231,7 +231,7 @@ def take(module: Segmentation, start: Start, freeze: Sequence[str] = ()) -> Take
             f"{CHECKPOINT}={start.file} has no tensor that fits this network: it holds {listed(list(start.tensors))}; "
             f"needed are {listed(list(own))}.",
             key=CHECKPOINT,
-            fix="Name a checkpoint of the same model.",
+            fix="Name a checkpoint of the same model, or set init.checkpoint=null.",
         )
     known = {name: any(place == own_place for own_place, _ in rows) for place, name in enumerate(names)}
     ignored = [name for name in start.tensors if name not in own]
