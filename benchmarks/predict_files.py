@@ -1,7 +1,7 @@
 """Images a second of predict.py from file to file: beside one after the other, and beside the network alone.
 
-    python benchmarks/predict_files.py [--rounds 3] [--seconds 4] [--backends torch openvino] [--threads N]
-        [--cases 1024x2048.png ...] [--before DIR] [--output results/predict_files.json]
+    python benchmarks/predict_files.py [--rounds 3] [--seconds 4] [--cells 1024x2048.png,openvino ...] [--threads N]
+        [--before DIR] [--output results/predict_files.json]
 
 Drawn streets as files (PNG as PIL writes it; JPEG of quality 95) to label files and overlays, with the network that is
 shipped for them. For each case and backend a process loads the network, predicts the files once, and then in each
@@ -12,9 +12,9 @@ round predicts so many of them as take about `--seconds`, in both ways:
     one after the other  read, compute, write: the same functions in a plain loop, which also gives each one's share
 
 The milliseconds of each part are elapsed ones and, beside them, those of the processor, of all threads: these say what
-a part costs on a busy machine as well. The network alone is the plain loop without its files. `--before DIR` measures
-another checkout, such as an earlier commit, in the same rounds. At last the command itself runs once for each case, and
-its last line is quoted; that one counts the first images too, in which the network is compiled for their size.
+a part costs on a busy machine as well. The network alone is the plain loop without its files. For a case's last backend,
+`--before DIR` measures another checkout, such as an earlier commit, in the same rounds; and the command itself runs
+once, whose last line is quoted. It counts the first images too, in which the network is compiled for their size.
 
 libjpeg-turbo can decode a JPEG at a half or a quarter of its size, in less time. What a network of that resolution
 makes of those pixels is compared with what it makes of ours, which are the means of the full-size ones.
@@ -23,6 +23,7 @@ makes of those pixels is compared with what it makes of ours, which are the mean
 import argparse
 import itertools
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -130,7 +131,7 @@ def measure(folder, backend, threads, seconds):
     ways = {OVERLAPPED: overlapped, PLAIN: one_after_the_other}
     one_after_the_other(segmenter, sources[:3], request)
     rate = measured(segmenter, sources[:4], request, overlapped)["images_a_second"]
-    chosen = sources[: max(4, round(seconds * rate))]
+    chosen = sources[: max(8, round(seconds * rate))]
     turn = itertools.count()
 
     def both():
@@ -193,19 +194,19 @@ def summary(answers):
     }
 
 
-def run_case(folder, backend, arguments):
-    """All numbers of one case with one backend."""
-    checkouts = {"now": ROOT} | ({"before": arguments.before.resolve()} if arguments.before else {})
+def run_case(folder, backend, arguments, last):
+    """All numbers of one case with one backend, which is the last or not."""
+    checkouts = {"now": ROOT} | ({"before": arguments.before.resolve()} if arguments.before and last else {})
     given = (folder, backend, arguments.threads or 0, arguments.seconds)
     answers = defaultdict(list)
     children = {name: child(checkout, *given) for name, checkout in checkouts.items()}
     for name, answer in served_rounds(children, arguments.rounds):
         answers[name].append(answer)
     found = {name: summary(each) for name, each in answers.items()}
-    if arguments.before:
+    if "before" in found:
         rates = [[each[OVERLAPPED]["images_a_second"] for each in answers[name]] for name in checkouts]
         found["now_to_before"] = statistics.median(now / before for now, before in zip(*rates, strict=True))
-    return found | {"command": command(folder, backend, arguments.threads)}
+    return found | ({"command": command(folder, backend, arguments.threads)} if last else {})
 
 
 def scaled_decoding(files):
@@ -255,12 +256,12 @@ def main(arguments):
     print(f"load before: {load:.2f}", flush=True)
     cases, scaled = {}, None
     with tempfile.TemporaryDirectory() as name:
-        for case in arguments.cases:
+        for case, backends in arguments.cases.items():
             folder = Path(name) / case
             drawn, links = (2, 2) if arguments.dry_run else (DRAWN, 2 if case.startswith("1024") else 32)
             write_frames(folder, case, drawn, links)
-            for backend in arguments.backends:
-                cases[f"{case}, {backend}"] = found = run_case(folder, backend, arguments)
+            for backend in backends:
+                cases[f"{case}, {backend}"] = found = run_case(folder, backend, arguments, backend == backends[-1])
                 print(f"{case}, {backend}: {described(found)}", flush=True)
             if scaled is None and case.endswith(".jpg"):
                 scaled = scaled_decoding(sorted(folder.iterdir())[:drawn])
@@ -286,9 +287,9 @@ def parsed():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0, help="of one way in one round, about")
-    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=installed, metavar="BACKEND")
     parser.add_argument("--threads", type=int, help="of the network; as many as there are cores if not given")
-    parser.add_argument("--cases", nargs="+", default=CASES, metavar="SIZE.SUFFIX")
+    every = [f"{case},{backend}" for case in CASES for backend in installed]
+    parser.add_argument("--cells", nargs="+", default=every, metavar="HxW.SUFFIX,BACKEND")
     parser.add_argument("--before", type=Path, metavar="DIR", help="another checkout, measured in the same rounds")
     parser.add_argument("--dry-run", action="store_true", help="four tiny files, one round, to see that all of it runs")
     parser.add_argument("--output", type=Path, default=RESULTS / "predict_files.json")
@@ -296,7 +297,13 @@ def parsed():
     if arguments.dry_run:
         if arguments.output == RESULTS / "predict_files.json":
             parser.error("--dry-run measures nothing: name another --output")
-        arguments.cases, arguments.backends, arguments.rounds, arguments.seconds = ["64x96.jpg"], ["torch"], 1, 0
+        arguments.cells, arguments.rounds, arguments.seconds = ["64x96.jpg,torch"], 1, 0
+    arguments.cases = defaultdict(list)
+    for cell in arguments.cells:
+        case, _, backend = cell.partition(",")
+        if not re.fullmatch(r"\d+x\d+\.(png|jpg)", case) or backend not in installed:
+            parser.error(f"--cells {cell}: a size and png or jpg, then one of {', '.join(installed)}")
+        arguments.cases[case].append(backend)
     return arguments
 
 
