@@ -12,8 +12,8 @@ round predicts so many of them as take about `--seconds`, in both ways:
     one after the other  read, compute, write: the same functions in a plain loop, which also gives each one's share
 
 The milliseconds of each part are elapsed ones and, beside them, those of the processor, of all threads: these say what
-a part costs on a busy machine as well. The network alone is the plain loop without its files. For a case's last backend,
-`--before DIR` measures another checkout, such as an earlier commit, in the same rounds; and the command itself runs
+a part costs on a busy machine as well. The network alone is the plain loop without its files. For the last backend of
+a case, `--before DIR` measures another checkout, such as an earlier commit, in the same rounds; and the command runs
 once, whose last line is quoted. It counts the first images too, in which the network is compiled for their size.
 
 libjpeg-turbo can decode a JPEG at a half or a quarter of its size, in less time. What a network of that resolution
