@@ -13,6 +13,8 @@ OPTIONS = TESTS.parent / "pyproject.toml"
 SHORT = ["-o", "timeout=2", "-o", "faulthandler_timeout=4"]
 LONG = ["-o", "timeout=25", "-o", "faulthandler_timeout=50"]
 """For what must be noticed by itself, also on a machine so busy that it takes longer than the short limits."""
+PLUGINS = ["-p", "xdist", "-p", "xdist.looponfail", "-p", "pytest_timeout"]
+"""Those that this project's options need; Hydra's own would take as long to import as all the rest."""
 PASSES = "def test_before():\n    pass\n\n\n"
 DIES = """
 def test_odd():
@@ -60,10 +62,11 @@ def suite(folder, body, workers, limits=SHORT):
     (folder / "tests" / "conftest.py").write_text((TESTS / "conftest.py").read_text(encoding="utf-8"), encoding="utf-8")
     (folder / "tests" / "test_a.py").write_text(PASSES + body, encoding="utf-8")
     (folder / "tests" / "test_b.py").write_text(PASSES, encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return subprocess.run(
-        [sys.executable, "-m", "pytest", *limits, "-n", workers],
+        [sys.executable, "-m", "pytest", *PLUGINS, *limits, "-n", workers],
         cwd=folder,
-        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+        env=environment | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
