@@ -1,21 +1,16 @@
 """Every option of every group as `--cfg job` composes it: what differs from a main's defaults, without resolving."""
 
-import contextlib
-import copy
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+from parsed_once import each_file_parsed_once
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -39,28 +34,6 @@ def defaults(conf: Path, main: str) -> tuple[dict[str, Any], set[str]]:
     config = OmegaConf.to_container(compose(main, return_hydra_config=True))
     chosen = config.pop("hydra")["runtime"]["choices"]
     return flat(config), {name for entry in listed if isinstance(entry, dict) for name in entry} | {*map(str, chosen)}
-
-
-@contextlib.contextmanager
-def each_file_parsed_once() -> Iterator[None]:
-    """Composing a hundred configs then takes half the time."""
-    Plugins.instance()
-    parsed: dict[tuple[str, str], ConfigResult] = {}
-
-    def once(load: Callable[[ConfigSource, str], ConfigResult]) -> Callable[[ConfigSource, str], ConfigResult]:
-        def loaded(source: ConfigSource, config_path: str) -> ConfigResult:
-            place = source.full_path(), config_path  # each composing makes sources of its own
-            if place not in parsed:
-                parsed[place] = load(source, config_path)
-            return copy.deepcopy(parsed[place])
-
-        return loaded
-
-    with contextlib.ExitStack() as patches:
-        for scheme in ("file", "pkg"):
-            kind = SourcesRegistry.instance().resolve(scheme)  # Hydra has these classes from a second import
-            patches.enter_context(mock.patch.object(kind, "load_config", once(kind.load_config)))
-        yield
 
 
 def configs(root: Path) -> dict[str, dict[str, Any]]:

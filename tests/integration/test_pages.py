@@ -16,8 +16,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from golden.compose import each_file_parsed_once
 from helpers import FAST, REPO, command, random_image, write_cityscapes, write_folder, write_image, write_run
+from parsed_once import each_file_parsed_once
 
 PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
 OTHER_TARGETS = re.compile(r"https?:|mailto:|#|/")

@@ -4,6 +4,15 @@ import os
 
 import pytest
 
+from parsed_once import each_file_parsed_once
+
+
+@pytest.fixture(scope="session", autouse=True)
+def configs_parsed_once():
+    """Tests compose the same configs some hundred times."""
+    with each_file_parsed_once():
+        yield
+
 
 @pytest.fixture
 def offline(monkeypatch, tmp_path):

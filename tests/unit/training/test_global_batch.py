@@ -1,5 +1,8 @@
 """Training on a global batch in parts, on two devices or in two steps, is training on it as a whole."""
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,22 +28,19 @@ ROUNDING = 5e-6
 def two_devices(tmp_path_factory):
     """What two gloo processes trained: for each device, setting to momenta and losses."""
     folder = tmp_path_factory.mktemp("two_devices")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(PROGRAM), str(rank), str(folder)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", str(PROGRAM), str(folder)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     try:
-        for process in processes:
-            _, errors = process.communicate(timeout=300)
-            assert process.returncode == 0, errors
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
     finally:
-        for process in processes:
-            process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
