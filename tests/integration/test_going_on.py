@@ -9,6 +9,7 @@ import signal
 
 import pytest
 import torch
+from own_blocks import shallow
 
 from fastscnn.runs.record import read_record
 from fastscnn.training import stopping
@@ -20,6 +21,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 EPOCHS, STEPS, VAL = 3, 4, 3
 ALONE = ["data.num_workers=0"]
 """For what the frames' workers have no part in; runs with and without them end alike."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shallow_networks():
+    """What goes on, and from where, does not depend on how many bottlenecks there are."""
+    with shallow():
+        yield
 
 
 @pytest.fixture(scope="module")
