@@ -11,11 +11,12 @@ from fastscnn.benchmark.benchmark import measure
 from fastscnn.export.export import export
 from fastscnn.inference.backends.backends import OnnxBackend, OpenVinoBackend, TorchBackend
 from fastscnn.inference.files import external
-from fastscnn.inference.files.runtimes import SUFFIXES, describe
+from fastscnn.inference.files.runtimes import SUFFIXES, describe, read_description
 from fastscnn.inference.segmenter import Segmenter
 from fastscnn.predict.manifest import digest
 from fastscnn.predict.predict import predict
 from fastscnn.utils.errors import Crash, RequestError
+from fastscnn.utils.machine import processor
 from helpers import BENCHMARK_SETTINGS, predict_settings, refused, shallow_network, write_image
 
 SMALL = (2, 16, 8)
@@ -27,16 +28,21 @@ def network():
 
 
 @pytest.fixture(scope="module", params=["onnx", "openvino"])
-def from_32(request, network, tmp_path_factory):
-    """An int8 file that crashes below 32 pixels a side: normalised images in, logits out."""
+def crashes_below_32(request, network, tmp_path_factory):
+    """An int8 file that crashes below 32 pixels a side: normalised images in, logits out; and what its export gave."""
     pytest.importorskip({"onnx": "onnxruntime"}.get(request.param, request.param))
     file = tmp_path_factory.mktemp("files") / f"net{SUFFIXES[request.param]}"
     with pytest.MonkeyPatch.context() as patch:
         crashing_runtime.as_int8(patch, request.param)
         choices = {"input": "normalized", "write": "logits"}
         done = export(network, file, format=request.param, calibration=crashing_runtime.calibration(), **choices)
-    assert done.quantized.smallest.side == 32
-    return file
+    return file, done
+
+
+@pytest.fixture(scope="module")
+def from_32(crashes_below_32):
+    """That file."""
+    return crashes_below_32[0]
 
 
 def pictures(*shape):
@@ -89,6 +95,20 @@ def test_exported_network_is_calibrated_as_the_checkpoint_is(network, tmp_path):
         file = tmp_path / write / "net.onnx"
         export(calibrated, file, format="onnx", write=write)
         np.testing.assert_allclose(Segmenter.from_checkpoint(file).probabilities(image), expected, atol=1e-4)
+
+
+def test_int8_file_that_crashes_on_small_images_is_left_with_its_smallest_side(crashes_below_32):
+    file, done = crashes_below_32
+    assert done.quantized.smallest.side == 32
+    name = {".onnx": "ONNX Runtime", ".xml": "OpenVINO"}[file.suffix]
+    words = f"runs from 32 pixels a side on; below, {name} crashed (SIGSEGV) on 2 images of 16x8"
+    assert words in str(done.quantized)
+    described = read_description(file)
+    assert described["smallest_side"] == "32"
+    assert described["input"].endswith("any batch; height and width from 32 up")
+    assert described["processor"] == processor()
+    assert described["data"] == "CamVid"
+    assert {path.name for path in file.parent.iterdir()} == {part.name for part in done.files}
 
 
 def test_smaller_image_is_enlarged_by_its_edge_and_the_answer_cut(from_32):
