@@ -15,6 +15,11 @@ import time
 
 import pytest
 
+# Where PYTHONDONTWRITEBYTECODE is set, as in many containers, each of the many processes of a run would compile the
+# package anew, and each worker would rewrite every test for its assertions: ten seconds of a core in each.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 POLL = 2.0
 """Seconds between two looks."""
 PR_SET_PDEATHSIG = 1
