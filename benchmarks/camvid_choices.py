@@ -16,7 +16,7 @@ from pathlib import Path
 
 from harness import RESULTS
 from machine import measured
-from recipe import FOLDS, arguments_of, finished, folder_of, percent, settings_of, side_by_side, summary, train
+from recipe import FOLDS, arguments_of, cells, finished, folder_of, percent, settings_of, side_by_side, summary, train
 
 from fastscnn.reports.comparison.groups import difference
 from fastscnn.utils.files import write_json, write_text
@@ -62,12 +62,7 @@ def table(result: Mapping) -> str:
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for row in result["choices"]:
-        change = ""
-        if found := row.get("difference"):
-            low_high = found["interval"]
-            change = f"{found['points']:+.2f}" + (f" [{low_high[0]:+.2f}, {low_high[1]:+.2f}]" if low_high else "")
-        rare = "" if row["rare_miou"] is None else f"{row['rare_miou']:.1f}"
-        lines.append(f"| {row['choice']} | {row['miou']:.1f} | {rare} | {change} | {len(row['of_each_run'])} |")
+        lines.append(f"| {row['choice']} | {' | '.join(cells(row))} | {len(row['of_each_run'])} |")
     lines += ["", f"The recipe: `{result['recipe']}`."]
     if result["not_reached"]:
         lines += [f"Not reached: {', '.join(result['not_reached'])}."]

@@ -98,7 +98,7 @@ run_part() {
 
 parts=${*:-tests inference loss training resident compiled compare}
 for part in $parts; do
-  seconds_of "$part" > /dev/null || { sed -n '3,22p' "${BASH_SOURCE[0]}" >&2; echo "$part is no part." >&2; exit 2; }
+  seconds_of "$part" > /dev/null || { sed -n '2,/^set /s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; echo "$part is no part." >&2; exit 2; }
 done
 if ls .gpu/*.whl > /dev/null 2>&1 && ! "$python" -c 'import hydra' 2> /dev/null; then
   "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir .gpu/*.whl || exit 1

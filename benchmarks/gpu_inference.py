@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ from fastscnn.data.transforms.normalize import MEAN, STD
 from fastscnn.inference.backends import triton_layers
 from fastscnn.inference.backends.cuda_graph import GraphRunner
 from fastscnn.kernels import reference, upsample_labels, upsample_probabilities
-from fastscnn.kernels.cuda import layers, separable
+from fastscnn.kernels.cuda import separable
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.utils.files import write_json
 
@@ -135,48 +136,27 @@ def engines(device: torch.device) -> list[tuple[str, dict[str, Any]]]:
     return [(f"ours, {engine} {names[dtype]}", {"engine": engine, "dtype": dtype}) for engine, dtype in half]
 
 
-def apart(network: FastSCNN, **options: Any) -> Callable[[Tensor], Tensor]:
-    """A runner in whose graph no launch begins before the one before it has ended."""
+def changed(module: ModuleType, name: str, value: Any, network: FastSCNN, **options: Any) -> Callable[[Tensor], Tensor]:
+    """A runner that is captured and called with another value of a module's constant."""
     runner = GraphRunner(network, **options)
 
     def run(frame: Tensor) -> Tensor:
-        before, layers.OVERLAPS = layers.OVERLAPS, False
+        before = getattr(module, name)
+        setattr(module, name, value)
         try:
             return runner(frame)
         finally:
-            layers.OVERLAPS = before
+            setattr(module, name, before)
 
     return run
 
 
-def filtering(network: FastSCNN, **options: Any) -> Callable[[Tensor], Tensor]:
-    """A runner whose depthwise convolutions are all in the launch of the 1x1 convolution after them."""
-    runner = GraphRunner(network, **options)
-
-    def run(frame: Tensor) -> Tensor:
-        before, separable.APART = separable.APART, 1 << 30
-        try:
-            return runner(frame)
-        finally:
-            separable.APART = before
-
-    return run
-
-
-def as_measured(layers: Path, network: FastSCNN, **options: Any) -> Callable[[Tensor], Tensor]:
+def as_measured(layers_file: Path, network: FastSCNN, **options: Any) -> Callable[[Tensor], Tensor]:
     """A runner that shares out each layer as `gpu_layers.py` found best."""
     from gpu_layers import chosen_by
 
-    runner, run_layer = GraphRunner(network, **options), chosen_by(json.loads(layers.read_text())["best"])
-
-    def run(frame: Tensor) -> Tensor:
-        before, triton_layers.depthwise_pointwise = triton_layers.depthwise_pointwise, run_layer
-        try:
-            return runner(frame)
-        finally:
-            triton_layers.depthwise_pointwise = before
-
-    return run
+    run_layer = chosen_by(json.loads(layers_file.read_text())["best"])
+    return changed(triton_layers, "depthwise_pointwise", run_layer, network, **options)
 
 
 def left_out_of_few(name: str) -> bool:
@@ -248,8 +228,8 @@ def variants(
     last = found.pop() if device.type == "cuda" else None  # the compiled one takes minutes
     if last is not None:
         ours = {"engine": "triton", "dtype": torch.float16}
-        found.insert(1, (APART, partial(apart, network, **ours)))
-        found.insert(2, (FILTERS, partial(filtering, network, **ours)))
+        found.insert(1, (APART, partial(changed, layers, "OVERLAPS", False, network, **ours)))
+        found.insert(2, (FILTERS, partial(changed, separable, "APART", 1 << 30, network, **ours)))
         if layers is not None:
             found.insert(1, (MEASURED, partial(as_measured, layers, network, **ours)))
     found.append(("eager fp32", partial(as_users_run, network, torch.float32, device, None)))

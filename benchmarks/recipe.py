@@ -302,6 +302,15 @@ class Screening:
         self.write(rows, self.best, [factor.name for factor in self.factors if factor.name not in tried])
 
 
+def cells(row: Mapping) -> tuple[str, str, str]:
+    """The mIoU of a row, that of its rare classes, and its difference with the interval; empty where there is none."""
+    change = ""
+    if found := row.get("difference"):
+        low_high = found["interval"]
+        change = f"{found['points']:+.2f}" + (f" [{low_high[0]:+.2f}, {low_high[1]:+.2f}]" if low_high else "")
+    return f"{row['miou']:.1f}", "" if row["rare_miou"] is None else f"{row['rare_miou']:.1f}", change
+
+
 def table(result: Mapping) -> str:
     """The results as Markdown."""
     lines = [
@@ -320,15 +329,8 @@ def table(result: Mapping) -> str:
         if "miou" not in row:
             lines.append(f"| {row['name']} | {over} | | | | | {row['decision']} |")
             continue
-        change, pairs = "", ""
-        if found := row.get("difference"):
-            low_high = found["interval"]
-            change = f"{found['points']:+.2f}" + (f" [{low_high[0]:+.2f}, {low_high[1]:+.2f}]" if low_high else "")
-            pairs = str(found["pairs"])
-        rare = "" if row["rare_miou"] is None else f"{row['rare_miou']:.1f}"
-        lines.append(
-            f"| {row['name']} | {over} | {row['miou']:.1f} | {rare} | {change} | {pairs} | {row['decision']} |"
-        )
+        pairs = row["difference"]["pairs"] if "difference" in row else ""
+        lines.append(f"| {row['name']} | {over} | {' | '.join(cells(row))} | {pairs} | {row['decision']} |")
     settings = " ".join(result["best"]["settings"]) or "the paper's"
     lines += ["", f"Best so far: `{variant(result['best']['factors'])}` ({settings})."]
     if result["not_reached"]:

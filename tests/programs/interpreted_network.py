@@ -17,7 +17,7 @@ from torch import nn
 from fastscnn.data.transforms.normalize import normalize
 from fastscnn.inference.backends.triton import TritonNetwork
 from fastscnn.inference.backends.triton_layers import Pooling
-from fastscnn.kernels.cuda import separable
+from fastscnn.kernels.cuda import layers, separable
 from fastscnn.kernels.cuda.layers import WAVE
 from fastscnn.kernels.cuda.pyramid import upsample
 from fastscnn.kernels.cuda.separable import depthwise_pointwise, filter_shares, product_shares
@@ -115,9 +115,10 @@ def main():
     check_shared_channels()
     check_whole_network()
     with shallow():
-        separable.WAVE = separable.FEWEST = 4  # fewer blocks, one after another here
+        separable.APART = 48
+        layers.WAVE = separable.WAVE = separable.FEWEST = 4  # fewer blocks, one after another here
         check(trained(), (2, 17, 35))
-        separable.WAVE = separable.FEWEST = 1  # no channels are shared out
+        layers.WAVE = separable.WAVE = separable.FEWEST = 1  # no channels are shared out
         separable.APART = 1000
         with edited():
             names = check(trained(), (1, 9, 19))  # blocks of a user's own: what there are programs for is taken

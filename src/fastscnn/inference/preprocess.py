@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from fastscnn.data.transforms.normalize import normalize
-from fastscnn.kernels.cpu.numba_utils import compiled, parallel
+from fastscnn.kernels.cpu.numba_utils import parallel
+from fastscnn.utils.compiling import compiled
 
 Images = npt.NDArray[Any]
 BAND = 64

@@ -42,26 +42,28 @@ def test_means_and_deviations_are_over_the_seeds_and_stand_beside_the_papers_rec
     assert iou["mIoU"]["mean"] == pytest.approx(100 * statistics.fmean(seeds.values()))
     assert iou["pole"]["deviation"] == pytest.approx(50 * statistics.stdev(seeds.values()))
     assert final.spread({0: found[0]})["mIoU"] == {"mean": pytest.approx(58), "deviation": None}
-    shown = final.table({"training": "train", "seeds": {"0": 1}, "iou": iou, "paper_recipe": {"mIoU": 46.396}})
+    seen = {"miou_on_val_that_was_trained_on": {"0": 80, "1": 70}}
+    shown = final.table({"training": "train", "seeds": {"0": 1}, "iou": iou, "paper_recipe": {"mIoU": 46.396}} | seen)
     assert "| mIoU | 60.3 | 2.1 | 46.4 |" in shown
     assert "| pole | 30.2 | 1.0 |  |" in shown
 
 
 def test_run_that_was_trained_without_the_test_frames_is_evaluated_where_they_are(final, tmp_path, monkeypatch):
-    run, here, calls = tmp_path / "seed1", tmp_path / "camvid", []
+    run, here, splits = tmp_path / "seed1", tmp_path / "camvid", []
 
     def evaluate(command, **settings):
-        calls.append(command)
-        (run / "test").mkdir(parents=True)
-        (run / "test" / "eval.json").write_text('{"metrics": {"test/miou": 0.6}}')
+        (split,) = (part.partition("=")[2] for part in command if part.startswith("split="))
+        splits.append(split)
+        assert {f"checkpoint={run / 'checkpoints' / 'best.ckpt'}", f"data.root={here}"} <= set(command)
+        (run / split).mkdir(parents=True)
+        (run / split / "eval.json").write_text(f'{{"metrics": {{"{split}/miou": {0.6 if split == "test" else 0.8}}}}}')
         return final.subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(final.subprocess, "run", evaluate)
     assert final.tested(run, {"val/miou": 0.7}, here) == {"val/miou": 0.7}, "there are no test frames"
+    assert not splits
     (here / "test").mkdir(parents=True)
-    assert final.tested(run, {"test/miou": 0.5}, here) == {"test/miou": 0.5}
-    assert not calls
     for _ in range(2):
-        assert final.tested(run, {"val/miou": 0.7}, here) == {"test/miou": 0.6}
-    assert len(calls) == 1, "once"
-    assert {f"checkpoint={run / 'checkpoints' / 'best.ckpt'}", "split=test", f"data.root={here}"} <= set(calls[0])
+        assert final.tested(run, {}, here) == {"test/miou": 0.6, "val/miou": 0.8}
+    assert final.tested(run, {"test/miou": 0.5}, here) == {"test/miou": 0.5, "val/miou": 0.8}, "the run's own"
+    assert splits == ["test", "val"], "once each"

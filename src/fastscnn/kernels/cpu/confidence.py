@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from fastscnn.kernels.cpu.labels import TILE, Columns, Floats, Rows, expanded_pair, run, upsample_labels
-from fastscnn.kernels.cpu.numba_utils import LOG2_E, ONE, SMALLEST, compiled, exp2
+from fastscnn.kernels.cpu.numba_utils import LOG2_E, ONE, SMALLEST, exp2
+from fastscnn.utils.compiling import compiled
 
 
 @compiled

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from fastscnn.kernels.cpu.label_rows import GROUP, SCALE, expand_row, label_row
-from fastscnn.kernels.cpu.numba_utils import HALF, LOG2_E, ONE, SMALLEST, ZERO, compiled, exp2, parallel, stream_product
+from fastscnn.kernels.cpu.numba_utils import HALF, LOG2_E, ONE, SMALLEST, ZERO, exp2, parallel, stream_product
+from fastscnn.utils.compiling import compiled
 
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]

@@ -11,7 +11,8 @@ import numpy as np
 
 from fastscnn.kernels.cpu.loss_pixels import Classes, exponentials, loss_of_group
 from fastscnn.kernels.cpu.loss_tiles import Floats, Integers, Side, bring_back, collect, expand, place
-from fastscnn.kernels.cpu.numba_utils import ONE, ZERO, compiled, quotient
+from fastscnn.kernels.cpu.numba_utils import ONE, ZERO, quotient
+from fastscnn.utils.compiling import compiled
 
 Hard = tuple[Floats, float, float]
 """Probability of the true class of each pixel of an image, [H, W]; the threshold below which a pixel counts fully; and

@@ -3,7 +3,8 @@
 import numpy as np
 
 from fastscnn.kernels.cpu.loss_tiles import Floats, Integers
-from fastscnn.kernels.cpu.numba_utils import ONE, SMALLEST, ZERO, compiled, log2, power_of_two, quotient
+from fastscnn.kernels.cpu.numba_utils import ONE, SMALLEST, ZERO, log2, power_of_two, quotient
+from fastscnn.utils.compiling import compiled
 
 Classes = tuple[Floats, Floats, Floats]
 """For each class as a label: its weight; the factor of the logarithm of the sum of exponentials; and the share of its

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastscnn.kernels.cpu.numba_utils import ONE, compiled
+from fastscnn.kernels.cpu.numba_utils import ONE
+from fastscnn.utils.compiling import compiled
 
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]

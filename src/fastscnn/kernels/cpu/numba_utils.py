@@ -13,7 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from fastscnn.utils.compiling import compiled as compiled
+from fastscnn.utils.compiling import compiled
 
 ONE, ZERO, HALF, SMALLEST = np.float32(1), np.float32(0), np.float32(0.5), np.float32(-126)
 LOG2_E = np.float32(1.4426950408889634)

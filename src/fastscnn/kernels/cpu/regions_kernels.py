@@ -7,7 +7,8 @@ import numpy as np
 from fastscnn.kernels.cpu.loss_kernels import ROWS
 from fastscnn.kernels.cpu.loss_pixels import exponentials
 from fastscnn.kernels.cpu.loss_tiles import Floats, Integers, Side, bring_back, collect, expand, place
-from fastscnn.kernels.cpu.numba_utils import ONE, ZERO, compiled, quotient
+from fastscnn.kernels.cpu.numba_utils import ONE, ZERO, quotient
+from fastscnn.utils.compiling import compiled
 
 
 @compiled
