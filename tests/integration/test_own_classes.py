@@ -32,6 +32,7 @@ def trained(run, cityscapes, tmp_path_factory):
     assert not (cwd / "run").exists()
     done = run("train.py", *settings, *chosen, *dropped, cwd=cwd)
     assert done.returncode == 0, done.stderr
+    assert "scheduler.warmup_steps=2 does not end within" in done.stdout + done.stderr
     return cwd
 
 
@@ -51,6 +52,7 @@ def test_run_goes_on_only_where_the_command_line_trusts_its_package(trained, run
     assert "trust=my" in refused.stderr
     done = run("train.py", "resume=run", "trainer.max_epochs=2", "trust=my", cwd=trained)
     assert done.returncode == 0, done.stderr
+    assert "does not end within" not in done.stdout + done.stderr
     assert read_record(trained / "run")["metrics"]["last"]["epoch"] == 2
 
 

@@ -60,6 +60,17 @@ def check_schedule(settings: Mapping[str, Any]) -> None:
         check_whole("scheduler.warmup_steps", settings["warmup_steps"], words=(None,))
 
 
+def endless_warm_up(settings: Mapping[str, Any], total_steps: int) -> str | None:
+    """A sentence where the warm-up does not end before the run does, so that `optimizer.lr` is never reached."""
+    steps = settings.get("warmup_steps") or 0
+    if steps < total_steps:
+        return None
+    return (
+        f"scheduler.warmup_steps={steps} does not end within the run's {total_steps} steps: the learning rate never "
+        "reaches optimizer.lr. Set fewer, or train longer"
+    )
+
+
 def poly(optimizer: Optimizer, total_steps: int, power: float = 0.9, warmup_steps: int = 0) -> LambdaLR:
     """The 'poly' schedule (section 3.1): `lr * (1 - step / total_steps) ** power`, 0 at the end."""
     return _schedule(optimizer, warmup_steps, lambda step: max(0.0, 1 - step / max(1, total_steps)) ** power)

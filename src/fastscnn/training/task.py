@@ -24,9 +24,10 @@ from fastscnn.training.global_batch import GlobalBatch, Part
 from fastscnn.training.loss_monitor import SeenLosses
 from fastscnn.training.optim import build_optimizer, same_layout, total_steps
 from fastscnn.training.recompute import Recomputed, choose_recompute
-from fastscnn.training.schedules import build_schedule
+from fastscnn.training.schedules import build_schedule, endless_warm_up
 from fastscnn.training.step_graph import StepGraph, choose_step_graph, same_strides
 from fastscnn.utils.errors import RequestError
+from fastscnn.utils.progress import say
 
 
 class Result(Protocol):
@@ -152,7 +153,10 @@ class Task(pl.LightningModule):
         """The optimizer of the config, and its schedule, a step at a time over the whole run."""
         clips = self.trainer.gradient_clip_val is not None
         optimizer = build_optimizer(self, self.config["optimizer"], self.device, clips=clips)
-        schedule = build_schedule(self.config["scheduler"], optimizer, total_steps(self.trainer))
+        steps = total_steps(self.trainer)
+        schedule = build_schedule(self.config["scheduler"], optimizer, steps)
+        if self.trainer.is_global_zero and (warning := endless_warm_up(self.config["scheduler"], steps)):
+            say(warning)
         self._groups = [{key: group[key] for key in group if key != "params"} for group in optimizer.param_groups]
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

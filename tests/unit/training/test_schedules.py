@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from fastscnn.training.schedules import build_schedule, check_schedule
+from fastscnn.training.schedules import build_schedule, check_schedule, endless_warm_up
 from fastscnn.utils.errors import RequestError
 
 OURS = "fastscnn.training.schedules"
@@ -54,6 +54,14 @@ def test_warm_up_rises_linearly_to_the_curve(name):
     assert warm == pytest.approx([rate * min(1, (step + 1) / 4) for step, rate in enumerate(curve)])
     assert warm[4:] == curve[4:]
     assert not math.isclose(warm[0], curve[0])
+
+
+@pytest.mark.parametrize(("steps", "total", "warns"), [(3, 4, False), (4, 4, True), (0, 1, False), (None, 1, False)])
+def test_warm_up_as_long_as_the_run_is_told_before_it(steps, total, warns):
+    sentence = endless_warm_up({"warmup_steps": steps}, total)
+    assert (sentence is not None) == warns
+    if warns:
+        assert f"scheduler.warmup_steps={steps}" in sentence
 
 
 @pytest.mark.parametrize(
