@@ -92,3 +92,16 @@ def test_two_calls_in_the_same_moment_train_no_job_twice(start, settings, tmp_pa
     seeds = [read_record(folder)["seed"] for folder in folders(tmp_path / "outputs")]
     assert sorted(seeds) == [0, 1]
     assert {read_record(folder)["status"] for folder in folders(tmp_path / "outputs")} == {"finished"}
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_misspelt_setting_leaves_nothing_of_its_multirun_and_nothing_else_is_removed(run, tmp_path, beside):
+    other = tmp_path / "outputs" / "multirun" / "another" / "multirun.yaml"
+    if beside:
+        other.parent.mkdir(parents=True)
+        other.write_text("{}")
+    done = run("train.py", "-m", "data=streets", "trainer.max_epochz=1,2", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "trainer.max_epochs" in done.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [other] * beside
+    assert (tmp_path / "outputs").exists() == beside

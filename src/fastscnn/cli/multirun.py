@@ -1,5 +1,6 @@
 """The start and the end of a multirun: describing it to its jobs, and the summary of all jobs."""
 
+import contextlib
 import json
 import os
 import sys
@@ -98,6 +99,7 @@ def close_multirun() -> int | None:
         elif job.reason == RUNNING:
             _update_from_other_call(job)
     if not jobs:
+        _remove_unused(multirun.folder)
         return None
     print(f"\n{len(jobs)} job{'s' if len(jobs) > 1 else ''}, group {multirun.group}:")
     width = max(len(" ".join(job.overrides)) for job in jobs)
@@ -112,6 +114,18 @@ def close_multirun() -> int | None:
         print("Call the multirun again: it runs only what is not finished.", file=sys.stderr)
     codes = {job.code for job in wrong}
     return FAILED if FAILED in codes else WRONG_REQUEST if WRONG_REQUEST in codes else max(codes, default=DONE)
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove the folder of a multirun that was refused before a job began; Hydra has written the config there."""
+    config = folder / "multirun.yaml"
+    if [*folder.glob("*")] == [config]:
+        config.unlink()
+    with contextlib.suppress(OSError):  # not empty: there is more in it than this call's
+        folder.rmdir()
+        for parent, name in zip(folder.parents, ("multirun", "outputs"), strict=False):
+            if parent.name == name:
+                parent.rmdir()
 
 
 def _update_from_other_call(job: Job) -> None:
