@@ -4,8 +4,9 @@
 
 Each choice is one change to the same recipe on CamVid (what benchmarks/recipe.py has found best, but from random
 weights), three runs of it: each with a seed of its own, and with a drive of its own held out, on which it is evaluated
-after the last epoch. The test frames are never read. FILE is a checkpoint of experiment=imagenet_pretrain. The runs lie
-in DIR: the same command goes on where it was stopped. Writes results/camvid_choices.json and .md whenever a run ends.
+after the last epoch. The test frames are never read. FILE is a checkpoint of experiment=imagenet_pretrain. A choice is
+finished before the next is begun. The runs lie in DIR: the same command goes on where it was stopped. Writes
+results/camvid_choices.json and .md whenever a run ends.
 """
 
 import argparse
@@ -100,9 +101,9 @@ def main(arguments: argparse.Namespace) -> None:
 
     calls = [
         (name, *key)
-        for key in RUNS
         for name, settings in CHOICES.items()
         if arguments.imagenet or not any(setting.endswith("=FILE") for setting in settings)
+        for key in RUNS
     ]
     for (name, *key), metrics in side_by_side(run, calls, arguments.jobs):
         if isinstance(metrics, Exception):
