@@ -5,7 +5,11 @@ First, tensors on the CPU are computed without importing a Triton program.
 
 # ruff: noqa: E402
 
+import re
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import torch
 
@@ -20,10 +24,11 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from fastscnn.kernels.cuda import depthwise, separable
+from fastscnn.kernels.cuda import depthwise_kernels as depthwise_programs
 from fastscnn.kernels.cuda import labels_kernels as cuda_programs
 from fastscnn.kernels.cuda import layers_kernels as cuda_layer_programs
 from fastscnn.kernels.cuda import pyramid_kernels as pyramid_programs
-from fastscnn.kernels.cuda import separable
 from fastscnn.kernels.cuda import separable_kernels as separable_programs
 
 POINTERS = {
@@ -66,6 +71,22 @@ def check(program, out, options=None, warps=4, stages=2, **constants):
     return kernel
 
 
+def check_registers(kernel, blocks):
+    """No value leaves the registers, and so many blocks have a multiprocessor's at one time."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(kernel.asm["cubin"])
+        file.flush()
+        tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+        usage = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
+    registers, stack = (int(re.search(rf"{name}:(\d+)", usage)[1]) for name in ("REG", "STACK"))
+    assert stack == 0
+    assert registers <= 65536 // (32 * kernel.metadata.num_warps * blocks) // 8 * 8, registers
+
+
+def sizes_of(form):
+    return dict(zip(("TILE_ROWS", "TILE_COLUMNS", "INPUTS", "warps"), form[1:], strict=True))
+
+
 def main():
     def tile(sizes):
         return {"ROWS": sizes[0], "COLUMNS": sizes[1], "warps": sizes[2]}
@@ -96,15 +117,33 @@ def main():
     sizes = {"PIXELS": 128, "OUTPUTS": 64, "INPUTS": 64, "HIGHEST": relu, "PRECISION": "tf32x3"}
     check(cuda_layer_programs.pointwise_program, "*fp32", options, stages=3, ADDS=True, OVERLAPS=True, **sizes)
     check(
-        separable_programs.depthwise_program,
+        depthwise_programs.depthwise_program,
         "*fp16",
         options,
-        **dict(zip(("TILE_ROWS", "TILE_COLUMNS", "INPUTS", "warps"), separable.FILTERED, strict=True)),
+        **sizes_of(depthwise.form_of(64 * 128, 384, 1, 1)),
         STRIDE=1,
         DILATION=4,
         HIGHEST=relu,
         OVERLAPS=True,
     )
+    depthwise.WALKS = True
+    for pixels, inputs, stride, dilation in ((32 * 64, 768, 1, 4), (16 * 32, 384, 2, 1)):
+        form = depthwise.form_of(pixels, inputs, stride, dilation)
+        kernel = check(
+            depthwise_programs.depthwise_rows_program,
+            "*fp16",
+            options,
+            **sizes_of(form),
+            STRIDE=stride,
+            DILATION=dilation,
+            HIGHEST=relu,
+            OVERLAPS=True,
+        )
+        before, after = kernel.asm["ptx"].split("griddepcontrol.wait")
+        rows = stride * (form.rows - 1) + 3
+        assert form.walks and after.count("ld.global") == 3 * rows, "each thread has one column of the tile"
+        assert before.count("ld.global") >= 10, "taps and bias are loaded before the launch before has ended"
+        check_registers(kernel, 5)
     for apart, pixels, inputs, dilation, beside, head in (
         (False, 512 * 1024, 48, 1, 0, 0),
         (False, 128 * 256, 128, 4, 32, 0),
@@ -142,16 +181,8 @@ def main():
         assert shares.block < 64 or kernel.metadata.shared <= SHARED_MEMORY // (2 if apart else 4), "several fit"
     common = {"PLACES": 64, "PRECISION": "tf32x3", "OVERLAPS": True}
     check(pyramid_programs.pool_program, None, options, PIXELS=64, CHANNELS=32, **common)
-    check(
-        pyramid_programs.context_program,
-        None,
-        options,
-        INPUTS=32,
-        REDUCED=128,
-        OUTPUTS=32,
-        HIGHEST=relu,
-        **common,
-    )
+    context = {"INPUTS": 128, "REDUCED": 128, "OUTPUTS": 128, "HIGHEST": relu, "OVERLAPS": True}
+    check_registers(check(pyramid_programs.context_program, None, options, warps=8, **context), 1)
     check(
         pyramid_programs.project_program,
         "*fp16",

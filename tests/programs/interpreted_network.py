@@ -7,6 +7,7 @@ import itertools
 import math
 import sys
 from collections import Counter
+from unittest import mock
 
 import quick_interpreter  # noqa: F401
 import torch
@@ -17,7 +18,8 @@ from torch import nn
 from fastscnn.data.transforms.normalize import normalize
 from fastscnn.inference.backends.triton import TritonNetwork
 from fastscnn.inference.backends.triton_layers import Pooling
-from fastscnn.kernels.cuda import layers, separable
+from fastscnn.kernels.cuda import depthwise, layers, pyramid, separable
+from fastscnn.kernels.cuda.depthwise import Form
 from fastscnn.kernels.cuda.layers import WAVE
 from fastscnn.kernels.cuda.pyramid import upsample
 from fastscnn.kernels.cuda.separable import depthwise_pointwise, filter_shares, product_shares
@@ -66,6 +68,34 @@ def check_upsampling():
         assert (found - expected).abs().max() <= 2e-3, (size, target)
 
 
+def check_depthwise(dtype, size, stride, dilation, highest, rows=3):
+    """A depthwise convolution alone: the two forms have the same bits, and these are right."""
+    count, height, width, inputs = size
+    storage = torch.full((count + 2, height, width, inputs), torch.nan, dtype=dtype)  # around it lies what is wrong
+    features = storage[1:-1].copy_(torch.randn(size))
+    taps, bias = torch.randn(9, inputs) / 2, torch.randn(inputs)
+    found = []
+    for form in (Form(True, rows, 4, 16, 1), Form(False, 2, 4, 16, 1)):
+        with mock.patch.object(depthwise, "form_of", lambda *_, form=form: form):
+            options = {"stride": stride, "dilation": dilation, "highest": highest}
+            found.append(depthwise.depthwise(features, taps, bias, **options))
+    planes, weight = features.permute(0, 3, 1, 2).double(), taps.t().reshape(inputs, 1, 3, 3).double()
+    expected = F.conv2d(planes, weight, bias.double(), stride, dilation, dilation, groups=inputs).permute(0, 2, 3, 1)
+    expected = expected.clamp(0, highest) if highest else expected
+    assert torch.equal(*found), (dtype, size, stride, dilation)
+    torch.testing.assert_close(found[0], expected.to(dtype), rtol=2 * torch.finfo(dtype).eps, atol=1e-5)
+
+
+def check_depthwise_forms():
+    torch.use_deterministic_algorithms(True)  # what is not written is NaN
+    check_depthwise(torch.float16, (2, 5, 6, 20), 1, 1, math.inf)
+    check_depthwise(torch.float32, (1, 8, 9, 16), 2, 1, 0.0)
+    check_depthwise(torch.bfloat16, (1, 11, 9, 16), 1, 4, 6.0, rows=2)
+    check_depthwise(torch.float32, (2, 1, 1, 5), 2, 1, 6.0, rows=1)
+    torch.use_deterministic_algorithms(False)
+    assert depthwise.can_walk(1, 4) and depthwise.can_walk(2, 1) and not depthwise.can_walk(2, 2)
+
+
 def check_shared_channels():
     """A small map, whose channels are shared out among blocks, and what they count is 0 afterwards."""
     arrivals = torch.zeros(WAVE, dtype=torch.int32)
@@ -100,11 +130,12 @@ def check_pyramid_pooling():
         stages, last = [stage[1][0] for stage in ready.stages], ready.project[0][0]
         highest = 6.0 if activation == "relu6" else math.inf
         pooling = Pooling(bins, stages, last, highest, highest, torch.float16)
-        for _ in range(2):
+        for pyramid.ACROSS in (128, 16):
             found = pooling(features).float()
             expected = block(features.float())
             assert (found - expected).norm() / expected.norm() < 1e-3, size
             assert not pooling.arrivals.any()
+    pyramid.ACROSS = 128
 
 
 @torch.no_grad()
@@ -112,10 +143,11 @@ def main():
     torch.manual_seed(0)
     check_upsampling()
     check_pyramid_pooling()
+    check_depthwise_forms()
     check_shared_channels()
     check_whole_network()
     with shallow():
-        separable.APART = 48
+        separable.APART, depthwise.WALKS = 48, True
         layers.WAVE = separable.WAVE = separable.FEWEST = 4  # fewer blocks, one after another here
         check(trained(), (2, 17, 35))
         layers.WAVE = separable.WAVE = separable.FEWEST = 1  # no channels are shared out

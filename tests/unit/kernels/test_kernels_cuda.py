@@ -16,8 +16,8 @@ from fastscnn.inference.backends.cuda_graph import GraphRunner
 from fastscnn.inference.backends.triton import TritonNetwork
 from fastscnn.kernels import reference, upsample_labels, upsample_probabilities
 from fastscnn.kernels.cpu.labels import source_positions
+from fastscnn.kernels.cuda import depthwise, layers, separable
 from fastscnn.kernels.cuda import labels as cuda
-from fastscnn.kernels.cuda import layers, separable
 from fastscnn.models.base import OnlyLogits, SegmentationNetwork
 from fastscnn.models.blocks import ConvBN
 from fastscnn.models.fast_scnn import FastSCNN
@@ -80,6 +80,20 @@ def test_what_a_product_loads_ahead_fits_into_a_block(monkeypatch, kilobytes):
         a_stage = (shares.block + outputs) * shares.chunk * 2
         assert stages * a_stage < (kilobytes << 10) or stages == 1
         assert stages == 4 or kilobytes < 227 or inputs == 128 or outputs == 256, "as it was measured"
+
+
+def test_blocks_that_walk_are_as_long_as_fills_a_gpu(monkeypatch):
+    shapes = [(128 * 256, 128), (64 * 128, 384), (32 * 64, 768), (32 * 64, 384), (16 * 32, 576), (30, 16)]
+    assert not any(depthwise.form_of(*shape, 1, 1).walks for shape in shapes), "as long as it was not measured"
+    monkeypatch.setattr(depthwise, "WALKS", True)
+    assert not depthwise.form_of(*shapes[0], 2, 2).walks
+    rows = []
+    for pixels, inputs in shapes:
+        form = depthwise.form_of(pixels, inputs, 1, 1)
+        rows.append(form.rows)
+        blocks = pixels / (form.rows * form.columns) * inputs / form.channels
+        assert form.walks and (blocks >= layers.WAVE or form.rows == 4)
+    assert rows == [16, 16, 8, 4, 4, 4]
 
 
 def test_tensors_on_the_cpu_are_not_for_the_gpu():
@@ -212,6 +226,18 @@ def test_the_same_frame_gives_the_same_bits_whether_launches_overlap_or_not(monk
         runner = GraphRunner(network, engine="triton")
         found += [runner.probabilities(images).clone() for _ in range(5)]
     assert all(torch.equal(found[0], other) for other in found)
+
+
+@on_gpu
+@pytest.mark.parametrize("size", [(1, 512, 1024), (2, 33, 65)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_the_same_frame_gives_the_same_bits_whether_blocks_walk_or_not(monkeypatch, size, dtype):
+    network, images = random_network().cuda(), frames(*size).cuda()
+    found = []
+    for walks in (False, True):
+        monkeypatch.setattr(depthwise, "WALKS", walks)
+        found.append(GraphRunner(network, dtype=dtype, engine="triton").probabilities(images).clone())
+    assert torch.equal(*found)
 
 
 @on_gpu

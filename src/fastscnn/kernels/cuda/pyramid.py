@@ -16,6 +16,8 @@ from fastscnn.kernels.cuda.layers import WAVE, _launch, _tiles, padded, precisio
 
 SPLITS = 8
 """Blocks that share out the pixels of a map, at most."""
+ACROSS = 128
+"""Inputs and outputs that a block of the context takes at a time, at most."""
 MOST_PLACES, MOST_REDUCED = 128, 128
 """What the programs keep in registers."""
 
@@ -80,14 +82,14 @@ def pyramid_pooling(
     context = features.new_empty(count, places, outputs, dtype=torch.float32)
     _launch(
         "context_program",
-        (_tiles(outputs, 32), count),
+        (places, count),
         *(averages, reduce, _filled(reduce_bias, places), spread, context, channels, reduced, outputs),
-        INPUTS=32,
+        INPUTS=min(ACROSS, padded(channels)),
         REDUCED=padded(reduced),
-        OUTPUTS=32,
+        OUTPUTS=min(ACROSS, padded(outputs)),
         HIGHEST=highest_between,
         programs=_programs(),
-        **options,
+        num_warps=8,
     )
     out = features.new_empty(count, height, width, outputs)
     across = min(64, padded(outputs))

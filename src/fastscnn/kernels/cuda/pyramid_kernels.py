@@ -88,49 +88,43 @@ def context_program(
     channels,
     reduced,
     outputs,
-    PLACES: tl.constexpr,
     INPUTS: tl.constexpr,
     REDUCED: tl.constexpr,
     OUTPUTS: tl.constexpr,
     HIGHEST: tl.constexpr,
-    PRECISION: tl.constexpr,
     OVERLAPS: tl.constexpr,
 ):
-    """What each place adds to OUTPUTS of the outputs, before it is upsampled.
+    """What a place adds to the outputs, before it is upsampled: two products of a vector and a matrix, in float32.
 
     Args:
-        places: float32 [B, PLACES, channels].
+        places: float32 [B, places, channels].
         reduce: float32 [channels, reduced]: the 1x1 convolutions of all stages side by side.
-        reduce_bias: float32 [PLACES, reduced]; minus infinity where a place is not of the channel's stage.
+        reduce_bias: float32 [places, reduced]; minus infinity where a place is not of the channel's stage.
         spread: float32 [reduced, outputs]: the last convolution's share of those channels.
-        context: float32 [B, PLACES, outputs].
+        context: float32 [B, places, outputs].
     """
-    n = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)
-    image = tl.program_id(1).to(tl.int64)
-    place = tl.arange(0, PLACES)
+    place = tl.program_id(0)
+    number = tl.program_id(1).to(tl.int64) * tl.num_programs(0) + place
     r = tl.arange(0, REDUCED)
-    hidden = tl.zeros([PLACES, REDUCED], tl.float32)
+    products = tl.zeros([INPUTS, REDUCED], tl.float32)
     _begin(OVERLAPS)
     for first in range(0, channels, INPUTS):
         k = first + tl.arange(0, INPUTS)
-        values = tl.load(
-            places + (image * PLACES + place)[:, None] * channels + k[None, :],
-            mask=(k < channels)[None, :],
-            other=0.0,
-        )
+        values = tl.load(places + number * channels + k, mask=k < channels, other=0.0)
         weights = tl.load(
             reduce + k[:, None] * reduced + r[None, :],
             mask=(k < channels)[:, None] & (r < reduced)[None, :],
             other=0.0,
         )
-        hidden = tl.dot(values, weights, hidden, input_precision=PRECISION)
-    hidden += tl.load(reduce_bias + place[:, None] * reduced + r[None, :], mask=(r < reduced)[None, :], other=0.0)
-    weights = tl.load(
-        spread + r[:, None] * outputs + n[None, :], mask=(r < reduced)[:, None] & (n < outputs)[None, :], other=0.0
-    )
-    found = tl.dot(_activate(hidden, HIGHEST), weights, input_precision=PRECISION)
-    target = (image * PLACES + place)[:, None] * outputs + n[None, :]
-    tl.store(context + target, found, mask=(n < outputs)[None, :])
+        products += values[:, None] * weights
+    hidden = tl.sum(products, 0) + tl.load(reduce_bias + place * reduced + r, mask=r < reduced, other=0.0)
+    hidden = _activate(hidden, HIGHEST)
+    for first in range(0, outputs, OUTPUTS):
+        n = first + tl.arange(0, OUTPUTS)
+        weights = tl.load(
+            spread + r[:, None] * outputs + n[None, :], mask=(r < reduced)[:, None] & (n < outputs)[None, :], other=0.0
+        )
+        tl.store(context + number * outputs + n, tl.sum(hidden[:, None] * weights, 0), mask=n < outputs)
 
 
 @triton.jit

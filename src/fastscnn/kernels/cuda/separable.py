@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from fastscnn.kernels.cuda.depthwise import depthwise
 from fastscnn.kernels.cuda.layers import WAVE, _launch, _tiles, padded, precision
 
 APART = 48
@@ -22,8 +23,6 @@ FEWEST = 32
 """Blocks that a product should have at least."""
 FOR_OTHERS = 16 << 10
 """Bytes of shared memory for what is not loaded ahead, such as the last convolution's weights."""
-FILTERED = (8, 8, 64, 4)
-"""Rows, columns and channels of a block of the depthwise convolution alone, and its warps."""
 
 
 class Shares(NamedTuple):
@@ -67,7 +66,7 @@ def depthwise_pointwise(
 
     Args:
         features: [B, H, W, C].
-        taps: float32 [9, C].
+        taps: float32 [9, C]; neither these nor their bias may be written by a launch that may still run.
         taps_bias: float32 [C].
         weight: [C, N], N up to 256.
         bias: float32 [N].
@@ -89,7 +88,8 @@ def depthwise_pointwise(
     rows, columns, outputs = -(-height // stride), -(-width // stride), weight.shape[1]
     apart = inputs >= APART
     if apart:
-        features = _depthwise(features, taps, taps_bias, stride, dilation, highest_between)
+        geometry = {"stride": stride, "dilation": dilation}
+        features = depthwise(features, taps, taps_bias, **geometry, highest=highest_between)
         height, width = rows, columns
     shares = (product_shares if apart else filter_shares)(count * rows * columns, inputs, features.element_size())
     block, chunk, chunks, splits = shares[:4]
@@ -131,28 +131,6 @@ def depthwise_pointwise(
         num_warps=shares.warps,
         num_stages=_stages(out, shares, features.element_size(), padded(outputs), beside is not None),
         **({} if apart else _registers(out.device, block, padded(outputs))),
-    )
-    return out
-
-
-def _depthwise(features: Tensor, taps: Tensor, taps_bias: Tensor, stride: int, dilation: int, highest: float) -> Tensor:
-    """The depthwise convolution alone, [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), C]."""
-    count, height, width, inputs = features.shape
-    rows, columns = -(-height // stride), -(-width // stride)
-    tile_rows, tile_columns, channels, warps = FILTERED
-    out = features.new_empty(count, rows, columns, inputs)
-    _launch(
-        "depthwise_program",
-        (_tiles(rows, tile_rows) * _tiles(columns, tile_columns), count, _tiles(inputs, channels)),
-        *(features, taps, taps_bias, out, height, width, rows, columns, inputs),
-        programs=_programs(),
-        STRIDE=stride,
-        DILATION=dilation,
-        TILE_ROWS=tile_rows,
-        TILE_COLUMNS=tile_columns,
-        INPUTS=channels,
-        HIGHEST=highest,
-        num_warps=warps,
     )
     return out
 

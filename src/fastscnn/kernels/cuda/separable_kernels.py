@@ -8,69 +8,8 @@ On images whose channels lie side by side (NHWC); see `layers_kernels`. Import t
 import triton
 import triton.language as tl
 
+from fastscnn.kernels.cuda.depthwise_kernels import _filter
 from fastscnn.kernels.cuda.layers_kernels import _activate, _begin, _pixels
-
-
-@triton.jit
-def _filter(
-    features,
-    taps,
-    taps_bias,
-    y,
-    x,
-    k,
-    height,
-    width,
-    inputs,
-    STRIDE: tl.constexpr,
-    DILATION: tl.constexpr,
-    HIGHEST: tl.constexpr,
-):
-    """The depthwise convolution of channels k at the outputs (y, x), with its bias and activation, in float32."""
-    named = k < inputs
-    filtered = tl.zeros([y.shape[0], k.shape[0]], tl.float32)
-    filtered += tl.load(taps_bias + k, mask=named, other=0.0)[None, :]
-    for tap in tl.static_range(9):
-        source_y = y * STRIDE + (tap // 3 - 1) * DILATION
-        source_x = x * STRIDE + (tap % 3 - 1) * DILATION
-        inside = (source_y >= 0) & (source_y < height) & (source_x >= 0) & (source_x < width)
-        values = tl.load(
-            features + ((source_y * width + source_x) * inputs)[:, None] + k[None, :],
-            mask=inside[:, None] & named[None, :],
-            other=0.0,
-        )
-        filtered += values.to(tl.float32) * tl.load(taps + tap * inputs + k, mask=named, other=0.0)[None, :]
-    return _activate(filtered, HIGHEST)
-
-
-@triton.jit(do_not_specialize=["height", "width", "out_height", "out_width"])
-def depthwise_program(
-    features,
-    taps,
-    taps_bias,
-    out,
-    height,
-    width,
-    out_height,
-    out_width,
-    inputs,
-    STRIDE: tl.constexpr,
-    DILATION: tl.constexpr,
-    TILE_ROWS: tl.constexpr,
-    TILE_COLUMNS: tl.constexpr,
-    INPUTS: tl.constexpr,
-    HIGHEST: tl.constexpr,
-    OVERLAPS: tl.constexpr,
-):
-    """A depthwise 3x3 convolution alone, taps [9, inputs]; a block makes INPUTS channels of its pixels."""
-    y, x, image = _pixels(out_width, TILE_ROWS, TILE_COLUMNS)
-    k = tl.program_id(2) * INPUTS + tl.arange(0, INPUTS)
-    features += image * height * width * inputs
-    _begin(OVERLAPS)
-    filtered = _filter(features, taps, taps_bias, y, x, k, height, width, inputs, STRIDE, DILATION, HIGHEST)
-    target = (image * out_height * out_width + y * out_width + x)[:, None] * inputs + k[None, :]
-    there = (y < out_height) & (x < out_width)
-    tl.store(out + target, filtered.to(out.dtype.element_ty), mask=there[:, None] & (k < inputs)[None, :])
 
 
 @triton.jit
@@ -161,7 +100,7 @@ def depthwise_pointwise_program(
     shared out among `splits` blocks, `chunks` times INPUTS to each. The block that is done last adds up what they
     found, in their order, so that the result is always the same.
 
-    Where FILTERS is not set the features are those that `depthwise_program` has left, of the output's size.
+    Where FILTERS is not set the features are those that `depthwise` has left, of the output's size.
 
     Args:
         beside: [B, out_height, out_width, beside_inputs], and its weight [beside_inputs, outputs]: a 1x1 convolution
