@@ -14,7 +14,7 @@
 # and, by name alone:
 #   throughput frames a second by batch, and by two streams
 #   miou       what half precision costs the shipped network of the drawn streets
-#   layers     each depthwise convolution with its 1x1: in one launch and in two, and how the work is shared out
+#   layers     each depthwise convolution with its 1x1: in one launch and in two, each form and how the work is shared out
 #   yolo       YOLO26n-sem, where `ultralytics` (AGPL-3.0) is installed
 #   tiles      the fused step alone: labels and probabilities with each shape of tile
 #   peers      the paper's peers and every compiled variant at 1024x2048
@@ -39,9 +39,9 @@ weights=()
 seconds_of() {
   case $1 in
     loss | throughput | miou) echo 45 ;;
-    tests | resident | tiles | layers) echo 90 ;;
+    tests | resident | tiles) echo 90 ;;
     inference | compiled | training) echo 110 ;;
-    compare | yolo) echo 150 ;;
+    compare | yolo | layers) echo 150 ;;
     peers) echo 235 ;;
     *) return 1 ;;
   esac

@@ -29,7 +29,7 @@ from fastscnn.data.transforms.normalize import MEAN, STD
 from fastscnn.inference.backends import triton_layers
 from fastscnn.inference.backends.cuda_graph import GraphRunner
 from fastscnn.kernels import reference, upsample_labels, upsample_probabilities
-from fastscnn.kernels.cuda import separable
+from fastscnn.kernels.cuda import depthwise, layers, separable
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.utils.files import write_json
 
@@ -38,6 +38,7 @@ SIZES = ("1024x2048", "512x1024", "256x512")
 CHECKED = ((1024, 2048), (512, 1024), (805, 1619))
 APART = "ours, triton fp16, launches apart"
 FILTERS = "ours, triton fp16, one launch for depthwise and 1x1"
+WALKS = "ours, triton fp16, depthwise walking down the rows"
 MEASURED = "ours, triton fp16, each layer as measured"
 CLOSE = 0.02
 """Two logits that lie so near to one another may change places in half precision."""
@@ -221,17 +222,18 @@ def as_users_run(network: nn.Module, dtype: torch.dtype, device: torch.device, m
 
 
 def variants(
-    network: FastSCNN, device: torch.device, peers: list[str] | None, layers: Path | None = None
+    network: FastSCNN, device: torch.device, peers: list[str] | None, layers_file: Path | None = None
 ) -> list[tuple[str, Callable[[], Callable[..., Any]]]]:
     """Name and maker of everything that is timed, in the order of what must not be missed."""
     found = [(name, partial(GraphRunner, network, **options)) for name, options in engines(device)]
     last = found.pop() if device.type == "cuda" else None  # the compiled one takes minutes
     if last is not None:
         ours = {"engine": "triton", "dtype": torch.float16}
-        found.insert(1, (APART, partial(changed, layers, "OVERLAPS", False, network, **ours)))
-        found.insert(2, (FILTERS, partial(changed, separable, "APART", 1 << 30, network, **ours)))
-        if layers is not None:
-            found.insert(1, (MEASURED, partial(as_measured, layers, network, **ours)))
+        found.insert(1, (WALKS, partial(changed, depthwise, "WALKS", True, network, **ours)))
+        found.insert(2, (APART, partial(changed, layers, "OVERLAPS", False, network, **ours)))
+        found.insert(3, (FILTERS, partial(changed, separable, "APART", 1 << 30, network, **ours)))
+        if layers_file is not None:
+            found.insert(1, (MEASURED, partial(as_measured, layers_file, network, **ours)))
     found.append(("eager fp32", partial(as_users_run, network, torch.float32, device, None)))
     if last is not None:
         found.append(("eager fp16", partial(as_users_run, network, torch.float16, device, None)))
@@ -316,7 +318,7 @@ def measure_size(
     }
     profiles: dict[str, Any] = {}
     if device.type == "cuda":
-        for name in ("ours, triton fp16", "ours, torch fp16", "ours, compile fp16"):
+        for name in ("ours, triton fp16", WALKS, "ours, torch fp16", "ours, compile fp16"):
             if name in ready:
                 profiles[name] = profile(partial(ready[name], frames[0]))
     launches = timeline(partial(ready[APART], frames[0])) if APART in ready else []

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from fastscnn.kernels.cuda import depthwise, separable
 
 ROOT = Path(__file__).parents[3]
 
@@ -39,6 +42,45 @@ def test_dry_run_never_writes_into_the_results(benchmark, capsys):
     with pytest.raises(SystemExit, match="2"):
         benchmark("--dry-run")
     assert "--output" in capsys.readouterr().err
+
+
+def test_variants_change_constants_that_there_are(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import gpu_inference
+
+    makers = dict(gpu_inference.variants(None, torch.device("cuda"), [], Path("layers.json")))
+    changed = {name: make.args[:3] for name, make in makers.items() if make.func is gpu_inference.changed}
+    assert set(changed) == {gpu_inference.WALKS, gpu_inference.APART, gpu_inference.FILTERS}
+    for name, (module, constant, value) in changed.items():
+        assert getattr(module, constant) != value, name
+
+
+def test_each_layer_runs_as_it_was_measured_best(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import gpu_layers
+
+    layers = gpu_layers.layers_of((64, 128))
+    assert sum(layer["count"] for layer in layers.values()) == 14, "two, nine bottlenecks, the fusion, two"
+    found = {}
+    for number, (name, layer) in enumerate(layers.items()):
+        listed = [way for way, *_ in gpu_layers.ways(layer)]
+        found[name] = dict.fromkeys(listed, 9.0) | {listed[number % len(listed)]: 1.0}
+    assert gpu_layers.totals(found, layers)["best"] == 14
+    best = [{**layers[name], "way": gpu_layers.best_way(layers[name], times)} for name, times in found.items()]
+    ran = gpu_layers.chosen_by(json.loads(json.dumps(best)))
+
+    def now(features, taps, taps_bias, weight, **geometry):
+        return separable.APART, depthwise.form_of(1, 1, 1, 1), separable.product_shares(1, 1)
+
+    monkeypatch.setattr(gpu_layers, "depthwise_pointwise", now)
+    for name, layer in layers.items():
+        (way,) = (way for way, us in found[name].items() if us == 1)
+        weight = torch.empty(layer["shape"][3], layer["outputs"], device="meta")
+        features = torch.empty(layer["shape"], device="meta")
+        apart, form, shares = ran(features, None, None, weight, stride=layer["stride"], dilation=layer["dilation"])
+        assert way in ("one launch", gpu_layers.name_of(form), f"two, {tuple(shares)}"), name
+        assert (apart > layer["shape"][3]) == (way == "one launch"), name
+    assert now(None, None, None, None) == ran(features, None, None, weight, stride=7, dilation=1), "another layer's"
 
 
 def test_scripts_take_the_options_that_the_parts_give_them():
