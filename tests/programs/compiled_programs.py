@@ -30,6 +30,7 @@ from fastscnn.kernels.cuda import labels_kernels as cuda_programs
 from fastscnn.kernels.cuda import layers_kernels as cuda_layer_programs
 from fastscnn.kernels.cuda import pyramid_kernels as pyramid_programs
 from fastscnn.kernels.cuda import separable_kernels as separable_programs
+from fastscnn.kernels.cuda.layers import AFTER, EARLY, LATE
 
 POINTERS = {
     "logits": "*fp16",
@@ -67,7 +68,10 @@ def check(program, out, options=None, warps=4, stages=2, **constants):
         options={"num_warps": warps, "num_stages": stages, **(options or {})},
     )
     assert kernel.metadata.shared <= SHARED_MEMORY
-    assert ("griddepcontrol.wait" in kernel.asm["ptx"]) == constants.get("OVERLAPS", False)
+    found = [line.split()[0] for line in kernel.asm["ptx"].splitlines() if line.strip().startswith("griddepcontrol")]
+    begins, waits = "griddepcontrol.launch_dependents", "griddepcontrol.wait"
+    expected = {AFTER: [], EARLY: [begins, waits], LATE: [waits, begins]}
+    assert [name.rstrip(";") for name in found] == expected[constants.get("OVERLAPS", AFTER)]
     return kernel
 
 
@@ -94,9 +98,18 @@ def main():
 
     label = tile(cuda.LABEL_TILE)
     for whole in (True, False):
-        near = {"NEAR": 32, "NEAR_COLUMNS": 10, "WHOLE": whole, "OVERLAPS": True}
+        near = {"NEAR": 32, "NEAR_COLUMNS": 10, "WHOLE": whole, "OVERLAPS": EARLY}
         check(cuda_programs.labels_program, "*u8", {"launch_pdl": True}, CHUNK=32, stride_class=1, **near, **label)
-    check(cuda_programs.labels_program, "*u8", CHUNK=32, NEAR=0, NEAR_COLUMNS=1, WHOLE=True, OVERLAPS=False, **label)
+    check(
+        cuda_programs.labels_program,
+        "*u8",
+        CHUNK=32,
+        NEAR=0,
+        NEAR_COLUMNS=1,
+        WHOLE=True,
+        OVERLAPS=AFTER,
+        **label,
+    )
     check(cuda_programs.probabilities_program, "*fp32", CHUNK=32, **tile(cuda.TILE))
     many = cuda_programs.probabilities_of_many_program
     check(many, "*fp32", CHUNK=cuda.CHUNK_OF_MANY, **tile(cuda.TILE_OF_MANY))
@@ -112,11 +125,11 @@ def main():
         TILE_COLUMNS=16,
         HIGHEST=6.0,
         PRECISION="tf32x3",
-        OVERLAPS=True,
+        OVERLAPS=EARLY,
     )
-    check(pyramid_programs.upsample_program, "*fp16", options, PIXELS=16, CHANNELS=128, OVERLAPS=True)
+    check(pyramid_programs.upsample_program, "*fp16", options, PIXELS=16, CHANNELS=128, OVERLAPS=EARLY)
     sizes = {"PIXELS": 128, "OUTPUTS": 64, "INPUTS": 64, "HIGHEST": relu, "PRECISION": "tf32x3"}
-    check(cuda_layer_programs.pointwise_program, "*fp32", options, stages=3, ADDS=True, OVERLAPS=True, **sizes)
+    check(cuda_layer_programs.pointwise_program, "*fp32", options, stages=3, ADDS=True, OVERLAPS=EARLY, **sizes)
     check(
         depthwise_programs.depthwise_program,
         "*fp16",
@@ -125,7 +138,7 @@ def main():
         STRIDE=1,
         DILATION=4,
         HIGHEST=relu,
-        OVERLAPS=True,
+        OVERLAPS=EARLY,
     )
     depthwise.WALKS = True
     for pixels, inputs, stride, dilation in ((32 * 64, 768, 1, 4), (16 * 32, 384, 2, 1)):
@@ -138,7 +151,7 @@ def main():
             STRIDE=stride,
             DILATION=dilation,
             HIGHEST=relu,
-            OVERLAPS=True,
+            OVERLAPS=LATE,
         )
         before, after = kernel.asm["ptx"].split("griddepcontrol.wait")
         rows = stride * (form.rows - 1) + 3
@@ -177,12 +190,12 @@ def main():
             HIGHEST_BETWEEN=relu,
             HIGHEST=0.0,
             PRECISION="tf32x3",
-            OVERLAPS=True,
+            OVERLAPS=EARLY,
         )
         assert shares.block < 64 or kernel.metadata.shared <= SHARED_MEMORY // (2 if apart else 4), "several fit"
-    common = {"PLACES": 64, "PRECISION": "tf32x3", "OVERLAPS": True}
+    common = {"PLACES": 64, "PRECISION": "tf32x3", "OVERLAPS": EARLY}
     check(pyramid_programs.pool_program, None, options, PIXELS=64, CHANNELS=32, **common)
-    context = {"INPUTS": 128, "REDUCED": 128, "OUTPUTS": 128, "HIGHEST": relu, "OVERLAPS": True}
+    context = {"INPUTS": 128, "REDUCED": 128, "OUTPUTS": 128, "HIGHEST": relu, "OVERLAPS": EARLY}
     check_registers(check(pyramid_programs.context_program, None, options, warps=8, **context), 1)
     check(
         pyramid_programs.project_program,

@@ -129,6 +129,16 @@ def test_runner_computes_what_its_graph_captures(layout):
     torch.testing.assert_close(runner.probabilities(given), probabilities, rtol=0, atol=1e-5)
 
 
+def test_launches_of_a_graph_know_how_large_its_frames_are():
+    class Memory:
+        run_aside = staticmethod(lambda compute, times: compute())
+        capture = staticmethod(lambda compute: (None, compute()))
+
+    runner, found = GraphRunner(random_network(), dtype=torch.float32, device="cpu"), []
+    runner._capture(Memory, lambda images: found.append(layers._pixels.get()), frames(2, 40, 72))
+    assert found == [2 * 40 * 72] * 2 and layers._pixels.get() == 0
+
+
 def test_runner_refuses_what_it_cannot_run():
     network = random_network()
     with pytest.raises(ValueError, match="auto, torch, compile, triton"):
@@ -221,7 +231,7 @@ def test_graphs_replay_each_size_and_keep_to_their_number(monkeypatch, engine, d
 def test_the_same_frame_gives_the_same_bits_whether_launches_overlap_or_not(monkeypatch, size):
     network, images = random_network().cuda(), frames(*size).cuda()
     found = []
-    for overlaps in (True, False, True):
+    for overlaps in (layers.EARLY, layers.AFTER, layers.LATE, layers.EARLY):
         monkeypatch.setattr(layers, "OVERLAPS", overlaps)
         runner = GraphRunner(network, engine="triton")
         found += [runner.probabilities(images).clone() for _ in range(5)]

@@ -179,7 +179,11 @@ def test_launches_do_not_overlap_where_triton_does_not_say_that_they_can(monkeyp
     pytest.importorskip("triton")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(torch.version, "hip", None)
-    assert layers.overlapping(on_gpu(97))["launch_pdl"]
+    assert "launch_pdl" not in layers.overlapping(on_gpu(97)), "of small frames it was slower"
+    with layers.of_frames(1024 * 2048):
+        assert layers.overlapping(on_gpu(97)) == {"OVERLAPS": layers.EARLY, "launch_pdl": True}
+    monkeypatch.setattr(layers, "OVERLAPS", layers.LATE)
+    assert layers.overlapping(on_gpu(97)) == {"OVERLAPS": layers.LATE, "launch_pdl": True}
     monkeypatch.setitem(sys.modules, "triton.backends.nvidia.compiler", None)
     assert "launch_pdl" not in layers.overlapping(on_gpu(98))
 

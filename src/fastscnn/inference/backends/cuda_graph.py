@@ -12,6 +12,7 @@ from fastscnn.inference.backends.graph_memory import GraphMemory
 from fastscnn.inference.backends.triton import TritonNetwork, obstacle
 from fastscnn.inference.deployed import deployed
 from fastscnn.kernels import upsample_confidence, upsample_labels, upsample_probabilities
+from fastscnn.kernels.cuda.layers import of_frames
 from fastscnn.models.base import SegmentationNetwork
 from fastscnn.models.blocks import downscale
 from fastscnn.models.graph import CoarseLogits
@@ -162,8 +163,9 @@ class GraphRunner:
         static.copy_(images)
         benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
         try:
-            memory.run_aside(lambda: compute(static), WARM_UPS)
-            graph, output = memory.capture(lambda: compute(static))
+            with of_frames(static[..., 0].numel()):
+                memory.run_aside(lambda: compute(static), WARM_UPS)
+                graph, output = memory.capture(lambda: compute(static))
         finally:
             torch.backends.cudnn.benchmark = benchmark
         return _Captured(graph, static, output)

@@ -104,6 +104,7 @@ def _run(
             ROWS=rows,
             COLUMNS=columns,
             num_warps=warps,
+            **layers.FUSED,
             **constants,
         )
 

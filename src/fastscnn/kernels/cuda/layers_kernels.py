@@ -18,14 +18,18 @@ except ImportError:  # before Triton 3.5: OVERLAPS is never on
 
 @triton.jit
 def _begin(OVERLAPS: tl.constexpr):
-    """Before a program touches what others wrote: let the next launch begin, and wait until the one before has ended.
+    """Before a program touches what others wrote: wait until the launch before has ended, and let the next one begin.
 
-    Where OVERLAPS (programmatic dependent launch, Hopper) the blocks of the next launch are in place, and wait, by the
-    time that those of this one end. It begins once all blocks of this one have begun, so that it takes no place away.
+    Where OVERLAPS is not 0 (programmatic dependent launch, Hopper) the blocks of the next launch are in place, and
+    wait, by the time that those of this one end. They come once all blocks of this one have got here, so that they
+    take no place away: before these wait (1), so that the launch after the next may come as well, or afterwards (2).
     """
-    if OVERLAPS:
+    if OVERLAPS == 1:
         gdc_launch_dependents()
+    if OVERLAPS > 0:
         gdc_wait()
+    if OVERLAPS == 2:
+        gdc_launch_dependents()
 
 
 @triton.jit
