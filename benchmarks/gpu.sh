@@ -5,7 +5,7 @@
 #
 # Parts, in the order in which they run without a name, each with its own limit in seconds:
 #   tests      the programs against torch, and every command on tiny data
-#   inference  ours and eager torch at 1024x2048 and 512x1024, to labels
+#   inference  ours and eager torch at 1024x2048 and 512x1024, to labels; whether launches overlap, each form of a layer
 #   loss       the fused loss of three heads, forward and backward, against eager torch
 #   training   images a second at 1024x2048, from the GPU's memory, by threads and by processes; where a step's time goes
 #   resident   frames that lie in the GPU's memory, and steps that are replayed from a CUDA graph
@@ -40,8 +40,9 @@ seconds_of() {
   case $1 in
     loss | throughput | miou) echo 45 ;;
     tests | resident | tiles) echo 90 ;;
-    inference | compiled | training) echo 110 ;;
-    compare | yolo | layers) echo 150 ;;
+    compiled | training) echo 110 ;;
+    inference | yolo | layers) echo 150 ;;
+    compare) echo 170 ;;
     peers) echo 235 ;;
     *) return 1 ;;
   esac

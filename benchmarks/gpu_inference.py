@@ -9,40 +9,35 @@ written after each size: results/gpu_inference.json. With --dry-run the script t
 
 import argparse
 import gc
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from gpu_timing import add_floor, copy_bandwidth, profile, synchronize, timeline
+from gpu_variants import APART, LATE_WALKS, compile_ours, engines, left_out_of_few, variants
 from harness import interleaved
 from machine import measured
 from torch import Tensor, nn
 
 from fastscnn.data.transforms.normalize import MEAN, STD
-from fastscnn.inference.backends import triton_layers
 from fastscnn.inference.backends.cuda_graph import GraphRunner
 from fastscnn.kernels import reference, upsample_labels, upsample_probabilities
-from fastscnn.kernels.cuda import depthwise, layers, separable
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.utils.files import write_json
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "gpu_inference.json"
 SIZES = ("1024x2048", "512x1024", "256x512")
 CHECKED = ((1024, 2048), (512, 1024), (805, 1619))
-APART = "ours, triton fp16, launches apart"
-FILTERS = "ours, triton fp16, one launch for depthwise and 1x1"
-WALKS = "ours, triton fp16, depthwise walking down the rows"
-MEASURED = "ours, triton fp16, each layer as measured"
 CLOSE = 0.02
 """Two logits that lie so near to one another may change places in half precision."""
 FRAMES, BURST = 4, 20
+COMPILING = 60
+"""Seconds in which several processes compile our programs before anything is timed, at most."""
 
 
 def main() -> None:
@@ -50,6 +45,9 @@ def main() -> None:
     started = time.monotonic()
     device = torch.device("cpu" if arguments.dry_run else "cuda")
     network = load(arguments.checkpoint)
+    if arguments.compile:
+        run_once(arguments, network, device)
+        return
     result: dict[str, Any] = {
         "what": "one uint8 frame to uint8 labels, batch one, both in the GPU's memory; microseconds, medians",
         "weights": "trained" if arguments.checkpoint else "random",
@@ -66,6 +64,7 @@ def main() -> None:
             result["correctness"] = correctness(network, device, ((40, 72),) if arguments.dry_run else CHECKED)
             save()
         if device.type == "cuda":
+            compile_ours([name for name, _ in wanted(arguments, network, device) if "triton" in name], COMPILING)
             result["bytes_per_second_copied"] = copy_bandwidth()
             save()
         result["sizes"] = {}
@@ -94,6 +93,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=540, help="build nothing more when these are over")
     parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--compile", help=argparse.SUPPRESS)
     parser.add_argument("--dry-run", action="store_true", help="on the CPU, with what runs there, at tiny sizes")
     arguments = parser.parse_args()
     arguments.sizes = arguments.sizes or (["32x64"] if arguments.dry_run else list(SIZES))
@@ -126,42 +126,6 @@ def random_frames(size: tuple[int, ...], device: torch.device) -> list[Tensor]:
     smooth = nn.functional.interpolate(noise, size, mode="bicubic").clamp(0, 1)
     frames = (smooth * 200 + torch.rand(smooth.shape, device=device) * 55).to(torch.uint8)
     return [frame.permute(1, 2, 0)[None].contiguous() for frame in frames]
-
-
-def engines(device: torch.device) -> list[tuple[str, dict[str, Any]]]:
-    """What `GraphRunner` is measured with; the most interesting first."""
-    if device.type == "cpu":
-        return [("ours, torch fp32", {"engine": "torch", "dtype": torch.float32, "device": device})]
-    half = [("triton", torch.float16), ("torch", torch.float16), ("triton", torch.bfloat16), ("compile", torch.float16)]
-    names = {torch.float16: "fp16", torch.bfloat16: "bf16"}
-    return [(f"ours, {engine} {names[dtype]}", {"engine": engine, "dtype": dtype}) for engine, dtype in half]
-
-
-def changed(module: ModuleType, name: str, value: Any, network: FastSCNN, **options: Any) -> Callable[[Tensor], Tensor]:
-    """A runner that is captured and called with another value of a module's constant."""
-    runner = GraphRunner(network, **options)
-
-    def run(frame: Tensor) -> Tensor:
-        before = getattr(module, name)
-        setattr(module, name, value)
-        try:
-            return runner(frame)
-        finally:
-            setattr(module, name, before)
-
-    return run
-
-
-def as_measured(layers_file: Path, network: FastSCNN, **options: Any) -> Callable[[Tensor], Tensor]:
-    """A runner that shares out each layer as `gpu_layers.py` found best."""
-    from gpu_layers import chosen_by
-
-    run_layer = chosen_by(json.loads(layers_file.read_text())["best"])
-    return changed(triton_layers, "depthwise_pointwise", run_layer, network, **options)
-
-
-def left_out_of_few(name: str) -> bool:
-    return "compile" in name or "bf16" in name
 
 
 def correctness(
@@ -208,63 +172,19 @@ def normalized(frame: Tensor, dtype: torch.dtype) -> Tensor:
     return ((frame.permute(0, 3, 1, 2).float() - mean) / deviation).to(dtype)
 
 
-def as_users_run(network: nn.Module, dtype: torch.dtype, device: torch.device, mode: str | None) -> Callable[..., Any]:
-    """A whole network with its upsampling and argmax; eager where mode is None, else compiled in that mode."""
-    body: Any = deepcopy(network).eval().to(memory_format=torch.channels_last).to(device, dtype)
-    mean, deviation = (torch.tensor(values, device=device).view(1, 3, 1, 1) * 255 for values in (MEAN, STD))
-
-    def run(frame: Tensor) -> Tensor:
-        images = ((frame.permute(0, 3, 1, 2).float() - mean) / deviation).to(dtype)
-        labels: Tensor = body(images).argmax(1).to(torch.uint8)
-        return labels
-
-    return run if mode is None else torch.compile(run, mode=mode, dynamic=False)
-
-
-def variants(
-    network: FastSCNN, device: torch.device, peers: list[str] | None, layers_file: Path | None = None
+def wanted(
+    arguments: argparse.Namespace, network: FastSCNN, device: torch.device
 ) -> list[tuple[str, Callable[[], Callable[..., Any]]]]:
-    """Name and maker of everything that is timed, in the order of what must not be missed."""
-    found = [(name, partial(GraphRunner, network, **options)) for name, options in engines(device)]
-    last = found.pop() if device.type == "cuda" else None  # the compiled one takes minutes
-    if last is not None:
-        ours = {"engine": "triton", "dtype": torch.float16}
-        found.insert(1, (WALKS, partial(changed, depthwise, "WALKS", True, network, **ours)))
-        found.insert(2, (APART, partial(changed, layers, "OVERLAPS", False, network, **ours)))
-        found.insert(3, (FILTERS, partial(changed, separable, "APART", 1 << 30, network, **ours)))
-        if layers_file is not None:
-            found.insert(1, (MEASURED, partial(as_measured, layers_file, network, **ours)))
-    found.append(("eager fp32", partial(as_users_run, network, torch.float32, device, None)))
-    if last is not None:
-        found.append(("eager fp16", partial(as_users_run, network, torch.float16, device, None)))
-        found.append(("compiled fp16", partial(as_users_run, network, torch.float16, device, "reduce-overhead")))
-    for name in known_peers() if peers is None else peers:
-        for label, mode in (("eager", None), ("compiled", "reduce-overhead"))[: 1 if device.type == "cpu" else 2]:
-            dtype = torch.float32 if device.type == "cpu" else torch.float16
-            found.append((f"{name} {label}", partial(build_peer, name, dtype, device, mode)))
-    if last is not None:
-        found.append(last)
-        found.append(
-            ("compiled fp16, autotuned", partial(as_users_run, network, torch.float16, device, "max-autotune"))
-        )
-    return found
+    """Name and maker of what is timed."""
+    found = variants(network, device, arguments.peers, arguments.layers)
+    return [(name, make) for name, make in found if not (arguments.few and left_out_of_few(name))]
 
 
-def known_peers() -> list[str]:
-    """The paper's peers; none where their library is not installed."""
-    try:
-        import pytorchcv  # noqa: F401
-
-        from fastscnn.models.peers import PEERS
-    except ImportError:
-        return []
-    return list(PEERS)
-
-
-def build_peer(name: str, dtype: torch.dtype, device: torch.device, mode: str | None) -> Callable[..., Any]:
-    from fastscnn.models.peers import Peer
-
-    return as_users_run(Peer(name, 19).eval().requires_grad_(False), dtype, device, mode)
+def run_once(arguments: argparse.Namespace, network: FastSCNN, device: torch.device) -> None:
+    """Run one variant at each size, so that its programs are compiled."""
+    run = dict(wanted(arguments, network, device))[arguments.compile]()
+    for name in arguments.sizes:
+        run(random_frames(tuple(int(side) for side in name.split("x")), device)[0])
 
 
 def measure_size(
@@ -275,9 +195,7 @@ def measure_size(
     frames = random_frames(size, device)
     ready: dict[str, Callable[..., Any]] = {}
     left_out: dict[str, str] = {}
-    for name, make in variants(network, device, arguments.peers, arguments.layers):
-        if arguments.few and left_out_of_few(name):
-            continue
+    for name, make in wanted(arguments, network, device):
         if time.monotonic() > until:
             left_out[name] = "no time left to build it"
             continue
@@ -318,7 +236,7 @@ def measure_size(
     }
     profiles: dict[str, Any] = {}
     if device.type == "cuda":
-        for name in ("ours, triton fp16", WALKS, "ours, torch fp16", "ours, compile fp16"):
+        for name in ("ours, triton fp16", LATE_WALKS, "ours, torch fp16", "ours, compile fp16"):
             if name in ready:
                 profiles[name] = profile(partial(ready[name], frames[0]))
     launches = timeline(partial(ready[APART], frames[0])) if APART in ready else []

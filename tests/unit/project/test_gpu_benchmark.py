@@ -46,13 +46,35 @@ def test_dry_run_never_writes_into_the_results(benchmark, capsys):
 
 def test_variants_change_constants_that_there_are(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import gpu_variants
+
+    makers = dict(gpu_variants.variants(None, torch.device("cuda"), [], Path("layers.json")))
+    changed = {name: make.args[0] for name, make in makers.items() if make.func is gpu_variants.changed}
+    assert len(changed) == 6 and makers[gpu_variants.MEASURED].args[0] == Path("layers.json")
+    for name, constants in changed.items():
+        assert all(getattr(module, constant) != value for module, constant, value in constants), name
+
+
+def test_our_programs_are_compiled_by_a_process_for_each_variant(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import gpu_variants
+
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import pathlib, sys, time; pathlib.Path(__file__).with_name(sys.argv[-1]).touch(); time.sleep(9)"
+    )
+    monkeypatch.setattr(sys, "argv", [str(script), "--few"])
+    gpu_variants.compile_ours(["one", "two"], 2)
+    assert (tmp_path / "one").exists() and (tmp_path / "two").exists()
+
+
+def test_a_variant_is_run_at_each_size_so_that_it_is_compiled(benchmark, monkeypatch):
     import gpu_inference
 
-    makers = dict(gpu_inference.variants(None, torch.device("cuda"), [], Path("layers.json")))
-    changed = {name: make.args[:3] for name, make in makers.items() if make.func is gpu_inference.changed}
-    assert set(changed) == {gpu_inference.WALKS, gpu_inference.APART, gpu_inference.FILTERS}
-    for name, (module, constant, value) in changed.items():
-        assert getattr(module, constant) != value, name
+    ran = []
+    monkeypatch.setattr(gpu_inference, "variants", lambda *_: [("one", None), ("two", lambda: ran.append)])
+    benchmark("--dry-run", "--compile", "two", "--sizes", "16x24", "8x8", "--output", "nowhere")
+    assert [tuple(frame.shape) for frame in ran] == [(1, 16, 24, 3), (1, 8, 8, 3)]
 
 
 def test_each_layer_runs_as_it_was_measured_best(monkeypatch):
