@@ -15,8 +15,8 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def graph_time(function: Callable[[], Any], calls: int = 20, rounds: int = 15) -> float:
-    """Microseconds of a function's work on the GPU: captured `calls` times into a graph, median over replays."""
+def captured(function: Callable[[], Any], calls: int) -> torch.cuda.CUDAGraph:
+    """So many calls of a function as a graph, after a few by themselves."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -27,15 +27,23 @@ def graph_time(function: Callable[[], Any], calls: int = 20, rounds: int = 15) -
     with torch.cuda.graph(graph):
         for _ in range(calls):
             function()
-    times = []
-    for _ in range(rounds):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        begin.record()
-        graph.replay()
-        end.record()
-        torch.cuda.synchronize()
-        times.append(begin.elapsed_time(end) * 1000 / calls)
-    return statistics.median(times)
+    return graph
+
+
+def replay_time(graph: torch.cuda.CUDAGraph) -> float:
+    """Microseconds of a replay."""
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    graph.replay()
+    end.record()
+    torch.cuda.synchronize()
+    return float(begin.elapsed_time(end) * 1000)
+
+
+def graph_time(function: Callable[[], Any], calls: int = 20, rounds: int = 15) -> float:
+    """Microseconds of a function's work on the GPU: captured `calls` times into a graph, median over replays."""
+    graph = captured(function, calls)
+    return statistics.median(replay_time(graph) / calls for _ in range(rounds))
 
 
 def profile(run: Callable[[], Any], calls: int = 10, most: int = 15) -> list[dict[str, Any]]:

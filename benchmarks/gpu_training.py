@@ -27,6 +27,7 @@ PNG = ["data.store=off", "augment.crop_first=false"]
 PLAIN = ["loss.fused=false", "optimizer.fused=false", "trainer.channels_last=false", "trainer.recompute=false"]
 VARIANTS = {
     "ours": [],
+    "ours, fused norm": ["trainer.fused_norm=true"],
     "ours, threads": ["data.device=cpu", "data.loader=threads"],
     "ours, processes": ["data.device=cpu", "data.loader=processes"],
     "eager, PNG": [*PNG, *PLAIN],

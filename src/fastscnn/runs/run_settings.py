@@ -43,6 +43,7 @@ EXECUTION_SETTINGS = (
     "trainer.sync_batchnorm",
     "trainer.compile",
     "trainer.cuda_graph",
+    "trainer.fused_norm",
     "trainer.log_every_n_steps",
     "trainer.save_every_epochs",
     "trainer.save_every_minutes",

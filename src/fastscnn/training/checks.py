@@ -200,8 +200,14 @@ def _check_multirun(devices: int) -> None:
 
 
 def _check_step(plain: Mapping[str, Any]) -> None:
-    """Lightning clips no gradients that a fused kernel would unscale."""
+    """Lightning clips no gradients that a fused kernel would unscale; what BatchNorm gave is known to torch's alone."""
     trainer = plain["trainer"]
+    if trainer.get("fused_norm") is True and trainer.get("recompute") is True:
+        raise RequestError(
+            "trainer.fused_norm=true and trainer.recompute=true do not go together: both change how BatchNorm is kept.",
+            key="trainer.fused_norm",
+            fix="Leave trainer.recompute out.",
+        )
     precision = choose_precision(trainer["precision"], trainer["accelerator"])
     if plain["optimizer"].get("fused") is True and trainer["gradient_clip_val"] and precision.endswith("mixed"):
         raise RequestError(

@@ -179,6 +179,7 @@ def settings():
         ("trainer.keep_memory", "yes"),
         ("trainer.recompute", "yes"),
         ("trainer.cuda_graph", "yes"),
+        ("trainer.fused_norm", "yes"),
         ("trainer.profile_steps", -1),
         ("trainer.save_every_minutes", 0),
         ("trainer.save_every_epochs", 0),
@@ -349,6 +350,15 @@ def test_fused_step_beside_clipping_at_mixed_precision_is_refused_before_lightni
     with pytest.raises(RequestError) as refused:
         check_settings(OmegaConf.to_container(composed(*overrides, "trainer.precision=bf16-mixed"), resolve=True))
     assert (refused.value.key, refused.value.fix) == ("optimizer.fused", "Leave optimizer.fused out.")
+
+
+def test_fused_batchnorm_beside_recomputed_batchnorm_is_refused():
+    check_settings(OmegaConf.to_container(composed("trainer.fused_norm=auto", "trainer.recompute=true"), resolve=True))
+    with pytest.raises(RequestError, match="do not go together") as refused:
+        check_settings(
+            OmegaConf.to_container(composed("trainer.fused_norm=true", "trainer.recompute=true"), resolve=True)
+        )
+    assert refused.value.key == "trainer.fused_norm"
 
 
 @pytest.mark.parametrize("epochs", [1, 7, 99, 100, 150, 350, 400, 997, 1000])
