@@ -5,11 +5,7 @@ First, tensors on the CPU are computed without importing a Triton program.
 
 # ruff: noqa: E402
 
-import re
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import torch
 
@@ -21,6 +17,7 @@ assert not cuda.applies(torch.zeros(1, 2, 3, 4))
 assert "fastscnn.kernels.cuda.labels_kernels" not in sys.modules
 
 import triton
+from resources import check_registers
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
@@ -73,19 +70,6 @@ def check(program, out, options=None, warps=4, stages=2, **constants):
     expected = {AFTER: [], EARLY: [begins, waits], LATE: [waits, begins]}
     assert [name.rstrip(";") for name in found] == expected[constants.get("OVERLAPS", AFTER)]
     return kernel
-
-
-def check_registers(kernel, blocks):
-    """No value leaves the registers, and so many blocks have a multiprocessor's at one time."""
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(kernel.asm["cubin"])
-        file.flush()
-        tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
-        command = [tool, "-res-usage", file.name]
-        usage = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    registers, stack = (int(re.search(rf"{name}:(\d+)", usage)[1]) for name in ("REG", "STACK"))
-    assert stack == 0
-    assert registers <= 65536 // (32 * kernel.metadata.num_warps * blocks) // 8 * 8, registers
 
 
 def sizes_of(form):
