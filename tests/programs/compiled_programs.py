@@ -34,7 +34,7 @@ POINTERS = {
     "images": "*u8",
     **dict.fromkeys(("features", "addend", "weight", "beside", "beside_weight", "head"), "*fp16"),
     **dict.fromkeys(("factor", "offset", "bias", "head_bias", "taps", "taps_bias", "partial"), "*fp32"),
-    **dict.fromkeys(("places", "context", "reduce", "reduce_bias", "spread"), "*fp32"),
+    **dict.fromkeys(("shares", "context", "reduce", "reduce_bias", "spread"), "*fp32"),
     **dict.fromkeys(("arrivals", "bounds", "table"), "*i32"),
 }
 SCALES = dict.fromkeys(("scale_y", "scale_x"), "fp32")
@@ -178,8 +178,8 @@ def main():
         )
         assert shares.block < 64 or kernel.metadata.shared <= SHARED_MEMORY // (2 if apart else 4), "several fit"
     common = {"PLACES": 64, "PRECISION": "tf32x3", "OVERLAPS": EARLY}
-    check(pyramid_programs.pool_program, None, options, PIXELS=64, CHANNELS=32, **common)
-    context = {"INPUTS": 128, "REDUCED": 128, "OUTPUTS": 128, "HIGHEST": relu, "OVERLAPS": EARLY}
+    check(pyramid_programs.pool_program, None, options, warps=8, PIXELS=64, CHANNELS=32, **common)
+    context = {"SPLITS": 16, "INPUTS": 128, "REDUCED": 128, "OUTPUTS": 128, "HIGHEST": relu, "OVERLAPS": EARLY}
     check_registers(check(pyramid_programs.context_program, None, options, warps=8, **context), 1)
     check(
         pyramid_programs.project_program,

@@ -187,7 +187,6 @@ class Pooling(TritonLayer):
     spread: Tensor
     weight: Tensor
     bias: Tensor
-    arrivals: Tensor
 
     def __init__(
         self,
@@ -199,7 +198,7 @@ class Pooling(TritonLayer):
         dtype: torch.dtype,
     ) -> None:
         super().__init__()
-        self.ends = {"highest_between": highest_between, "highest": highest}
+        self.ends: dict[str, Any] = {"highest_between": highest_between, "highest": highest}
         self.bins = tuple(bins)
         channels = stages[0].in_channels
         reduced = torch.cat([stage.weight.flatten(1) for stage in stages])
@@ -215,13 +214,11 @@ class Pooling(TritonLayer):
         self.register_buffer("spread", weight[channels:].float().contiguous())
         self.register_buffer("weight", weight[:channels].to(dtype).contiguous())
         self.register_buffer("bias", _bias(last))
-        self.register_buffer("arrivals", torch.zeros(WAVE, dtype=torch.int32))
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, C, h, w] to [B, C', h, w]."""
         weights = (self.reduce, self.reduce_bias, self.spread, self.weight, self.bias)
-        options: dict[str, Any] = {**self.ends, "arrivals": self.arrivals}
-        return _planes(pyramid_pooling(_rows(features), self.bins, *weights, **options))
+        return _planes(pyramid_pooling(_rows(features), self.bins, *weights, **self.ends))
 
 
 class Upsample(TritonLayer):

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from fastscnn.kernels.cuda.layers import WAVE, _launch, _tiles, padded, precision
 
-SPLITS = 8
-"""Blocks that share out the pixels of a map, at most."""
+SPLITS = 16
+"""Blocks that share out the pixels of a map, at most: a power of two."""
 ACROSS = 128
 """Inputs and outputs that a block of the context takes at a time, at most."""
 MOST_PLACES, MOST_REDUCED = 128, 128
@@ -38,7 +38,6 @@ def pyramid_pooling(
     *,
     highest_between: float,
     highest: float,
-    arrivals: Tensor | None = None,
 ) -> Tensor:
     """Averages over bins, 1x1 convolutions, and a last one on the map and the upsampled averages.
 
@@ -52,7 +51,6 @@ def pyramid_pooling(
         bias: float32 [N].
         highest_between: Of the stages' activation, as in `layers`; there must be one.
         highest: Of the last activation.
-        arrivals: As `separable.depthwise_pointwise` takes it.
 
     Returns:
         [B, H, W, N].
@@ -61,29 +59,25 @@ def pyramid_pooling(
     reduced, outputs = spread.shape
     places = padded(sum(side * side for side in bins))
     bounds, table = _places(bins, height, width, places, features.device)
-    blocks = _tiles(channels, 32)
     each = 64 * _tiles(_tiles(height * width, 64), SPLITS)
     splits = _tiles(height * width, each)
-    if arrivals is None or count * blocks > len(arrivals):
-        arrivals = torch.zeros(count * blocks, dtype=torch.int32, device=features.device)
-    averages = features.new_empty(count, places, channels, dtype=torch.float32)
-    partial = features.new_empty(count, blocks, splits, places, 32, dtype=torch.float32)
-    options: dict[str, Any] = {"PLACES": places, "PRECISION": precision(features.device), "num_warps": 4}
+    shares = features.new_empty(count, splits, places, channels, dtype=torch.float32)
+    options: dict[str, Any] = {"PLACES": places, "PRECISION": precision(features.device), "programs": _programs()}
     _launch(
         "pool_program",
-        (splits, blocks, count),
-        *(features, bounds, averages, partial, arrivals),
-        *(height * width, width, channels, each, splits),
+        (splits, _tiles(channels, 32), count),
+        *(features, bounds, shares, height * width, width, channels, each),
         PIXELS=64,
         CHANNELS=32,
-        programs=_programs(),
+        num_warps=8,
         **options,
     )
     context = features.new_empty(count, places, outputs, dtype=torch.float32)
     _launch(
         "context_program",
         (places, count),
-        *(averages, reduce, _filled(reduce_bias, places), spread, context, channels, reduced, outputs),
+        *(shares, reduce, _filled(reduce_bias, places), spread, context, splits, channels, reduced, outputs),
+        SPLITS=SPLITS,
         INPUTS=min(ACROSS, padded(channels)),
         REDUCED=padded(reduced),
         OUTPUTS=min(ACROSS, padded(outputs)),
@@ -102,7 +96,7 @@ def pyramid_pooling(
         OUTPUTS=across,
         INPUTS=32,
         HIGHEST=highest,
-        programs=_programs(),
+        num_warps=4,
         **options,
     )
     return out

@@ -11,35 +11,30 @@ import triton.language as tl
 from fastscnn.kernels.cuda.layers_kernels import _activate, _begin
 
 
-@triton.jit(do_not_specialize=["pixels", "width", "each", "splits"])
+@triton.jit(do_not_specialize=["pixels", "width", "each"])
 def pool_program(
     features,
     bounds,
-    places,
-    partial,
-    arrivals,
+    shares,
     pixels,
     width,
     channels,
     each,
-    splits,
     PLACES: tl.constexpr,
     PIXELS: tl.constexpr,
     CHANNELS: tl.constexpr,
     PRECISION: tl.constexpr,
     OVERLAPS: tl.constexpr,
 ):
-    """The average of each place over CHANNELS channels of one image, as a product with ones where a place is.
+    """What `each` pixels of one image have in the average of each place, of CHANNELS channels.
 
-    `each` pixels to each of `splits` blocks; the last one adds up their sums, in their order.
+    It is a product with ones where a place is.
 
     Args:
         features: [B, pixels, channels], `width` of the pixels to a row.
         bounds: int32 [PLACES, 4]: first row, first column of a place, and those after its last; empty beyond the last
             place.
-        places: float32 [B, PLACES, channels].
-        partial: float32 [B, blocks of channels, splits, PLACES, CHANNELS].
-        arrivals: int32 [B * blocks of channels], zeros, and zeros afterwards.
+        shares: float32 [B, splits, PLACES, channels], which add up to the averages.
     """
     split = tl.program_id(0)
     c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
@@ -49,6 +44,7 @@ def pool_program(
     left = tl.load(bounds + place * 4 + 1)
     bottom = tl.load(bounds + place * 4 + 2)
     right = tl.load(bounds + place * 4 + 3)
+    area = tl.maximum((bottom - top) * (right - left), 1).to(tl.float32)
     features += image * pixels * channels
     total = tl.zeros([PLACES, CHANNELS], tl.float32)
     _begin(OVERLAPS)
@@ -63,31 +59,22 @@ def pool_program(
             other=0.0,
         )
         total = tl.dot(inside.to(values.dtype), values, total, input_precision=PRECISION)
-    block = image * tl.num_programs(1) + tl.program_id(1)
-    size: tl.constexpr = PLACES * CHANNELS
-    partial += block * splits * size + place[:, None] * CHANNELS + tl.arange(0, CHANNELS)[None, :]
-    tl.store(partial + split * size, total)
-    tl.debug_barrier()  # all of the block has written before one thread says so
-    if tl.atomic_add(arrivals + block, 1, sem="acq_rel") == splits - 1:
-        found = tl.zeros([PLACES, CHANNELS], tl.float32)
-        for number in range(0, splits):
-            found += tl.load(partial + number * size, cache_modifier=".cg")
-        area = tl.maximum((bottom - top) * (right - left), 1).to(tl.float32)
-        target = (image * PLACES + place)[:, None] * channels + c[None, :]
-        tl.store(places + target, found / area[:, None], mask=(c < channels)[None, :])
-        tl.store(arrivals + block, 0)
+    target = ((image * tl.num_programs(0) + split) * PLACES + place)[:, None] * channels + c[None, :]
+    tl.store(shares + target, total / area[:, None], mask=(c < channels)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["splits"])
 def context_program(
-    places,
+    shares,
     reduce,
     reduce_bias,
     spread,
     context,
+    splits,
     channels,
     reduced,
     outputs,
+    SPLITS: tl.constexpr,
     INPUTS: tl.constexpr,
     REDUCED: tl.constexpr,
     OUTPUTS: tl.constexpr,
@@ -97,26 +84,32 @@ def context_program(
     """What a place adds to the outputs, before it is upsampled: two products of a vector and a matrix, in float32.
 
     Args:
-        places: float32 [B, places, channels].
+        shares: float32 [B, splits, places, channels], up to SPLITS splits, which add up to the places' averages.
         reduce: float32 [channels, reduced]: the 1x1 convolutions of all stages side by side.
         reduce_bias: float32 [places, reduced]; minus infinity where a place is not of the channel's stage.
         spread: float32 [reduced, outputs]: the last convolution's share of those channels.
         context: float32 [B, places, outputs].
     """
     place = tl.program_id(0)
-    number = tl.program_id(1).to(tl.int64) * tl.num_programs(0) + place
+    places = tl.num_programs(0)
+    image = tl.program_id(1).to(tl.int64)
+    split = tl.arange(0, SPLITS)[:, None]
     r = tl.arange(0, REDUCED)
     products = tl.zeros([INPUTS, REDUCED], tl.float32)
     _begin(OVERLAPS)
     for first in range(0, channels, INPUTS):
         k = first + tl.arange(0, INPUTS)
-        values = tl.load(places + number * channels + k, mask=k < channels, other=0.0)
+        values = tl.load(
+            shares + ((image * splits + split) * places + place) * channels + k[None, :],
+            mask=(split < splits) & (k < channels)[None, :],
+            other=0.0,
+        )
         weights = tl.load(
             reduce + k[:, None] * reduced + r[None, :],
             mask=(k < channels)[:, None] & (r < reduced)[None, :],
             other=0.0,
         )
-        products += values[:, None] * weights
+        products += tl.sum(values, 0)[:, None] * weights
     hidden = tl.sum(products, 0) + tl.load(reduce_bias + place * reduced + r, mask=r < reduced, other=0.0)
     hidden = _activate(hidden, HIGHEST)
     for first in range(0, outputs, OUTPUTS):
@@ -124,7 +117,8 @@ def context_program(
         weights = tl.load(
             spread + r[:, None] * outputs + n[None, :], mask=(r < reduced)[:, None] & (n < outputs)[None, :], other=0.0
         )
-        tl.store(context + number * outputs + n, tl.sum(hidden[:, None] * weights, 0), mask=n < outputs)
+        found = tl.sum(hidden[:, None] * weights, 0)
+        tl.store(context + (image * places + place) * outputs + n, found, mask=n < outputs)
 
 
 @triton.jit
