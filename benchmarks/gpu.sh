@@ -16,6 +16,7 @@
 # and, by name alone:
 #   throughput frames a second by batch, and by two streams
 #   miou       what half precision costs the shipped network of the drawn streets
+#   choices    what is the quickest on this GPU, kept for every later run on it
 #   layers     each depthwise convolution with its 1x1: in one launch and in two, each form and how the work is shared out
 #   yolo       YOLO26n-sem, where `ultralytics` (AGPL-3.0) is installed
 #   tiles      the fused step alone: labels and probabilities with each shape of tile
@@ -44,7 +45,7 @@ seconds_of() {
     step) echo 75 ;;
     tests | norm | resident | tiles) echo 90 ;;
     compiled | training) echo 110 ;;
-    inference | yolo | layers) echo 150 ;;
+    inference | yolo | layers | choices) echo 150 ;;
     compare) echo 170 ;;
     peers) echo 235 ;;
     *) return 1 ;;
@@ -77,6 +78,9 @@ run_part() {
     throughput)
       limited "$2" "$python" benchmarks/gpu_throughput.py "${flags[@]}" "${weights[@]}" ${DRY_RUN:+--batches 1 2} \
         --output "$results/gpu_throughput.json" ;;
+    choices)
+      limited "$2" "$python" benchmarks/gpu_choices.py "${flags[@]}" ${DRY_RUN:+--rounds 1} \
+        --output "$results/gpu_choices.json" ;;
     layers) limited "$2" "$python" benchmarks/gpu_layers.py "${flags[@]}" --output "$results/gpu_layers.json" ;;
     yolo)
       "$python" -c 'import ultralytics' 2> /dev/null || { echo "ultralytics is not installed."; return; }

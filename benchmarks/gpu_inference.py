@@ -19,13 +19,14 @@ from typing import Any
 
 import torch
 from gpu_timing import add_floor, copy_bandwidth, profile, synchronize, timeline
-from gpu_variants import APART, LATE_WALKS, compile_ours, engines, left_out_of_few, variants
+from gpu_variants import CHOICES, ONE_AFTER_ANOTHER, OURS, compile_ours, engines, left_out_of_few, variants
 from harness import interleaved
 from machine import measured
 from torch import Tensor, nn
 
 from fastscnn.data.transforms.normalize import MEAN, STD
 from fastscnn.inference.backends.cuda_graph import GraphRunner
+from fastscnn.inference.backends.gpu_choices import choice_for
 from fastscnn.kernels import reference, upsample_labels, upsample_probabilities
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.utils.files import write_json
@@ -236,15 +237,16 @@ def measure_size(
     }
     profiles: dict[str, Any] = {}
     if device.type == "cuda":
-        for name in ("ours, triton fp16", LATE_WALKS, "ours, torch fp16", "ours, compile fp16"):
+        for name in (OURS, *CHOICES, "ours, torch fp16", "ours, compile fp16"):
             if name in ready:
                 profiles[name] = profile(partial(ready[name], frames[0]))
-    launches = timeline(partial(ready[APART], frames[0])) if APART in ready else []
+    launches = timeline(partial(ready[ONE_AFTER_ANOTHER], frames[0])) if ONE_AFTER_ANOTHER in ready else []
     ready.clear()
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    return {"variants": measured_variants, "left_out": left_out, "kernels": profiles, "launches": launches}
+    found: dict[str, Any] = {"variants": measured_variants, "left_out": left_out, "kernels": profiles}
+    return found | {"launches": launches, "choice": choice_for(device, size[0] * size[1])._asdict()}
 
 
 def report(size: str, result: dict[str, Any]) -> None:

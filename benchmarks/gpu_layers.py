@@ -5,7 +5,7 @@
 Every such layer of Fast-SCNN at these sizes, on random numbers. Programs are compiled by several processes first; then
 each is captured twenty times into a CUDA graph, and the graph's replays are timed. Writes results/gpu_layers.json with
 the microseconds of each layer, and of all together: `as_chosen` in the form that is the default, `walking` in the one
-that `depthwise.form_of` chooses where `depthwise.WALKS` is set, and `best`. With --dry-run the list of layers is tried
+that `depthwise.form_of` chooses where blocks walk, and `best`. With --dry-run the list of layers is tried
 on the CPU.
 """
 
@@ -24,6 +24,7 @@ import torch
 from machine import measured
 
 from fastscnn.kernels.cuda import depthwise, separable
+from fastscnn.kernels.cuda.choice import Choice, chosen
 from fastscnn.kernels.cuda.depthwise import Form
 from fastscnn.kernels.cuda.layers import WAVE, _tiles
 from fastscnn.kernels.cuda.separable import Shares, depthwise_pointwise
@@ -35,6 +36,7 @@ TILES = ((8, 8, 64, 4), (4, 8, 64, 4), (4, 8, 32, 2))
 WALKS = (
     *((16, 8, 64, 4), (8, 8, 64, 4), (4, 8, 64, 4), (12, 8, 64, 4), (8, 8, 32, 2), (8, 8, 32, 4), (8, 8, 128, 8)),
     *((8, 16, 64, 4), (4, 16, 64, 4), (16, 16, 64, 4), (8, 8, 64, 2), (4, 8, 64, 2), (8, 16, 32, 2)),
+    *((16, 16, 32, 4), (8, 32, 16, 4)),
 )
 FORMS = tuple(Form(False, *tile) for tile in TILES) + tuple(Form(True, *tile) for tile in WALKS)
 BLOCKS, CHUNKS, STAGES, SPLITS = (16, 32, 64, 128), (32, 64), (2, 4), (1, 2)
@@ -152,7 +154,7 @@ def defaults(layer: Layer) -> list[str]:
     pixels = -(-height // stride) * -(-width // stride)
     found = []
     for walks in (False, True):
-        with mock.patch.object(depthwise, "WALKS", walks):
+        with chosen(Choice(walks=walks)):
             form = depthwise.form_of(pixels, inputs, stride, dilation)
         found.append(name_of(form) if inputs >= separable.APART else "one launch")
     return found

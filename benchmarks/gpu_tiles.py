@@ -16,6 +16,7 @@ from torch import nn
 
 from fastscnn.kernels import reference, upsample_labels, upsample_probabilities
 from fastscnn.kernels.cuda import labels as cuda
+from fastscnn.kernels.cuda.choice import Choice, chosen
 from fastscnn.utils.files import write_json
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "gpu_tiles.json"
@@ -44,18 +45,18 @@ def fused_step(classes: int) -> dict[str, Any]:
         "floor_bytes": logits.numel() * 4 + out.numel() * 4,
     }
     found["label_tiles"], found["probability_tiles"] = {}, {}
-    chosen = cuda.LABEL_TILE, cuda.TILE
-    try:
-        for tile in LABEL_TILES:
-            cuda.LABEL_TILE = tile
+    for tile in LABEL_TILES:
+        with chosen(Choice(label_tile=tile)):
             found["label_tiles"][str(tile)] = graph_time(lambda: upsample_labels(logits, size))
+    usual = cuda.TILE
+    try:
         for tile in TILES:
             cuda.TILE = tile
             found["probability_tiles"][str(tile)] = graph_time(
                 lambda: upsample_probabilities(logits, size, out), calls=2
             )
     finally:
-        cuda.LABEL_TILE, cuda.TILE = chosen
+        cuda.TILE = usual
     print(found, flush=True)
     return found
 

@@ -1,6 +1,5 @@
 """What `gpu_inference.py` times: ours with one constant or another, eager and compiled torch, and the paper's peers."""
 
-import contextlib
 import json
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -18,16 +18,19 @@ from torch import Tensor, nn
 from fastscnn.data.transforms.normalize import MEAN, STD
 from fastscnn.inference.backends import triton_layers
 from fastscnn.inference.backends.cuda_graph import GraphRunner
-from fastscnn.kernels.cuda import depthwise, layers, separable
+from fastscnn.kernels.cuda import separable
+from fastscnn.kernels.cuda.choice import AFTER, EARLY, LATE, Choice
 from fastscnn.models.fast_scnn import FastSCNN
 
-APART = "ours, triton fp16, launches apart"
-FILTERS = "ours, triton fp16, one launch for depthwise and 1x1"
-WALKS = "ours, triton fp16, depthwise walking down the rows"
-EARLY = "ours, triton fp16, launches early"
-LATE = "ours, triton fp16, launches late"
-LATE_WALKS = "ours, triton fp16, launches late, depthwise walking"
-MEASURED = "ours, triton fp16, each layer as measured"
+OURS = "ours, triton fp16"
+CHOICES = {
+    f"{OURS}, launches {when}{', walking' if walks else ''}": Choice(overlaps, walks)
+    for when, overlaps in (("late", LATE), ("early", EARLY), ("after", AFTER))
+    for walks in (True, False)
+}
+ONE_AFTER_ANOTHER = f"{OURS}, launches after"
+FILTERS = f"{OURS}, one launch for depthwise and 1x1"
+MEASURED = f"{OURS}, each layer as measured"
 
 
 def engines(device: torch.device) -> list[tuple[str, dict[str, Any]]]:
@@ -39,14 +42,12 @@ def engines(device: torch.device) -> list[tuple[str, dict[str, Any]]]:
     return [(f"ours, {engine} {names[dtype]}", {"engine": engine, "dtype": dtype}) for engine, dtype in half]
 
 
-def changed(constants: Sequence[tuple[Any, str, Any]], network: FastSCNN) -> Callable[[Tensor], Tensor]:
-    """A runner that is captured and called with other values of constants: module, name and value of each."""
+def changed(module: ModuleType, name: str, value: Any, network: FastSCNN) -> Callable[[Tensor], Tensor]:
+    """A runner that is captured and called with another value of a module's constant."""
     runner = GraphRunner(network, engine="triton", dtype=torch.float16)
 
     def run(frame: Tensor) -> Tensor:
-        with contextlib.ExitStack() as stack:
-            for module, name, value in constants:
-                stack.enter_context(mock.patch.object(module, name, value))
+        with mock.patch.object(module, name, value):
             return runner(frame)
 
     return run
@@ -57,7 +58,7 @@ def as_measured(layers_file: Path, network: FastSCNN) -> Callable[[Tensor], Tens
     from gpu_layers import chosen_by
 
     run_layer = chosen_by(json.loads(layers_file.read_text())["best"])
-    return changed([(triton_layers, "depthwise_pointwise", run_layer)], network)
+    return changed(triton_layers, "depthwise_pointwise", run_layer, network)
 
 
 def compile_ours(names: Sequence[str], seconds: float) -> None:
@@ -95,18 +96,11 @@ def variants(
     found = [(name, partial(GraphRunner, network, **options)) for name, options in engines(device)]
     last = found.pop() if device.type == "cuda" else None  # the compiled one takes minutes
     if last is not None:
-        walks = (depthwise, "WALKS", True)
-        constants = {
-            LATE_WALKS: [(layers, "OVERLAPS", layers.LATE), walks],
-            WALKS: [walks],
-            LATE: [(layers, "OVERLAPS", layers.LATE)],
-            EARLY: [(layers, "OVERLAPS", layers.EARLY)],
-            APART: [(layers, "OVERLAPS", layers.AFTER)],
-        }
-        found[1:1] = [(name, partial(changed, each, network)) for name, each in constants.items()]
+        ours = partial(GraphRunner, network, engine="triton", dtype=torch.float16)
+        found[1:1] = [(name, partial(ours, choice=choice)) for name, choice in CHOICES.items()]
         if layers_file is not None:
             found.insert(2, (MEASURED, partial(as_measured, layers_file, network)))
-        found.append((FILTERS, partial(changed, [(separable, "APART", 1 << 30)], network)))
+        found.append((FILTERS, partial(changed, separable, "APART", 1 << 30, network)))
     found.append(("eager fp32", partial(as_users_run, network, torch.float32, device, None)))
     if last is not None:
         found.append(("eager fp16", partial(as_users_run, network, torch.float16, device, None)))

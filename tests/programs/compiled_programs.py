@@ -27,7 +27,7 @@ from fastscnn.kernels.cuda import labels_kernels as cuda_programs
 from fastscnn.kernels.cuda import layers_kernels as cuda_layer_programs
 from fastscnn.kernels.cuda import pyramid_kernels as pyramid_programs
 from fastscnn.kernels.cuda import separable_kernels as separable_programs
-from fastscnn.kernels.cuda.layers import AFTER, EARLY, LATE
+from fastscnn.kernels.cuda.choice import AFTER, EARLY, LATE, Choice, chosen
 
 POINTERS = {
     "logits": "*fp16",
@@ -80,7 +80,7 @@ def main():
     def tile(sizes):
         return {"ROWS": sizes[0], "COLUMNS": sizes[1], "warps": sizes[2]}
 
-    label = tile(cuda.LABEL_TILE)
+    label = tile(Choice().label_tile)
     for whole in (True, False):
         near = {"NEAR": 32, "NEAR_COLUMNS": 10, "WHOLE": whole, "OVERLAPS": EARLY}
         check(cuda_programs.labels_program, "*u8", {"launch_pdl": True}, CHUNK=32, stride_class=1, **near, **label)
@@ -124,9 +124,9 @@ def main():
         HIGHEST=relu,
         OVERLAPS=EARLY,
     )
-    depthwise.WALKS = True
     for pixels, inputs, stride, dilation in ((32 * 64, 768, 1, 4), (16 * 32, 384, 2, 1)):
-        form = depthwise.form_of(pixels, inputs, stride, dilation)
+        with chosen(Choice(walks=True)):
+            form = depthwise.form_of(pixels, inputs, stride, dilation)
         kernel = check(
             depthwise_programs.depthwise_rows_program,
             "*fp16",

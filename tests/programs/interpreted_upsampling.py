@@ -6,8 +6,10 @@ import quick_interpreter  # noqa: F401
 import torch
 import torch.nn.functional as F
 
+from fastscnn.inference.backends.gpu_choices import OPEN
 from fastscnn.kernels import reference
 from fastscnn.kernels.cuda import labels as cuda
+from fastscnn.kernels.cuda.choice import Choice, chosen
 
 LAST = torch.channels_last
 CASES = [
@@ -74,6 +76,15 @@ def check_what_is_not_finite():
         torch.testing.assert_close(out, expected.softmax(1), equal_nan=True, rtol=0, atol=1e-6)
 
 
+def check_tiles():
+    """The labels are the same with every tile."""
+    logits, size = smooth(1, 5, 4, 17), (18, 130)
+    for tile in OPEN["label_tile"][1:]:
+        with chosen(Choice(label_tile=tile)):
+            labels, _ = check_labels(logits, size)
+            assert torch.equal(labels, reference.upsample_labels(logits, size)), tile
+
+
 def check_ties():
     logits = torch.zeros(1, 7, 4, 5)
     logits[:, 3:5] = 1
@@ -104,6 +115,7 @@ def main():
     check_labels(close_calls(1, 9, 3, 5), (24, 40))
     check_probabilities(torch.randn(1, 3, 4, 4) * 30, (8, 32))
     check_what_is_not_finite()
+    check_tiles()
     check_ties()
     check_sliced_logits()
 

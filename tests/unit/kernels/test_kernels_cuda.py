@@ -12,12 +12,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from fastscnn.data.transforms.normalize import normalize
+from fastscnn.inference.backends import cuda_graph
 from fastscnn.inference.backends.cuda_graph import GraphRunner
+from fastscnn.inference.backends.gpu_choices import OPEN
 from fastscnn.inference.backends.triton import TritonNetwork
 from fastscnn.kernels import reference, upsample_labels, upsample_probabilities
 from fastscnn.kernels.cpu.labels import source_positions
 from fastscnn.kernels.cuda import depthwise, layers, separable
 from fastscnn.kernels.cuda import labels as cuda
+from fastscnn.kernels.cuda.choice import AFTER, EARLY, LATE, Choice, chosen, current
 from fastscnn.models.base import OnlyLogits, SegmentationNetwork
 from fastscnn.models.blocks import ConvBN
 from fastscnn.models.fast_scnn import FastSCNN
@@ -82,18 +85,16 @@ def test_what_a_product_loads_ahead_fits_into_a_block(monkeypatch, kilobytes):
         assert stages == 4 or kilobytes < 227 or inputs == 128 or outputs == 256, "as it was measured"
 
 
-def test_blocks_that_walk_are_as_long_as_fills_a_gpu(monkeypatch):
+def test_blocks_that_walk_are_as_long_as_fills_a_gpu():
     shapes = [(128 * 256, 128), (64 * 128, 384), (32 * 64, 768), (32 * 64, 384), (16 * 32, 576), (30, 16)]
     assert not any(depthwise.form_of(*shape, 1, 1).walks for shape in shapes), "as long as it was not measured"
-    monkeypatch.setattr(depthwise, "WALKS", True)
-    assert not depthwise.form_of(*shapes[0], 2, 2).walks
-    rows = []
-    for pixels, inputs in shapes:
-        form = depthwise.form_of(pixels, inputs, 1, 1)
-        rows.append(form.rows)
+    with chosen(Choice(walks=True)):
+        assert not depthwise.form_of(*shapes[0], 2, 2).walks
+        forms = [depthwise.form_of(*shape, 1, 1) for shape in shapes]
+    for (pixels, inputs), form in zip(shapes, forms, strict=True):
         blocks = pixels / (form.rows * form.columns) * inputs / form.channels
         assert form.walks and (blocks >= layers.WAVE or form.rows == 4)
-    assert rows == [16, 16, 8, 4, 4, 4]
+    assert [form.rows for form in forms] == [16, 16, 8, 4, 4, 4]
 
 
 def test_tensors_on_the_cpu_are_not_for_the_gpu():
@@ -129,14 +130,17 @@ def test_runner_computes_what_its_graph_captures(layout):
     torch.testing.assert_close(runner.probabilities(given), probabilities, rtol=0, atol=1e-5)
 
 
-def test_launches_of_a_graph_know_how_large_its_frames_are():
+def test_a_graph_is_captured_as_was_chosen_for_frames_of_its_size(monkeypatch):
     class Memory:
         run_aside = staticmethod(lambda compute, times: compute())
         capture = staticmethod(lambda compute: (None, compute()))
 
-    runner, found = GraphRunner(random_network(), dtype=torch.float32, device="cpu"), []
-    runner._capture(Memory, lambda images: found.append(layers._pixels.get()), frames(2, 40, 72))
-    assert found == [2 * 40 * 72] * 2 and layers._pixels.get() == 0
+    monkeypatch.setattr(cuda_graph, "choice_for", lambda device, pixels: (device.type, pixels))
+    network, found = random_network(), []
+    for choice in (None, Choice(walks=True)):
+        runner = GraphRunner(network, dtype=torch.float32, device="cpu", choice=choice)
+        runner._capture(Memory, lambda images: found.append(current()), frames(2, 40, 72))
+    assert found == [("cpu", 2 * 40 * 72)] * 2 + [Choice(walks=True)] * 2 and current() == Choice()
 
 
 def test_runner_refuses_what_it_cannot_run():
@@ -175,6 +179,15 @@ def test_upsampling_on_the_gpu(shape, memory_format, dtype):
     out = torch.full_like(full, torch.nan, memory_format=torch.contiguous_format)
     assert upsample_probabilities(logits, size, out) is out
     assert (out - full.softmax(1)).abs().max() <= 1e-6
+
+
+@on_gpu
+def test_labels_on_the_gpu_are_the_same_with_every_tile():
+    logits = torch.randn(2, 19, 101, 203, device="cuda")
+    expected = upsample_labels(logits, (805, 1619))
+    for tile in OPEN["label_tile"]:
+        with chosen(Choice(label_tile=tile)):
+            assert torch.equal(upsample_labels(logits, (805, 1619)), expected), tile
 
 
 @on_gpu
@@ -228,12 +241,11 @@ def test_graphs_replay_each_size_and_keep_to_their_number(monkeypatch, engine, d
 
 @on_gpu
 @pytest.mark.parametrize("size", [(1, 512, 1024), (2, 33, 65)])
-def test_the_same_frame_gives_the_same_bits_whether_launches_overlap_or_not(monkeypatch, size):
+def test_the_same_frame_gives_the_same_bits_whether_launches_overlap_or_not(size):
     network, images = random_network().cuda(), frames(*size).cuda()
     found = []
-    for overlaps in (layers.EARLY, layers.AFTER, layers.LATE, layers.EARLY):
-        monkeypatch.setattr(layers, "OVERLAPS", overlaps)
-        runner = GraphRunner(network, engine="triton")
+    for overlaps in (EARLY, AFTER, LATE, EARLY):
+        runner = GraphRunner(network, engine="triton", choice=Choice(overlaps))
         found += [runner.probabilities(images).clone() for _ in range(5)]
     assert all(torch.equal(found[0], other) for other in found)
 
@@ -241,12 +253,12 @@ def test_the_same_frame_gives_the_same_bits_whether_launches_overlap_or_not(monk
 @on_gpu
 @pytest.mark.parametrize("size", [(1, 512, 1024), (2, 33, 65)])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_the_same_frame_gives_the_same_bits_whether_blocks_walk_or_not(monkeypatch, size, dtype):
+def test_the_same_frame_gives_the_same_bits_whether_blocks_walk_or_not(size, dtype):
     network, images = random_network().cuda(), frames(*size).cuda()
     found = []
     for walks in (False, True):
-        monkeypatch.setattr(depthwise, "WALKS", walks)
-        found.append(GraphRunner(network, dtype=dtype, engine="triton").probabilities(images).clone())
+        runner = GraphRunner(network, dtype=dtype, engine="triton", choice=Choice(walks=walks))
+        found.append(runner.probabilities(images).clone())
     assert torch.equal(*found)
 
 

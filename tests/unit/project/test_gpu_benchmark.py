@@ -1,6 +1,7 @@
 """The GPU benchmark's own logic, on the CPU."""
 
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from fastscnn.kernels.cuda import depthwise, separable
+from fastscnn.kernels.cuda.choice import Choice
 
 ROOT = Path(__file__).parents[3]
 
@@ -44,15 +46,16 @@ def test_dry_run_never_writes_into_the_results(benchmark, capsys):
     assert "--output" in capsys.readouterr().err
 
 
-def test_variants_change_constants_that_there_are(monkeypatch):
+def test_variants_differ_from_what_is_usual(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import gpu_variants
 
     makers = dict(gpu_variants.variants(None, torch.device("cuda"), [], Path("layers.json")))
-    changed = {name: make.args[0] for name, make in makers.items() if make.func is gpu_variants.changed}
-    assert len(changed) == 6 and makers[gpu_variants.MEASURED].args[0] == Path("layers.json")
-    for name, constants in changed.items():
-        assert all(getattr(module, constant) != value for module, constant, value in constants), name
+    assert makers[gpu_variants.MEASURED].args[0] == Path("layers.json")
+    module, constant, value, _ = makers[gpu_variants.FILTERS].args
+    assert getattr(module, constant) != value
+    choices = {name: make.keywords["choice"] for name, make in makers.items() if "choice" in make.keywords}
+    assert len(set(choices.values())) == 6 and choices[gpu_variants.ONE_AFTER_ANOTHER] == Choice()
 
 
 def test_our_programs_are_compiled_by_a_process_for_each_variant(monkeypatch, tmp_path):
@@ -75,6 +78,35 @@ def test_a_variant_is_run_at_each_size_so_that_it_is_compiled(benchmark, monkeyp
     monkeypatch.setattr(gpu_inference, "variants", lambda *_: [("one", None), ("two", lambda: ran.append)])
     benchmark("--dry-run", "--compile", "two", "--sizes", "16x24", "8x8", "--output", "nowhere")
     assert [tuple(frame.shape) for frame in ran] == [(1, 16, 24, 3), (1, 8, 8, 3)]
+
+
+def test_choices_are_tried_at_each_size_and_not_kept_in_a_dry_run(benchmark, monkeypatch, tmp_path):
+    import gpu_choices
+
+    def microseconds(network, frame, engine, rounds, choice):
+        return math.inf if choice.walks else 9 - choice.overlaps
+
+    monkeypatch.setattr(gpu_choices, "microseconds", microseconds)
+    monkeypatch.setattr(gpu_choices, "keep", None)
+    output = tmp_path / "choices.json"
+    monkeypatch.setattr(sys, "argv", ["gpu_choices.py", "--dry-run", "--output", str(output)])
+    gpu_choices.main()
+    sizes = json.loads(output.read_text())["sizes"]
+    assert {name: size["chosen"] for name, size in sizes.items()} == {
+        "1024x2048": {"overlaps": 2, "walks": False, "label_tile": [8, 64, 4]},
+        "512x1024": {"overlaps": 2, "walks": False, "label_tile": [8, 64, 4]},
+    }
+
+
+def test_a_choice_that_a_gpu_cannot_compute_is_the_slowest(benchmark, monkeypatch):
+    import gpu_choices
+
+    frame = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
+    ran = []
+    monkeypatch.setattr(gpu_choices, "GraphRunner", lambda network, **options: ran.append)
+    assert 0 < gpu_choices.microseconds(None, frame, "torch", 2, Choice()) < math.inf and len(ran) == 41
+    monkeypatch.setattr(gpu_choices, "GraphRunner", None)
+    assert gpu_choices.microseconds(None, frame, "torch", 2, Choice()) == math.inf
 
 
 def test_each_layer_runs_as_it_was_measured_best(monkeypatch):

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from fastscnn.data.transforms.normalize import MEAN, STD
+from fastscnn.inference.backends.gpu_choices import choice_for
 from fastscnn.inference.backends.graph_memory import GraphMemory
 from fastscnn.inference.backends.triton import TritonNetwork, obstacle
 from fastscnn.inference.deployed import deployed
 from fastscnn.kernels import upsample_confidence, upsample_labels, upsample_probabilities
-from fastscnn.kernels.cuda.layers import of_frames
+from fastscnn.kernels.cuda.choice import Choice, chosen
 from fastscnn.models.base import SegmentationNetwork
 from fastscnn.models.blocks import downscale
 from fastscnn.models.graph import CoarseLogits
@@ -47,6 +48,8 @@ class GraphRunner:
             layers that they do not have are torch's), or `auto`: `triton` if it can run, else `torch`.
         temperature: What the logits are divided by before they become probabilities.
         device: The GPU. On the CPU the same is computed without a graph, to test it.
+        choice: How our programs compute what they compute; None for what is the quickest on this GPU, where that was
+            measured, and else usual.
 
     Attributes:
         fallback: Why `auto` takes `torch`, as a part of a sentence; None if it does not.
@@ -66,9 +69,11 @@ class GraphRunner:
         engine: str = "torch",
         temperature: float = 1.0,
         device: torch.device | str = "cuda",
+        choice: Choice | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.max_graphs = max_graphs
+        self.choice = choice
         self.fallback: str | None = None
         self._temperature = temperature
         self._logits = self._engine(network, engine, dtype, scale)
@@ -163,7 +168,7 @@ class GraphRunner:
         static.copy_(images)
         benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
         try:
-            with of_frames(static[..., 0].numel()):
+            with chosen(self.choice or choice_for(self.device, static[..., 0].numel())):
                 memory.run_aside(lambda: compute(static), WARM_UPS)
                 graph, output = memory.capture(lambda: compute(static))
         finally:

@@ -10,10 +10,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from fastscnn.kernels.cuda.choice import current
 from fastscnn.kernels.cuda.layers import WAVE, _launch, _tiles
-
-WALKS = False
-"""Whether blocks walk down the rows: not before `benchmarks/gpu_layers.py` has measured that it is quicker."""
 
 
 class Form(NamedTuple):
@@ -45,7 +43,7 @@ def form_of(pixels: int, inputs: int, stride: int, dilation: int) -> Form:
     Where blocks walk, five of them have the registers of a multiprocessor (sm_90), and they are as long as leaves
     `WAVE` of them.
     """
-    if not (WALKS and can_walk(stride, dilation)):
+    if not (current().walks and can_walk(stride, dilation)):
         return Form(False, 8, 8, 64, 4)
     rows = 16
     while rows > 4 and pixels * _tiles(inputs, 64) // (rows * 8) < WAVE:

@@ -17,18 +17,17 @@ import torch
 from torch import Tensor
 
 from fastscnn.kernels.cuda import layers
+from fastscnn.kernels.cuda.choice import current
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 OLDEST = (7, 0)
 """The first compute capability that Triton's programs run on."""
 CHUNK = 32
 """Classes that a program looks at together: a bit of an int32 for each."""
-LABEL_TILE = (8, 64, 4)
-"""Rows and columns of a label program's tile, and its warps: none of its values leaves the registers (sm_90)."""
 MOST_NEAR = 128
 """Logits of a class that a label program looks through to leave classes out."""
 TILE = (16, 32, 1)
-"""The same of a probability program: one warp, so that no class waits for another's."""
+"""Rows and columns of a probability program's tile, and its warps: one, so that no class waits for another's."""
 TILE_OF_MANY = (16, 32, 1)
 CHUNK_OF_MANY = 16
 
@@ -47,8 +46,9 @@ def applies(logits: Tensor) -> bool:
 def upsample_labels(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """See `fastscnn.kernels.upsample_labels`; where `applies`."""
     out = torch.empty(len(logits), *size, dtype=torch.uint8, device=logits.device)
+    label_tile = current().label_tile
     near_rows, near_columns = (
-        _reached(tile, side, target) for tile, side, target in zip(LABEL_TILE[:2], logits.shape[2:], size, strict=True)
+        _reached(tile, side, target) for tile, side, target in zip(label_tile[:2], logits.shape[2:], size, strict=True)
     )
     prunes = near_rows * near_columns <= MOST_NEAR
     _run(
@@ -56,7 +56,7 @@ def upsample_labels(logits: Tensor, size: tuple[int, int]) -> Tensor:
         logits,
         size,
         out,
-        LABEL_TILE,
+        label_tile,
         CHUNK=min(CHUNK, _power_of_two(logits.shape[1])),
         NEAR=_power_of_two(near_rows * near_columns) if prunes else 0,
         NEAR_COLUMNS=near_columns if prunes else 1,

@@ -7,28 +7,18 @@ for ReLU6.
 
 import contextlib
 import importlib
-from collections.abc import Iterator
-from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fastscnn.kernels.cuda.choice import AFTER, current
+
 WAVE = 264
 """Blocks that a launch should have at least: two to each multiprocessor of an H100."""
-AFTER, EARLY, LATE = 0, 1, 2
-"""When a launch may begin, on a GPU and with a Triton that know of it: after the one before it has ended; early, when
-all blocks of that one have begun, so that as many launches wait in a row as there is place for; late, when that one has
-what it waited for itself, so that one launch waits."""
-OVERLAPS: int | None = None
-"""One of these; None for the quicker one of those that were measured: early for frames from `LARGE` on, else after."""
-LARGE = 1 << 21
-"""Pixels of all frames together (results/gpu_sizes.json: early 352 us and after 360 at 1024x2048, and 216 and 193 at
-512x1024)."""
 FUSED = {"enable_fp_fusion": True}
 """A product and a sum are one instruction, which they are not by themselves from Triton 3.10 on."""
-_pixels: ContextVar[int] = ContextVar("pixels", default=0)
 
 
 def stem(images: Tensor, factor: Tensor, offset: Tensor, weight: Tensor, bias: Tensor, *, highest: float) -> Tensor:
@@ -135,20 +125,9 @@ def _launch(
         getattr(programs or _programs(), program)[grid](*tensors, **constants, **FUSED, **overlapping(images))
 
 
-@contextlib.contextmanager
-def of_frames(pixels: int) -> Iterator[None]:
-    """While this is entered, launches are for frames of so many pixels together."""
-    token = _pixels.set(pixels)
-    try:
-        yield
-    finally:
-        _pixels.reset(token)
-
-
 def overlapping(images: Tensor) -> dict[str, Any]:
     """What a launch on these images takes, so that it may begin while the one before it runs."""
-    wanted = OVERLAPS if OVERLAPS is not None else EARLY if _pixels.get() >= LARGE else AFTER
-    overlaps = wanted if images.is_cuda and _can_overlap(images.device.index) else AFTER
+    overlaps = current().overlaps if images.is_cuda and _can_overlap(images.device.index) else AFTER
     return {"OVERLAPS": overlaps, **({"launch_pdl": True} if overlaps else {})}
 
 
