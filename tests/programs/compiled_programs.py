@@ -176,6 +176,9 @@ def main():
             PRECISION="tf32x3",
             OVERLAPS=EARLY,
         )
+        if apart and not head and shares.splits == 1:
+            after = kernel.asm["ptx"].rpartition("wgmma.wait_group")[2]
+            assert "ld.global" not in after, "once the products are there, nothing waits for memory"
         assert shares.block < 64 or kernel.metadata.shared <= SHARED_MEMORY // (2 if apart else 4), "several fit"
     common = {"PLACES": 64, "PRECISION": "tf32x3", "OVERLAPS": EARLY}
     check(pyramid_programs.pool_program, None, options, warps=8, PIXELS=64, CHANNELS=32, **common)

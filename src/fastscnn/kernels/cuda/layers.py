@@ -3,6 +3,8 @@
 All take and give images whose channels lie side by side, [B, H, W, C], in half precision or float32; weights are in
 that type too, biases and depthwise taps float32. `highest` is the activation's end: 0 for none, infinity for ReLU, 6
 for ReLU6.
+
+Biases, taps and the stem's weights are loaded before the launch before has ended: none that may still run writes them.
 """
 
 import contextlib

@@ -78,17 +78,18 @@ def stem_program(
     source_y = 2 * y[:, None] - 1 + (tap // 9)[None, :]
     source_x = 2 * x[:, None] - 1 + (tap // 3 % 3)[None, :]
     inside = (source_y >= 0) & (source_y < height) & (source_x >= 0) & (source_x < width) & (tap < 27)[None, :]
+    n = tl.arange(0, OUTPUTS)
+    weights = tl.load(
+        weight + tap[:, None] * outputs + n[None, :], mask=(tap < 27)[:, None] & (n < outputs)[None, :], other=0.0
+    )
+    total = tl.zeros([TILE_ROWS * TILE_COLUMNS, OUTPUTS], tl.float32)
+    total += tl.load(bias + n, mask=n < outputs, other=0.0)[None, :]
     _begin(OVERLAPS)
     address = image * height * width * 3 + ((source_y * width + source_x) * 3 + (tap % 3)[None, :])
     values = tl.load(images + address, mask=inside, other=0).to(tl.float32)
     values = values * tl.load(factor + tap % 3)[None, :] + tl.load(offset + tap % 3)[None, :]
     values = tl.where(inside, values, 0.0).to(out.dtype.element_ty)
-    n = tl.arange(0, OUTPUTS)
-    weights = tl.load(
-        weight + tap[:, None] * outputs + n[None, :], mask=(tap < 27)[:, None] & (n < outputs)[None, :], other=0.0
-    )
-    total = tl.dot(values, weights, input_precision=PRECISION) + tl.load(bias + n, mask=n < outputs, other=0.0)[None, :]
-    total = _activate(total, HIGHEST)
+    total = _activate(tl.dot(values, weights, total, input_precision=PRECISION), HIGHEST)
     target = (image * out_height * out_width + y * out_width + x)[:, None] * outputs + n[None, :]
     wanted = ((y < out_height) & (x < out_width))[:, None] & (n < outputs)[None, :]
     tl.store(out + target, total.to(out.dtype.element_ty), mask=wanted)
@@ -115,8 +116,14 @@ def pointwise_program(
     """[pixels, inputs] times weight [inputs, outputs], with an addend [pixels, outputs] or none."""
     pixel = tl.program_id(0).to(tl.int64) * PIXELS + tl.arange(0, PIXELS)
     n = tl.program_id(1) * OUTPUTS + tl.arange(0, OUTPUTS)
+    target = pixel[:, None] * outputs + n[None, :]
+    wanted = (pixel < pixels)[:, None] & (n < outputs)[None, :]
     total = tl.zeros([PIXELS, OUTPUTS], tl.float32)
+    total += tl.load(bias + n, mask=n < outputs, other=0.0)[None, :]
+    added = total
     _begin(OVERLAPS)
+    if ADDS:
+        added = tl.load(addend + target, mask=wanted, other=0.0)  # so early that nothing waits for it
     for first in range(0, inputs, INPUTS):
         k = first + tl.arange(0, INPUTS)
         values = tl.load(
@@ -128,9 +135,6 @@ def pointwise_program(
             weight + k[:, None] * outputs + n[None, :], mask=(k < inputs)[:, None] & (n < outputs)[None, :], other=0.0
         )
         total = tl.dot(values, weights, total, input_precision=PRECISION)
-    total += tl.load(bias + n, mask=n < outputs, other=0.0)[None, :]
-    target = pixel[:, None] * outputs + n[None, :]
-    wanted = (pixel < pixels)[:, None] & (n < outputs)[None, :]
     if ADDS:
-        total += tl.load(addend + target, mask=wanted, other=0.0).to(tl.float32)
+        total += added.to(tl.float32)
     tl.store(out + target, _activate(total, HIGHEST).to(out.dtype.element_ty), mask=wanted)

@@ -170,7 +170,11 @@ def project_program(
     of_places *= _of_bin((pixel % width)[:, None], width, bins, tl.load(table + place * 3 + 1)[None, :])
     features += image * pixels * inputs
     total = tl.zeros([PIXELS, OUTPUTS], tl.float32)
+    total += tl.load(bias + n, mask=n < outputs, other=0.0)[None, :]
     _begin(OVERLAPS)
+    added = tl.load(
+        context + (image * PLACES + place)[:, None] * outputs + n[None, :], mask=(n < outputs)[None, :], other=0.0
+    )
     for first in range(0, inputs, INPUTS):
         k = first + tl.arange(0, INPUTS)
         values = tl.load(
@@ -182,11 +186,7 @@ def project_program(
             weight + k[:, None] * outputs + n[None, :], mask=(k < inputs)[:, None] & (n < outputs)[None, :], other=0.0
         )
         total = tl.dot(values, weights, total, input_precision=PRECISION)
-    added = tl.load(
-        context + (image * PLACES + place)[:, None] * outputs + n[None, :], mask=(n < outputs)[None, :], other=0.0
-    )
     total = tl.dot(of_places, added, total, input_precision=PRECISION)
-    total += tl.load(bias + n, mask=n < outputs, other=0.0)[None, :]
     target = (image * pixels + pixel)[:, None] * outputs + n[None, :]
     wanted = (pixel < pixels)[:, None] & (n < outputs)[None, :]
     tl.store(out + target, _activate(total, HIGHEST).to(out.dtype.element_ty), mask=wanted)

@@ -15,8 +15,7 @@ from fastscnn.kernels.cuda.layers_kernels import _activate, _begin, _pixels
 @triton.jit
 def _finish(
     total,
-    bias,
-    addend,
+    added,
     head,
     head_bias,
     out,
@@ -30,13 +29,12 @@ def _finish(
     HIGHEST: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Bias, addend and activation of a tile's sums, a further 1x1 convolution where HEAD is not 0, and the output."""
+    """What is added to a tile's sums, activation, a further 1x1 convolution where HEAD is not 0, and the output."""
     n = tl.arange(0, OUTPUTS)
     target = pixel[:, None] * outputs + n[None, :]
     wanted = there[:, None] & (n < outputs)[None, :]
     if ADDS:
-        total += tl.load(addend + target, mask=wanted, other=0.0).to(tl.float32)
-    total += tl.load(bias + n, mask=n < outputs, other=0.0)[None, :]
+        total += added.to(tl.float32)
     total = _activate(total, HIGHEST)
     if HEAD > 0:
         h = tl.arange(0, HEAD)
@@ -116,8 +114,14 @@ def depthwise_pointwise_program(
         features += image * height * width * inputs
     pixel = image * out_height * out_width + y * out_width + x
     there = (y < out_height) & (x < out_width)
+    target = pixel[:, None] * outputs + n[None, :]
+    wanted = there[:, None] & (n < outputs)[None, :]
     total = tl.zeros([TILE_ROWS * TILE_COLUMNS, OUTPUTS], tl.float32)
+    total += tl.load(bias + n, mask=n < tl.where(split == 0, outputs, 0), other=0.0)[None, :]
+    added = total
     _begin(OVERLAPS)
+    if ADDS and not SHARES:
+        added = tl.load(addend + target, mask=wanted, other=0.0)  # so early that nothing waits for it
     for chunk in range(0, chunks):
         k = (split * chunks + chunk) * INPUTS + tl.arange(0, INPUTS)
         named = k < inputs
@@ -149,7 +153,7 @@ def depthwise_pointwise_program(
             total = tl.dot(values, weights, total, input_precision=PRECISION)
     if not SHARES:
         _finish(
-            *(total, bias, addend, head, head_bias, out, pixel, there, outputs, head_outputs),
+            *(total, added, head, head_bias, out, pixel, there, outputs, head_outputs),
             *(OUTPUTS, HEAD, ADDS, HIGHEST, PRECISION),
         )
     else:
@@ -160,10 +164,13 @@ def depthwise_pointwise_program(
         tl.debug_barrier()  # all of the block has written before one thread says so
         if tl.atomic_add(arrivals + tile, 1, sem="acq_rel") == splits - 1:
             found = tl.zeros([TILE_ROWS * TILE_COLUMNS, OUTPUTS], tl.float32)
+            late = found
+            if ADDS:
+                late = tl.load(addend + target, mask=wanted, other=0.0)
             for each in range(0, splits):
                 found += tl.load(partial + each * size, cache_modifier=".cg")
             _finish(
-                *(found, bias, addend, head, head_bias, out, pixel, there, outputs, head_outputs),
+                *(found, late, head, head_bias, out, pixel, there, outputs, head_outputs),
                 *(OUTPUTS, HEAD, ADDS, HIGHEST, PRECISION),
             )
             tl.store(arrivals + tile, 0)
