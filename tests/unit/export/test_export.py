@@ -22,7 +22,7 @@ from fastscnn.inference.onnx_file import write_onnx
 from fastscnn.models.blocks import downscale
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import WriteError
-from helpers import refused, shallow_network, trained_network
+from helpers import refused, shallow_network
 
 PACKAGE = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
 FORMATS = list(PACKAGE)
@@ -31,7 +31,7 @@ FORMATS = list(PACKAGE)
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """A network; and for each runtime that is installed a file that ends with logits, and what runs it."""
-    network = trained_network()
+    network = shallow_network()
     files = {}
     for format in FORMATS:
         try:
@@ -92,7 +92,7 @@ def test_bin_averages_are_adaptive_pooling(length):
 
 @pytest.mark.parametrize("scale", [0.5, 0.25, 0.3, 0.75])
 def test_shrinking_inside_the_graph_is_the_networks_own(scale):
-    graph = ExportGraph(trained_network(scale))
+    graph = ExportGraph(shallow_network(scale=scale))
     for height, width in ((1, 1), (2, 3), (5, 6), (9, 10), (33, 65), (50, 97), (64, 128)):
         images = torch.randn(1, 3, height, width)
         shrunk = shrink(shrink(images, 2, graph.scale), 3, graph.scale)
@@ -101,8 +101,8 @@ def test_shrinking_inside_the_graph_is_the_networks_own(scale):
 
 @pytest.mark.parametrize("scale", [1.5, 2.0])
 def test_enlarging_inside_the_graph_is_the_networks_own(scale):
-    graph = ExportGraph(trained_network(scale), output="logits").eval()
-    network = trained_network(scale).network
+    graph = ExportGraph(shallow_network(scale=scale), output="logits").eval()
+    network = shallow_network(scale=scale).network
     for height, width in ((1, 1), (2, 3), (33, 65)):
         images = torch.randint(0, 256, (1, 3, height, width), dtype=torch.uint8)
         expected = network.coarse_logits(downscale(normalize(images), scale))
@@ -213,7 +213,7 @@ def test_what_is_there_is_kept_unless_overwriting_is_asked_for(tmp_path):
 
 
 def test_peer_is_refused_where_its_file_would_be_wrong(tmp_path):
-    network = replace(trained_network(), network=torch.nn.Identity(), config={"model": {"name": "enet"}})
+    network = replace(shallow_network(), network=torch.nn.Identity(), config={"model": {"name": "enet"}})
     with refused("format", "enet", fix="format=safetensors"):
         export(network, tmp_path / "net.onnx")
 
