@@ -6,12 +6,15 @@ pytest's own watchdog (`faulthandler_timeout`); both limits stand in pyproject.t
 does not learn of its end; and a test that hangs while it is cleaned up after it failed, when both limits are spent.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +47,27 @@ def pytest_xdist_auto_num_workers(config):
     """One more than cores: some tests wait, for a limit to pass or a service to answer."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores + 1
+
+
+def pytest_xdist_setupnodes(config, specs):
+    """Workers are children of the warm process, which has all imported, and which tests start commands in too.
+
+    Not where lines are counted: those that run while the package is imported would not be. And not beside a GPU: what
+    a process has asked the driver, it cannot share with its children.
+    """
+    with contextlib.suppress(ModuleNotFoundError):  # in a small suite of a test, which has the process of its own run
+        from warm import WarmCommands
+
+        folder = tempfile.TemporaryDirectory(prefix="fastscnn-tests-")
+        config.add_cleanup(folder.cleanup)
+        os.environ["FASTSCNN_TESTS_WARM"] = folder.name
+        gpu = Path("/dev/nvidiactl").exists()
+        if sys.platform == "linux" and not gpu and not config.getoption("cov_source", None):
+            warm = WarmCommands(Path(folder.name))
+            config.add_cleanup(warm.close)
+            os.environ["FASTSCNN_TESTS_PYTHON"] = warm.python()
+    for spec in specs:
+        spec.python = os.environ.get("FASTSCNN_TESTS_PYTHON")
 
 
 class Watch:

@@ -1,130 +1,22 @@
 """Real runs of the real commands on tiny generated data."""
 
 import contextlib
-import fcntl
-import json
 import os
-import re
-import select
 import shlex
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 
 from helpers import FAST, REPO, command, write_cityscapes
+from warm import READ_LATE, SECONDS, WarmCommands
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 BROWSER_FLAGS += ["--disable-sync", "--no-first-run"]
 BROWSER_FLAGS += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-SECONDS = 300
-"""Limit of a command."""
-
-
-READ_LATE = ("FASTSCNN_", "SLURM_", "CITYSCAPES_", "WANDB_", "PATH")
-"""Beginnings of variables that nothing reads while it is imported."""
-
-
-LEFT_OF_TRITON = re.compile(r"nanobind: leaked .*/refleaks\.html\n?", re.DOTALL)
-"""What Triton says at the end of a process in which the collector leaves alone what was imported before the fork."""
-
-
-class WarmProcess:
-    """A command that runs in a child of the warm process; the part of `subprocess.Popen` that tests use."""
-
-    def __init__(self, args, connection, out, err):
-        self.args = args
-        self.returncode = None
-        self._lines = []
-        self._connection, self._streams = connection, (out, err)
-        self.pid = int(self._line(SECONDS))
-
-    def _line(self, seconds):
-        """The next line of the server; None if there is none within so many seconds."""
-        if not self._lines and not select.select([self._connection], [], [], seconds)[0]:
-            return None
-        if not self._lines:
-            self._lines = self._connection.recv(64).decode().splitlines() or ["-9"]  # the server is gone
-        return self._lines.pop(0)
-
-    def poll(self, seconds=0):
-        if self.returncode is None and (line := self._line(seconds)):
-            self.returncode = int(line)
-        return self.returncode
-
-    def wait(self, timeout=SECONDS):
-        if self.poll(timeout) is None:
-            raise subprocess.TimeoutExpired(self.args, timeout)
-        return self.returncode
-
-    def communicate(self, timeout=SECONDS):
-        self.wait(timeout)
-        out, err = (file.seek(0) or file.read() for file in self._streams)
-        return out, LEFT_OF_TRITON.sub("", err)
-
-    def send_signal(self, number):
-        if self.poll() is None:
-            os.kill(self.pid, number)
-
-    def kill(self):
-        self.send_signal(signal.SIGKILL)
-
-    def close(self):
-        with contextlib.suppress(ProcessLookupError):
-            self.kill()
-        for file in (*self._streams, self._connection):
-            file.close()
-
-
-class WarmCommands:
-    """Runs commands in children of one process that has all imported (tests/programs/warm_commands.py).
-
-    Args:
-        folder: Where the processes of a run of the tests meet: the first to come starts that process for all of them.
-    """
-
-    def __init__(self, folder):
-        folder.mkdir(exist_ok=True)
-        self._users = (folder / "users").open("a")
-        with (folder / "starting").open("a") as starting:
-            fcntl.flock(starting, fcntl.LOCK_EX)
-            fcntl.flock(self._users, fcntl.LOCK_SH)
-            address = folder / "address"
-            if not address.exists():
-                address.write_text(self._start_process(folder), encoding="utf-8")
-            self._address = address.read_text(encoding="utf-8")
-
-    @staticmethod
-    def _start_process(folder):
-        """Start the process; returns its address, a short one, as sockets need."""
-        address = tempfile.mktemp(prefix="fastscnn-warm-")
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(address)
-            listener.listen()
-            arguments = (str(listener.fileno()), str(folder))
-            started = command("../tests/programs/warm_commands.py", *arguments, cwd=REPO)
-            subprocess.Popen(**started, stdin=subprocess.DEVNULL, pass_fds=[listener.fileno()])
-        return address
-
-    def start(self, args, cwd, env):
-        """As `subprocess.Popen` with captured text, in a session of its own."""
-        out, err = (tempfile.TemporaryFile("w+") for _ in range(2))  # noqa: SIM115 (WarmProcess.close)
-        connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(SECONDS)
-        connection.connect(self._address)
-        request = json.dumps({"argv": args[1:], "cwd": str(cwd), "env": {k: str(v) for k, v in env.items()}})
-        with open(os.devnull) as nothing:
-            socket.send_fds(connection, [request.encode()], [nothing.fileno(), out.fileno(), err.fileno()])
-        return WarmProcess(args, connection, out, err)
-
-    def close(self):
-        self._users.close()
 
 
 @pytest.fixture(scope="session")
@@ -134,9 +26,8 @@ def start(tmp_path_factory):
     Variables that an interpreter or a library reads as it starts have no effect in the warm process: a command that
     sets any is started in the usual way.
     """
-    folder = tmp_path_factory.getbasetemp()
-    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-    warm = WarmCommands(folder / "warm") if sys.platform == "linux" else None
+    folder = Path(os.environ.get("FASTSCNN_TESTS_WARM") or tmp_path_factory.mktemp("warm"))
+    warm = WarmCommands(folder) if sys.platform == "linux" else None
     with contextlib.ExitStack() as ends:
         if warm:
             ends.callback(warm.close)

@@ -1,18 +1,13 @@
 """The Triton program of a batch's crops: in its interpreter on any machine that has Triton, and as it is on a GPU."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from fastscnn.data.transforms.augment import PaperAugment
 from fastscnn.data.transforms.batch_crop import CropDrawer, crop_batch
+from warm import run_program
 
-PROGRAMS = Path(__file__).parents[2] / "programs"
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 
 
@@ -20,17 +15,7 @@ on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
     ("script", "variables"), [("interpreted_crops.py", {"TRITON_INTERPRET": "1"}), ("compiled_crops.py", {})]
 )
 def test_the_program_without_a_gpu(script, variables):
-    """By itself: Triton reads its settings at import, for the whole process."""
-    pytest.importorskip("triton")
-    path = os.pathsep.join([str(PROGRAMS.parents[1] / "src"), *sys.path])
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(PROGRAMS / script)],
-        env={**os.environ, "PYTHONPATH": path, **variables},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    run_program(script, **variables)
 
 
 @on_gpu

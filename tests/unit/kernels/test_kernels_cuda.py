@@ -1,10 +1,6 @@
 """The Triton programs: in Triton's interpreter on any machine that has Triton, and as they are on a GPU."""
 
 import itertools
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -24,24 +20,9 @@ from fastscnn.kernels.cuda.choice import AFTER, EARLY, LATE, Choice, chosen, cur
 from fastscnn.models.base import OnlyLogits, SegmentationNetwork
 from fastscnn.models.blocks import ConvBN
 from fastscnn.models.fast_scnn import FastSCNN
+from warm import run_program
 
-TESTS = Path(__file__).parents[2]
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
-
-
-def run(script, **environment):
-    """Run a script of tests/programs by itself: Triton reads its settings at import, for the whole process."""
-    pytest.importorskip("triton")
-    path = os.pathsep.join([str(TESTS.parent / "src"), *sys.path])
-    environment = {**os.environ, "PYTHONPATH": path, **environment}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(TESTS / "programs" / script)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def random_network():
@@ -63,15 +44,15 @@ def expected_logits(network, images):
 
 
 def test_upsampling_in_the_interpreter():
-    run("interpreted_upsampling.py", TRITON_INTERPRET="1")
+    run_program("interpreted_upsampling.py", TRITON_INTERPRET="1")
 
 
 def test_layers_in_the_interpreter():
-    run("interpreted_network.py", TRITON_INTERPRET="1")
+    run_program("interpreted_network.py", TRITON_INTERPRET="1")
 
 
 def test_programs_compile_for_an_h100():
-    run("compiled_programs.py")  # and before that: tensors on the CPU leave Triton unimported
+    run_program("compiled_programs.py")  # and before that: tensors on the CPU leave Triton unimported
 
 
 @pytest.mark.parametrize("kilobytes", [64, 99, 163, 227], ids=["T4", "RTX 3090", "A100", "H100"])
@@ -296,4 +277,4 @@ def test_labels_of_an_evicted_graph_stay_while_the_next_is_captured():
 
 @on_gpu
 def test_graphs_hold_their_memory_beside_those_of_torch_compile():
-    run("beside_compiled.py")
+    run_program("beside_compiled.py")

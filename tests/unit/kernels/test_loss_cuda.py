@@ -1,10 +1,6 @@
 """The fused loss in Triton: in its interpreter on any machine that has Triton, and as it is on a GPU."""
 
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,36 +9,22 @@ import torch.nn.functional as F
 from fastscnn.kernels import reference, upsample_cross_entropy
 from fastscnn.kernels.cuda import loss as cuda_loss
 from fastscnn.kernels.reference import HardPixels
+from warm import run_program
 
-TESTS = Path(__file__).parents[2]
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 
 
-def run(script, *arguments, **environment):
-    """Run a script of tests/programs by itself: Triton reads its settings at import, for the whole process."""
-    pytest.importorskip("triton")
-    path = os.pathsep.join([str(TESTS.parent / "src"), *sys.path])
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(TESTS / "programs" / script), *arguments],
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-
-
 def test_loss_in_the_interpreter():
-    run("interpreted_loss.py", TRITON_INTERPRET="1")
+    run_program("interpreted_loss.py", TRITON_INTERPRET="1")
 
 
 @pytest.mark.slow
 def test_sums_of_a_thousand_pixels_in_the_interpreter():
-    run("interpreted_loss.py", "many", TRITON_INTERPRET="1")
+    run_program("interpreted_loss.py", "many", TRITON_INTERPRET="1")
 
 
 def test_loss_compiles_for_an_h100():
-    run("compiled_loss.py")
+    run_program("compiled_loss.py")
 
 
 def test_tensors_on_the_cpu_are_not_for_the_gpu():
