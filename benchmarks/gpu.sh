@@ -7,9 +7,10 @@
 #   tests      the programs against torch, and every command on tiny data
 #   inference  ours and eager torch at 1024x2048 and 512x1024, to labels; whether launches overlap, each form of a layer
 #   loss       the fused loss of three heads, forward and backward, against eager torch
-#   step       a training step with torch's BatchNorm and with ours: its parts, and the kernels that its time goes to
+#   step       a training step with torch's layers and with ours: its parts, and the kernels that its time goes to
 #   norm       each BatchNorm of a step with its activation, beside torch's
-#   training   images a second at 1024x2048, from the GPU's memory, with ours of BatchNorm, by threads; where a step's time goes
+#   depthwise  each depthwise convolution of a step, beside torch's
+#   training   images a second at 1024x2048, from the GPU's memory, with our layers, by threads; where a step's time goes
 #   resident   frames that lie in the GPU's memory, and steps that are replayed from a CUDA graph
 #   compiled   the tests that compile with torch.compile: our CUDA graphs beside its own
 #   compare    inference once more, with torch.compile in the same run
@@ -43,7 +44,7 @@ seconds_of() {
   case $1 in
     loss | throughput | miou) echo 45 ;;
     step) echo 75 ;;
-    tests | norm | resident | tiles) echo 90 ;;
+    tests | norm | depthwise | resident | tiles) echo 90 ;;
     compiled | training) echo 110 ;;
     inference | yolo | layers | choices) echo 150 ;;
     compare) echo 170 ;;
@@ -96,12 +97,12 @@ run_part() {
     step)
       limited "$2" "$python" benchmarks/gpu_step.py "${flags[@]}" ${DRY_RUN:+--rounds 1} \
         --output "$results/gpu_step.json" ;;
-    norm)
-      limited "$2" "$python" benchmarks/gpu_norm.py "${flags[@]}" --seconds $(($2 - 35)) \
-        ${DRY_RUN:+--size 64x128 --batch 2} --output "$results/gpu_norm.json" ;;
+    norm | depthwise)
+      limited "$2" "$python" benchmarks/gpu_training_layers.py "$1" "${flags[@]}" --seconds $(($2 - 35)) \
+        ${DRY_RUN:+--size 32x64 --batch 2} --output "$results/gpu_$1.json" ;;
     training)
       limited "$2" "$python" benchmarks/gpu_training.py "${flags[@]}" --seconds $(($2 - 5)) --rounds 1 \
-        --variants ours "ours, fused norm" "ours, threads" "ours, processes" \
+        --variants ours "ours, fused norm" "ours, fused norm, depthwise" "ours, threads" "ours, processes" \
         ${DRY_RUN:+--count 6 --batch 2 --steps 2 --workers 1 --sizes 64x128} --output "$results/gpu_training.json" ;;
     resident)
       [ -f benchmarks/gpu_resident.py ] || { echo "There is no benchmarks/gpu_resident.py."; return; }
@@ -110,7 +111,7 @@ run_part() {
   esac
 }
 
-parts=${*:-tests inference loss step norm training resident compiled compare}
+parts=${*:-tests inference loss step norm depthwise training resident compiled compare}
 for part in $parts; do
   seconds_of "$part" > /dev/null || { sed -n '2,/^set /s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; echo "$part is no part." >&2; exit 2; }
 done

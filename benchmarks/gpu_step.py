@@ -5,7 +5,7 @@
 Fast-SCNN with its two heads and the fused loss, bf16 autocast, channels_last, random frames and labels: what a step of
 `benchmarks/gpu_training.py` does, without loader, optimizer and Lightning. The variants take turns; each also as one
 CUDA graph, as a run replays it. Writes results/gpu_step.json with the 25 kernels that take the most time of each
-variant. With --dry-run the script tries itself on the CPU, where nothing is fused.
+variant. With --dry-run the script tries itself on the CPU, where all layers are torch's.
 """
 
 import argparse
@@ -25,15 +25,17 @@ from machine import measured
 from torch import Tensor, nn
 
 from fastscnn.kernels import upsample_cross_entropy
+from fastscnn.kernels.cuda import depthwise_training, norm
 from fastscnn.models.blocks import AuxiliaryHead
 from fastscnn.models.fast_scnn import FastSCNN
-from fastscnn.training.fused_norm import FusedNorm
+from fastscnn.training.layer_programs import LayerPrograms
 from fastscnn.utils.files import write_json
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "gpu_step.json"
 VARIANTS: dict[str, Callable[[nn.Module], Any]] = {
-    "torch's BatchNorm": lambda module: contextlib.nullcontext(),
-    "fused norm": FusedNorm,
+    "torch's layers": lambda module: contextlib.nullcontext(),
+    "fused norm": lambda module: LayerPrograms(module, [norm]),
+    "fused norm, depthwise": lambda module: LayerPrograms(module, [norm, depthwise_training]),
 }
 PARTS = ("forward", "loss", "backward")
 

@@ -28,6 +28,7 @@ PLAIN = ["loss.fused=false", "optimizer.fused=false", "trainer.channels_last=fal
 VARIANTS = {
     "ours": [],
     "ours, fused norm": ["trainer.fused_norm=true"],
+    "ours, fused norm, depthwise": ["trainer.fused_norm=true", "trainer.triton_depthwise=true"],
     "ours, threads": ["data.device=cpu", "data.loader=threads"],
     "ours, processes": ["data.device=cpu", "data.loader=processes"],
     "eager, PNG": [*PNG, *PLAIN],

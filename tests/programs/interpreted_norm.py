@@ -1,19 +1,17 @@
 """Run by test_norm_cuda.py with TRITON_INTERPRET=1: the Triton BatchNorm on the CPU, against torch in float64."""
 
-import contextlib
 import copy
 import sys
 
+import fused_networks
 import quick_interpreter  # noqa: F401
 import torch
-import triton
-from own_blocks import shallow
+from fused_networks import random_features
+from guarded import guarded
 from torch import nn
 
+from fastscnn.kernels.cuda import depthwise_training as cuda_depthwise
 from fastscnn.kernels.cuda import norm as cuda_norm
-from fastscnn.models.blocks import AuxiliaryHead, ConvBN
-from fastscnn.models.fast_scnn import FastSCNN
-from fastscnn.training.fused_norm import FusedNorm
 
 CASES = [
     # batch, channels, rows, columns; type; activation; mean and deviation of the features
@@ -36,11 +34,6 @@ def random_norm(channels, **options):
         norm.running_mean.normal_()
         norm.running_var.uniform_(0.5, 2)
     return norm
-
-
-def random_features(shape, dtype, mean=0.0, deviation=1.0):
-    features = torch.randn(shape) * deviation + mean
-    return features.to(dtype).contiguous(memory_format=torch.channels_last)
 
 
 def rounded(values, dtype):
@@ -73,7 +66,7 @@ def check(features, norm, activation=None, gradient=None, factor=4):
 
     exact = derived(plain, same_as(norm, torch.float64), features.double(), gradient)
     eager = derived(plain, same_as(norm, torch.float32), features.float(), gradient)
-    own = derived(lambda features, norm: cuda_norm.batch_norm(features, norm, activation), norm, features, gradient)
+    own = derived(lambda features, norm: cuda_norm.compute(features, norm, activation), norm, features, gradient)
     assert own[0].dtype == own[1].dtype == dtype
     assert all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in own[:2])
     names = "output", "features", "weight", "bias", "running mean", "running variance"
@@ -112,13 +105,13 @@ def check_ends():
     features = torch.tensor([-1.0, 1, -1, 1]).reshape(4, 1, 1, 1)  # mean 0, deviation 1
     for activation, passed in ((nn.ReLU6(), 0), (nn.ReLU(), 2), (None, 4)):
         norm.zero_grad()
-        out = cuda_norm.batch_norm(features, norm, activation)
+        out = cuda_norm.compute(features, norm, activation)
         assert out.flatten().tolist() == [0, 6, 0, 6]
         out.sum().backward()
         assert norm.bias.grad == passed, activation
     norm.zero_grad()
     norm.weight.data.fill_(2.995)  # 5.995 is written as 6
-    cuda_norm.batch_norm(features.bfloat16(), norm, nn.ReLU6()).sum().backward()
+    cuda_norm.compute(features.bfloat16(), norm, nn.ReLU6()).sum().backward()
     assert norm.bias.grad == 2
     check(random_features((2, 3, 4, 4), torch.float32, 0, 3), random_norm(3), nn.ReLU6())
 
@@ -131,7 +124,7 @@ def check_undefined():
         for activation in (nn.ReLU(), nn.ReLU6()):
             norm = random_norm(3)
             out, *gradients, mean, variance = derived(
-                lambda features, norm, activation=activation: cuda_norm.batch_norm(features, norm, activation),
+                lambda features, norm, activation=activation: cuda_norm.compute(features, norm, activation),
                 *(norm, features, torch.ones_like(features)),
             )
             assert out[:, 1].isnan().all() and gradients[0][:, 1].isnan().all() and variance[1].isnan()
@@ -144,7 +137,7 @@ def check_running_statistics():
         plain = copy.deepcopy(norm)
         for step in range(3):
             features = random_features((2, 5, 3, 3), torch.float32, step)
-            cuda_norm.batch_norm(features, norm)
+            cuda_norm.compute(features, norm)
             plain(features)
         for name, buffer in norm.named_buffers():
             torch.testing.assert_close(buffer, plain.get_buffer(name), rtol=1e-6, atol=1e-7)
@@ -166,7 +159,7 @@ def check_gradients_however_they_lie():
 
 def check_gradient_of_a_gradient_is_refused():
     features = random_features((2, 3, 2, 2), torch.float32).requires_grad_()
-    out = cuda_norm.batch_norm(features, random_norm(3), nn.ReLU())
+    out = cuda_norm.compute(features, random_norm(3), nn.ReLU())
     (gradient,) = torch.autograd.grad(out.square().sum(), features, create_graph=True)
     try:
         gradient.sum().backward()
@@ -176,102 +169,38 @@ def check_gradient_of_a_gradient_is_refused():
         raise AssertionError
 
 
+def refused(name, launch):
+    """A launch of all programs but one."""
+
+    def launch_others(program, *rest, **constants):
+        assert program != name
+        launch(program, *rest, **constants)
+
+    return launch_others
+
+
 def check_without_gradients_of_the_features():
     features, norm = random_features((2, 3, 2, 2), torch.float32), random_norm(3)
     expected = check(features, norm)
-    norm.zero_grad()
-    cuda_norm.batch_norm(features, norm).backward(torch.ones_like(features))
+    launch, cuda_norm.launch = cuda_norm.launch, refused("derive_program", cuda_norm.launch)
+    cuda_norm.compute(features, norm).backward(torch.ones_like(features))
+    cuda_norm.launch = launch
     assert norm.weight.grad.shape == expected[2].shape
     with torch.no_grad():
-        assert not cuda_norm.batch_norm(features, norm).requires_grad
-
-
-class Heads(nn.Module):
-    """Fast-SCNN with few bottlenecks, and an auxiliary head."""
-
-    def __init__(self):
-        super().__init__()
-        with shallow():
-            self.network = FastSCNN(3, dropout=0)
-        self.head = AuxiliaryHead(64, 3, dropout=0)
-
-    def forward(self, images):
-        features = self.network.features(images)
-        return features.logits, self.head(features.detail)
-
-
-def trained(module, fused=None, *, autocast=False):
-    """The losses of two steps, and all that they changed."""
-    optimizer = torch.optim.SGD(module.parameters(), 0.05)
-    losses = []
-    for step in range(2):
-        torch.manual_seed(step)
-        images = random_features((3, 3, 64, 64), torch.float32).to(next(module.parameters()).dtype)
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast), fused or contextlib.nullcontext():
-            logits = module(images)
-        loss = sum((output.float() - 1).square().mean() for output in logits)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return torch.tensor(losses), module.state_dict()
-
-
-def furthest(states, exact):
-    """The largest difference of a tensor, as a share of its size."""
-    floats = {name: tensor for name, tensor in exact.items() if tensor.is_floating_point()}
-    return max(float((states[name] - tensor).norm() / tensor.norm()) for name, tensor in floats.items())
-
-
-def check_a_network():
-    """All BatchNorms of Fast-SCNN, as near to float64 as torch's; the same network before and after."""
-    # One tile, as small as can be, which the interpreter is quick with.
-    cuda_norm.shares = lambda rows, channels: cuda_norm._Shares(1, 1, *map(triton.next_power_of_2, (rows, channels)))
-    cuda_norm.PARTS = 1, 256
-    launched = []
-    launch = cuda_norm.launch
-    cuda_norm.launch = lambda program, *rest, **constants: (
-        launched.append(program) or launch(program, *rest, **constants)
-    )
-    plain = Heads().train().to(memory_format=torch.channels_last)
-    module = copy.deepcopy(plain)
-    fused = FusedNorm(module)
-    losses, states = trained(module, fused)
-    norms = sum(type(part) is nn.BatchNorm2d for part in module.modules())
-    assert launched.count("derive_program") == launched.count("normalise_program") == 2 * norms == 2 * fused.norms
-    _, exact = trained(copy.deepcopy(plain).double())
-    eager_losses, eager = trained(copy.deepcopy(plain))
-    torch.testing.assert_close(losses, eager_losses, rtol=1e-4, atol=0)
-    assert states.keys() == eager.keys()
-    assert furthest(states, exact) <= 3 * furthest(eager, exact) + 1e-6
-    cuda_norm.launch = launch
-
-
-def check_under_autocast():
-    """The convolution gives bfloat16, and weights and running statistics are float32."""
-    plain = nn.Sequential(ConvBN(3, 8, 3), nn.ReLU6(), ConvBN(8, 2), nn.ReLU()).to(memory_format=torch.channels_last)
-    fused, images = copy.deepcopy(plain), random_features((2, 3, 8, 8), torch.float32)
-    outputs = []
-    for module, block in ((plain, contextlib.nullcontext()), (fused, FusedNorm(fused))):
-        with torch.autocast("cpu", torch.bfloat16), block:
-            outputs.append(module(images))
-        outputs[-1].float().square().mean().backward()
-    assert outputs[1].dtype == torch.bfloat16 and "_BatchNorm" in type(outputs[1].grad_fn).__name__
-    torch.testing.assert_close(*outputs, rtol=0.02, atol=0.02)
-    for (name, one), other in zip(fused.named_parameters(), plain.parameters(), strict=True):
-        assert one.grad.dtype == torch.float32
-        torch.testing.assert_close(one.grad, other.grad, rtol=0.05, atol=0.05 * float(other.grad.abs().max()), msg=name)
+        assert not cuda_norm.compute(features, norm).requires_grad
 
 
 CHECKS = (
     *(check_cases, check_first_tile_far_from_all_others, check_ends, check_undefined, check_running_statistics),
     *(check_gradients_however_they_lie, check_gradient_of_a_gradient_is_refused),
-    *(check_without_gradients_of_the_features, check_under_autocast, check_a_network),
+    *(check_without_gradients_of_the_features, fused_networks.check_under_autocast),
 )
 
 
 def main():
-    cuda_norm._runs_on = lambda device: True
+    cuda_norm._runs_on = cuda_depthwise._runs_on = lambda device: True
+    fused_networks.check_a_network()
+    cuda_norm.launch = guarded(cuda_norm.launch)
     torch.manual_seed(0)
     check_whole_tiles()
     # A few pixels are many tiles, in many parts that are put together a few at a time.

@@ -44,6 +44,7 @@ EXECUTION_SETTINGS = (
     "trainer.compile",
     "trainer.cuda_graph",
     "trainer.fused_norm",
+    "trainer.triton_depthwise",
     "trainer.log_every_n_steps",
     "trainer.save_every_epochs",
     "trainer.save_every_minutes",

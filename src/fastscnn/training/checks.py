@@ -20,6 +20,7 @@ from fastscnn.training.accelerator import choose_precision
 from fastscnn.training.class_weights import check_class_weights
 from fastscnn.training.distillation import check_distill
 from fastscnn.training.fine_tuning import check_init
+from fastscnn.training.layer_programs import PROGRAMS
 from fastscnn.training.optim import build_optimizer
 from fastscnn.training.own_loss import check_loss
 from fastscnn.training.schedules import build_schedule
@@ -202,12 +203,13 @@ def _check_multirun(devices: int) -> None:
 def _check_step(plain: Mapping[str, Any]) -> None:
     """Lightning clips no gradients that a fused kernel would unscale; what BatchNorm gave is known to torch's alone."""
     trainer = plain["trainer"]
-    if trainer.get("fused_norm") is True and trainer.get("recompute") is True:
-        raise RequestError(
-            "trainer.fused_norm=true and trainer.recompute=true do not go together: both change how BatchNorm is kept.",
-            key="trainer.fused_norm",
-            fix="Leave trainer.recompute out.",
-        )
+    for name in PROGRAMS:
+        if trainer.get(name) is True and trainer.get("recompute") is True:
+            raise RequestError(
+                f"trainer.{name}=true and trainer.recompute=true do not go together: both change what a step keeps.",
+                key=f"trainer.{name}",
+                fix="Leave trainer.recompute out.",
+            )
     precision = choose_precision(trainer["precision"], trainer["accelerator"])
     if plain["optimizer"].get("fused") is True and trainer["gradient_clip_val"] and precision.endswith("mixed"):
         raise RequestError(

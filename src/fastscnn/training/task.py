@@ -20,8 +20,8 @@ from fastscnn.data.transforms.normalize import normalize
 from fastscnn.inference.loader import Checkpoint
 from fastscnn.runs.checkpoint import META
 from fastscnn.runs.metrics_csv import MetricsCSV
-from fastscnn.training.fused_norm import FusedNorm, choose_fused_norm
 from fastscnn.training.global_batch import GlobalBatch, Part
+from fastscnn.training.layer_programs import LayerPrograms, choose_layer_programs
 from fastscnn.training.loss_monitor import SeenLosses
 from fastscnn.training.optim import build_optimizer, same_layout, total_steps
 from fastscnn.training.recompute import Recomputed, choose_recompute
@@ -73,7 +73,7 @@ class Task(pl.LightningModule):
         self.frozen: list[nn.Module] = []
         self._global_batch = GlobalBatch()
         self._recomputed: Recomputed | None = None
-        self._fused_norm: FusedNorm | None = None
+        self._layer_programs: LayerPrograms | None = None
         self._step_graph: StepGraph | None = None
         self._derived = False
         self.scores: dict[str, Result] = {}
@@ -180,14 +180,14 @@ class Task(pl.LightningModule):
         same_layout(optimizer)
 
     def on_fit_start(self) -> None:
-        """Choose how BatchNorm is computed, and whether the steps are replayed from a graph."""
+        """Choose what computes the layers, and whether the steps are replayed from a graph."""
         settings = self.config.get("trainer", {})
-        self._fused_norm = choose_fused_norm(settings, self.attached_trainer, self)
+        self._layer_programs = choose_layer_programs(settings, self.attached_trainer, self)
         self._step_graph = choose_step_graph(settings, self.attached_trainer)
 
     def on_fit_end(self) -> None:
         """Free the graph's memory."""
-        self._step_graph = self._fused_norm = None
+        self._step_graph = self._layer_programs = None
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
         """As ever, unless the step's graph has written the gradients already."""
@@ -265,9 +265,9 @@ class Task(pl.LightningModule):
         return normalize(images, channels_last=self.channels_last).to(self.dtype)  # of trainer.precision=bf16-true, ...
 
     def _remembering(self, images: Tensor) -> AbstractContextManager[Any]:
-        """The block in which the network runs in training: how BatchNorm is computed, and what autograd stores."""
-        if self._fused_norm is not None:
-            return self._fused_norm
+        """The block in which the network runs in training: what computes its layers, and what autograd stores."""
+        if self._layer_programs is not None:
+            return self._layer_programs
         settings = self.config.get("trainer", {})
         recompute, compiled = settings.get("recompute", "auto"), settings.get("compile", False)
         if not choose_recompute(recompute, images, compiled=compiled, scale=self.scale):

@@ -44,6 +44,7 @@ OWN_SETTINGS = {
     "recompute",
     "save_every_epochs",
     "save_every_minutes",
+    "triton_depthwise",
 }
 """Settings of the `trainer` group that are not Lightning's."""
 TRAINER = "pytorch_lightning.Trainer"
@@ -73,6 +74,7 @@ CHECKS: dict[str, Callable[[str, Any], None]] = {
     "compile": check_switch,
     "channels_last": check_switch,
     "fused_norm": partial(check_choice, options=AUTO),
+    "triton_depthwise": partial(check_choice, options=AUTO),
     "keep_memory": partial(check_choice, options=AUTO),
     "recompute": partial(check_choice, options=AUTO),
     "profile_steps": check_whole,

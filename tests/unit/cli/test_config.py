@@ -180,6 +180,7 @@ def settings():
         ("trainer.recompute", "yes"),
         ("trainer.cuda_graph", "yes"),
         ("trainer.fused_norm", "yes"),
+        ("trainer.triton_depthwise", "yes"),
         ("trainer.profile_steps", -1),
         ("trainer.save_every_minutes", 0),
         ("trainer.save_every_epochs", 0),
@@ -352,13 +353,13 @@ def test_fused_step_beside_clipping_at_mixed_precision_is_refused_before_lightni
     assert (refused.value.key, refused.value.fix) == ("optimizer.fused", "Leave optimizer.fused out.")
 
 
-def test_fused_batchnorm_beside_recomputed_batchnorm_is_refused():
-    check_settings(OmegaConf.to_container(composed("trainer.fused_norm=auto", "trainer.recompute=true"), resolve=True))
+@pytest.mark.parametrize("name", ["fused_norm", "triton_depthwise"])
+def test_programs_of_ours_beside_layers_that_are_recomputed_are_refused(settings, name):
+    trainer = settings["trainer"] | {"recompute": True}
+    check_settings(settings | {"trainer": trainer | {name: "auto"}})
     with pytest.raises(RequestError, match="do not go together") as refused:
-        check_settings(
-            OmegaConf.to_container(composed("trainer.fused_norm=true", "trainer.recompute=true"), resolve=True)
-        )
-    assert refused.value.key == "trainer.fused_norm"
+        check_settings(settings | {"trainer": trainer | {name: True}})
+    assert refused.value.key == f"trainer.{name}"
 
 
 @pytest.mark.parametrize("epochs", [1, 7, 99, 100, 150, 350, 400, 997, 1000])

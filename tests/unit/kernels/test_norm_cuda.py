@@ -125,7 +125,7 @@ def test_batchnorm_on_the_gpu(shape, dtype, activation):
     exact_norm, eager_norm = copy.deepcopy(norm).double(), copy.deepcopy(norm)
     exact = derived(plain, exact_norm, images.double(), gradient)
     eager = derived(plain, eager_norm, images.float(), gradient)
-    own = derived(lambda images, norm: cuda_norm.batch_norm(images, norm, activation), norm, images, gradient)
+    own = derived(lambda images, norm: cuda_norm.compute(images, norm, activation), norm, images, gradient)
     for found, expected, other in zip(own, exact, eager, strict=True):
         rounding = torch.finfo(found.dtype).eps * expected.abs().max()
         assert (found.double() - expected).abs().max() <= max(4 * (other - expected).abs().max(), 4 * rounding)
@@ -139,7 +139,7 @@ def test_gradients_repeat_to_the_bit():
     gradient = torch.randn_like(images)
 
     def found():
-        return derived(lambda images, norm: cuda_norm.batch_norm(images, norm, nn.ReLU()), norm, images, gradient)
+        return derived(lambda images, norm: cuda_norm.compute(images, norm, nn.ReLU()), norm, images, gradient)
 
     first = found()
     assert all(torch.equal(one, other) for _ in range(3) for one, other in zip(first, found(), strict=True))
@@ -153,7 +153,7 @@ def test_nothing_waits_for_the_gpu_and_a_graph_captures_it(momentum):
 
     def step():
         norm.zero_grad()
-        out = cuda_norm.batch_norm(images, norm, nn.ReLU())
+        out = cuda_norm.compute(images, norm, nn.ReLU())
         return out.detach(), *torch.autograd.grad(out, [images, norm.weight, norm.bias], torch.ones_like(out))
 
     side = torch.cuda.Stream()
@@ -183,5 +183,5 @@ def test_no_tensor_of_full_size_is_kept_but_input_and_output():
     images, norm = features(2, 32, 256, 512, dtype=torch.bfloat16, device="cuda"), nn.BatchNorm2d(32, device="cuda")
     images.requires_grad_()
     before = torch.cuda.memory_allocated()
-    out = cuda_norm.batch_norm(images, norm, nn.ReLU())
+    out = cuda_norm.compute(images, norm, nn.ReLU())
     assert torch.cuda.memory_allocated() - before < 1.1 * out.nbytes

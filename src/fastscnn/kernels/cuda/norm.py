@@ -30,6 +30,11 @@ PARTS = (64, 16)
 """Parts and channels of a tile where parts are put together."""
 
 
+def serves(layer: nn.Module) -> bool:
+    """Whether there are programs for a layer: a BatchNorm of one device."""
+    return type(layer) is nn.BatchNorm2d
+
+
 def applies(features: Tensor, norm: nn.BatchNorm2d) -> bool:
     """Whether the programs can take this input of a BatchNorm that is being trained.
 
@@ -52,7 +57,7 @@ def applies(features: Tensor, norm: nn.BatchNorm2d) -> bool:
     )
 
 
-def batch_norm(features: Tensor, norm: nn.BatchNorm2d, activation: nn.Module | None = None) -> Tensor:
+def compute(features: Tensor, norm: nn.BatchNorm2d, activation: nn.Module | None = None) -> Tensor:
     """What `activation(norm(features))` gives in training, to rounding; the running statistics move as there.
 
     Args:

@@ -1,11 +1,9 @@
 """BatchNorm of a training step with its activation as Triton programs, on images whose channels lie side by side.
 
 Rows are pixels and columns are channels. A program takes so many tiles of rows one after another and leaves what it
-added up in memory of its own; a second program puts these parts together, in the same order every time. Parts are sums
-of distances from a number that lies among the values, so that little is lost where the mean is large and the deviation
-small; they are put together in float64.
-
-The activation is none at HIGHEST 0, ReLU at infinity and ReLU6 at 6. Import this only where Triton is installed.
+added up in memory of its own; a second program puts these parts together, in float64 and the same order every time.
+Parts are sums of distances from a number among the values, so that little is lost where the mean is large and the
+deviation small. Import this only where Triton is installed.
 """
 
 # mypy: ignore-errors
@@ -19,7 +17,7 @@ SIZES = ["rows", "tiles", "splits"]
 
 @triton.jit
 def _activate(values, HIGHEST: tl.constexpr):
-    """What is undefined stays undefined: a maximum would make it 0, and hide a training that has failed."""
+    """None at HIGHEST 0, ReLU at infinity, ReLU6 at 6; a maximum would hide what is undefined, a failed training."""
     if HIGHEST > 0:
         values = tl.where(values < 0, 0.0, values)
         if float("inf") > HIGHEST:
@@ -87,10 +85,10 @@ def statistics_program(features, parts, rows, channels, tiles, ROWS: tl.constexp
     spread = tl.sum(squares, 0, keep_dims=True) - off * off * count.to(tl.float32)
     spread = tl.where(spread < 0, 0.0, spread)
     c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)[None, :]
-    parts += part * 3 * channels
-    tl.store(parts + c, near, mask=c < channels)
-    tl.store(parts + channels + c, off, mask=c < channels)
-    tl.store(parts + 2 * channels + c, spread, mask=c < channels)
+    target = parts + part * 3 * channels + c
+    tl.store(target, near, mask=c < channels)
+    tl.store(target + channels, off, mask=c < channels)
+    tl.store(target + 2 * channels, spread, mask=c < channels)
 
 
 @triton.jit
