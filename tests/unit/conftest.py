@@ -1,6 +1,8 @@
 """Fixtures of several rooms."""
 
+import multiprocessing
 import os
+from unittest import mock
 
 import pytest
 
@@ -38,4 +40,16 @@ def shallow_networks():
     from own_blocks import shallow
 
     with shallow():
+        yield
+
+
+@pytest.fixture(scope="module")
+def forked_runtimes():
+    """In this module the child processes of external runtimes are copies of one that has imported these already.
+
+    Variables and limits that a test sets do not reach them.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["fastscnn.inference.files.external", "onnxruntime", "openvino"])
+    with mock.patch("fastscnn.utils.isolated.SPAWN", context):
         yield

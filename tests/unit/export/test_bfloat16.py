@@ -16,6 +16,7 @@ from fastscnn.inference.segmenter import Segmenter
 from helpers import refused, shallow_network
 
 pytest.importorskip("openvino")
+pytestmark = pytest.mark.usefixtures("forked_runtimes")
 IMAGE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
 
 

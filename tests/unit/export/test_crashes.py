@@ -14,6 +14,7 @@ from fastscnn.utils.errors import Crash
 from fastscnn.utils.machine import processor
 from helpers import refused, shallow_network
 
+pytestmark = pytest.mark.usefixtures("forked_runtimes")
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 

@@ -16,6 +16,7 @@ from fastscnn.inference.files.runtimes import SUFFIXES
 from fastscnn.utils.errors import RequestError
 from helpers import refused, shallow_network, trained_network
 
+pytestmark = pytest.mark.usefixtures("forked_runtimes")
 IMAGES = smooth_images([(1, 64, 96)] * 4)
 NEEDED = {"onnx": ("onnx", "onnxruntime"), "openvino": ("openvino", "nncf")}
 

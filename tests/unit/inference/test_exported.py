@@ -19,6 +19,7 @@ from fastscnn.utils.errors import Crash, RequestError
 from fastscnn.utils.machine import processor
 from helpers import BENCHMARK_SETTINGS, predict_settings, refused, shallow_network, write_image
 
+pytestmark = pytest.mark.usefixtures("forked_runtimes")
 SMALL = (2, 16, 8)
 
 

@@ -15,6 +15,7 @@ from fastscnn.runs.trust import check_trusted
 from fastscnn.training.segmentation import Segmentation
 from helpers import OPTIMIZER, SCHEDULER, SEGMENTATION, camvid_frames, refused
 
+pytestmark = pytest.mark.usefixtures("forked_runtimes")
 NETWORKS = {
     "torchvision": {
         "_target_": "torchvision.models.segmentation.lraspp_mobilenet_v3_large",

@@ -22,6 +22,7 @@ from fastscnn.models.graph import CoarseLogits
 from fastscnn.training.segmentation import Segmentation
 from helpers import SEGMENTATION, camvid_frames, randomize_norms
 
+pytestmark = pytest.mark.usefixtures("forked_runtimes")
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
