@@ -1,42 +1,23 @@
 """Depthwise convolutions in training in Triton: in its interpreter on any machine with Triton, and on a GPU."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from fastscnn.kernels.cuda import depthwise_training as cuda_depthwise
+from warm import run_program
 
-TESTS = Path(__file__).parents[2]
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 LAST = torch.channels_last
 
 
-def run(script, **environment):
-    """Run a script of tests/programs by itself: Triton reads its settings at import, for the whole process."""
-    pytest.importorskip("triton")
-    path = os.pathsep.join([str(TESTS.parent / "src"), *sys.path])
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(TESTS / "programs" / script)],
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-
-
 def test_depthwise_convolutions_in_the_interpreter():
-    run("interpreted_depthwise.py", TRITON_INTERPRET="1")
+    run_program("interpreted_depthwise.py", TRITON_INTERPRET="1")
 
 
 def test_depthwise_convolutions_compile_for_an_h100():
-    run("compiled_depthwise.py")
+    run_program("compiled_depthwise.py")
 
 
 def layer(channels=8, stride=1, dilation=1, **options):

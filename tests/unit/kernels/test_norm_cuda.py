@@ -1,42 +1,24 @@
 """BatchNorm and its activation in Triton: in its interpreter on any machine that has Triton, and as it is on a GPU."""
 
 import copy
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from fastscnn.kernels.cuda import norm as cuda_norm
+from warm import run_program
 
-TESTS = Path(__file__).parents[2]
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 LAST = torch.channels_last
 
 
-def run(script, **environment):
-    """Run a script of tests/programs by itself: Triton reads its settings at import, for the whole process."""
-    pytest.importorskip("triton")
-    path = os.pathsep.join([str(TESTS.parent / "src"), *sys.path])
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(TESTS / "programs" / script)],
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-
-
 def test_batchnorm_in_the_interpreter():
-    run("interpreted_norm.py", TRITON_INTERPRET="1")
+    run_program("interpreted_norm.py", TRITON_INTERPRET="1")
 
 
 def test_batchnorm_compiles_for_an_h100():
-    run("compiled_norm.py")
+    run_program("compiled_norm.py")
 
 
 def features(*shape, dtype=torch.float32, device="cpu"):
