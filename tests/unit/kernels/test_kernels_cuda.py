@@ -1,7 +1,5 @@
 """The Triton programs: in Triton's interpreter on any machine that has Triton, and as they are on a GPU."""
 
-import itertools
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,7 +12,6 @@ from fastscnn.inference.backends.gpu_choices import OPEN
 from fastscnn.inference.backends.triton import TritonNetwork
 from fastscnn.kernels import reference, upsample_labels, upsample_probabilities
 from fastscnn.kernels.cpu.labels import source_positions
-from fastscnn.kernels.cuda import depthwise, layers, separable
 from fastscnn.kernels.cuda import labels as cuda
 from fastscnn.kernels.cuda.choice import AFTER, EARLY, LATE, Choice, chosen, current
 from fastscnn.models.base import OnlyLogits, SegmentationNetwork
@@ -53,29 +50,6 @@ def test_layers_in_the_interpreter():
 
 def test_programs_compile_for_an_h100():
     run_program("compiled_programs.py")  # and before that: tensors on the CPU leave Triton unimported
-
-
-@pytest.mark.parametrize("kilobytes", [64, 99, 163, 227], ids=["T4", "RTX 3090", "A100", "H100"])
-def test_what_a_product_loads_ahead_fits_into_a_block(monkeypatch, kilobytes):
-    monkeypatch.setattr(separable, "_shared_memory", lambda device: kilobytes << 10)
-    for inputs, outputs, beside in itertools.product((128, 384, 768), (64, 128, 256), (False, True)):
-        shares = separable.product_shares(64 * 128, inputs)
-        stages = separable._stages(torch.empty(1), shares, 2, outputs, beside)
-        a_stage = (shares.block + outputs) * shares.chunk * 2
-        assert stages * a_stage < (kilobytes << 10) or stages == 1
-        assert stages == 4 or kilobytes < 227 or inputs == 128 or outputs == 256, "as it was measured"
-
-
-def test_blocks_that_walk_are_as_long_as_fills_a_gpu():
-    shapes = [(128 * 256, 128), (64 * 128, 384), (32 * 64, 768), (32 * 64, 384), (16 * 32, 576), (30, 16)]
-    assert not any(depthwise.form_of(*shape, 1, 1).walks for shape in shapes), "as long as it was not measured"
-    with chosen(Choice(walks=True)):
-        assert not depthwise.form_of(*shapes[0], 2, 2).walks
-        forms = [depthwise.form_of(*shape, 1, 1) for shape in shapes]
-    for (pixels, inputs), form in zip(shapes, forms, strict=True):
-        blocks = pixels / (form.rows * form.columns) * inputs / form.channels
-        assert form.walks and (blocks >= layers.WAVE or form.rows == 4)
-    assert [form.rows for form in forms] == [16, 16, 8, 4, 4, 4]
 
 
 def test_tensors_on_the_cpu_are_not_for_the_gpu():
