@@ -79,23 +79,30 @@ class WarmProcess:
             file.close()
 
 
-def run_program(script, *arguments, **environment):
-    """Run a script of tests/programs, which imports Triton with these settings in a process of its own.
+def run_program(script, *arguments, all_imported=False, **environment):
+    """Run a script of tests/programs to its end in a process of its own, with what it forks.
 
-    Where the workers of the tests are not children of the warm process, it is started in the usual way.
+    It imports Triton itself, with the settings of this environment, or finds all imported. Where the workers of the
+    tests are not children of the warm process, it is started in the usual way.
     """
-    pytest.importorskip("triton")
-    paths = os.pathsep.join([str(SOURCES), *sys.path])
-    process = {"args": [sys.executable, "-W", "ignore", str(PROGRAMS / script), *arguments], "cwd": PROGRAMS}
-    process |= {"env": {**os.environ, "PYTHONPATH": paths, **environment}}
-    if "FASTSCNN_TESTS_PYTHON" not in os.environ:
-        done = subprocess.run(**process, capture_output=True, text=True, timeout=SECONDS)
-        assert done.returncode == 0, done.stderr
-        return
-    warm = WarmCommands(Path(os.environ["FASTSCNN_TESTS_WARM"]))
-    process["args"] = [sys.executable, *process["args"][3:]]
-    with contextlib.closing(warm), contextlib.closing(warm.start(**process, triton=False)) as started:
-        _, errors = started.communicate(timeout=SECONDS)
+    if not all_imported:
+        pytest.importorskip("triton")
+    path = os.pathsep.join([str(SOURCES), *sys.path])
+    process = {"args": [sys.executable, str(PROGRAMS / script), *arguments], "cwd": PROGRAMS}
+    process |= {"env": {**os.environ, "PYTHONPATH": path, **environment}}
+    with contextlib.ExitStack() as ends:
+        if "FASTSCNN_TESTS_PYTHON" in os.environ:
+            warm = ends.enter_context(contextlib.closing(WarmCommands(Path(os.environ["FASTSCNN_TESTS_WARM"]))))
+            started = ends.enter_context(contextlib.closing(warm.start(**process, early=not all_imported)))
+        else:
+            process["args"][1:1] = ["-W", "ignore"]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            started = subprocess.Popen(**process, **pipes, text=True, start_new_session=True)
+        try:
+            _, errors = started.communicate(timeout=SECONDS)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(started.pid, signal.SIGKILL)
         assert started.returncode == 0, errors
 
 
@@ -131,12 +138,12 @@ class WarmCommands:
             subprocess.Popen(**started, stdin=subprocess.DEVNULL, pass_fds=descriptors)
         return address
 
-    def start(self, args, cwd, env, triton=True):
-        """As `subprocess.Popen` with captured text, in a session of its own; where Triton is not imported, if asked."""
+    def start(self, args, cwd, env, early=False):
+        """As `subprocess.Popen` with captured text, in a session of its own; from the copy without Triton if asked."""
         out, err = (tempfile.TemporaryFile("w+") for _ in range(2))  # noqa: SIM115 (WarmProcess.close)
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(SECONDS)
-        connection.connect(self.address if triton else f"{self.address}{EARLY}")
+        connection.connect(f"{self.address}{EARLY}" if early else self.address)
         request = json.dumps({"argv": args[1:], "cwd": str(cwd), "env": {k: str(v) for k, v in env.items()}})
         with open(os.devnull) as nothing:
             socket.send_fds(connection, [request.encode()], [nothing.fileno(), out.fileno(), err.fileno()])

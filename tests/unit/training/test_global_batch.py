@@ -1,12 +1,5 @@
 """Training on a global batch in parts, on two devices or in two steps, is training on it as a whole."""
 
-import contextlib
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,8 +9,8 @@ from trained_in_parts import LOSSES, Frames, Images, build, build_classifier, fr
 from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.kernels import HardPixels, reference, upsample_dice, upsample_lovasz
 from fastscnn.training.loss_monitor import NonFiniteLoss, SeenLosses
+from warm import run_program
 
-PROGRAM = Path(__file__).parents[2] / "programs" / "trained_in_parts.py"
 WHOLE = [name for name in LOSSES if "hard" not in name and "regions" not in name]
 """Losses that do not depend on how a global batch is divided."""
 ROUNDING = 5e-6
@@ -28,19 +21,7 @@ ROUNDING = 5e-6
 def two_devices(tmp_path_factory):
     """What two gloo processes trained: for each device, setting to momenta and losses."""
     folder = tmp_path_factory.mktemp("two_devices")
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", str(PROGRAM), str(folder)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+    run_program("trained_in_parts.py", str(folder), all_imported=True)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
