@@ -5,7 +5,7 @@ that is 1. The curve itself counts from the first step of the run, warm-up inclu
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch.optim import Optimizer
@@ -58,6 +58,25 @@ def check_schedule(settings: Mapping[str, Any]) -> None:
         check_number("scheduler.power", settings["power"], minimum=0)
     if "warmup_steps" in settings:
         check_whole("scheduler.warmup_steps", settings["warmup_steps"], words=(None,))
+
+
+def restore_settings(schedule: Any, groups: Sequence[Mapping[str, Any]]) -> None:
+    """Give an optimizer the settings of its run, in the place of those that a checkpoint brought.
+
+    The learning rate is that of the schedule over the whole run, with its current length, at the current step. If a
+    schedule has no such curve, the current learning rate is scaled as `optimizer.lr` was changed.
+
+    Args:
+        schedule: Of the optimizer, at its current step.
+        groups: Settings of each group of weights, as the run's config has them, with the schedule's `initial_lr`.
+    """
+    for place, (group, own) in enumerate(zip(schedule.optimizer.param_groups, groups, strict=True)):
+        if isinstance(schedule, LambdaLR):
+            rate = own["initial_lr"] * schedule.lr_lambdas[place](schedule.last_epoch)
+        else:
+            rate = group["lr"] * own["initial_lr"] / group["initial_lr"]
+        group |= {**own, "lr": rate}
+    schedule.base_lrs = [own["initial_lr"] for own in groups]
 
 
 def endless_warm_up(settings: Mapping[str, Any], total_steps: int) -> str | None:

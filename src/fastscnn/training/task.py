@@ -12,7 +12,6 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from rich.table import Table
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.data.datasets.images import ImageClasses
@@ -25,7 +24,7 @@ from fastscnn.training.layer_programs import LayerPrograms, choose_layer_program
 from fastscnn.training.loss_monitor import SeenLosses
 from fastscnn.training.optim import build_optimizer, same_layout, total_steps
 from fastscnn.training.recompute import Recomputed, choose_recompute
-from fastscnn.training.schedules import build_schedule, endless_warm_up
+from fastscnn.training.schedules import build_schedule, endless_warm_up, restore_settings
 from fastscnn.training.step_graph import StepGraph, choose_step_graph, same_strides
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.progress import say
@@ -163,21 +162,10 @@ class Task(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """Restore the optimizer settings of this run: a resumed run may have other ones than its checkpoint.
-
-        The learning rate is that of the schedule over the whole run, with its current length, at the current step. If a
-        schedule has no such curve, the current learning rate is scaled as `optimizer.lr` was changed.
-        """
+        """Restore the optimizer settings of this run: a resumed run may have other ones than its checkpoint."""
         schedule: Any = self.lr_schedulers()
-        optimizer = schedule.optimizer
-        for place, (group, own) in enumerate(zip(optimizer.param_groups, self._groups, strict=True)):
-            if isinstance(schedule, LambdaLR):
-                rate = own["initial_lr"] * schedule.lr_lambdas[place](schedule.last_epoch)
-            else:
-                rate = group["lr"] * own["initial_lr"] / group["initial_lr"]
-            group |= own | {"lr": rate}
-        schedule.base_lrs = [own["initial_lr"] for own in self._groups]
-        same_layout(optimizer)
+        restore_settings(schedule, self._groups)
+        same_layout(schedule.optimizer)
 
     def on_fit_start(self) -> None:
         """Choose what computes the layers, and whether the steps are replayed from a graph."""
