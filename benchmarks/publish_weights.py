@@ -1,27 +1,35 @@
 """Put a trained network into weights/: a folder that every command takes as checkpoint=, its card, and its numbers.
 
-    python benchmarks/publish_weights.py RUN_DIR fast_scnn_camvid --data camvid --root DIR
+    python benchmarks/publish_weights.py RUN_DIR fast_scnn_camvid --data camvid --root DIR --held-out RUN_DIR ...
     python benchmarks/publish_weights.py RUN_DIR fast_scnn_streets --data streets --calibrate val
 
 The network is written in safetensors, without the places of the machine that trained it. What was written is then
-evaluated on the test split by `eval.py`, and the numbers go into results/NAME.json and into the card. `--calibrate`
-names a split that the network was not trained on: the temperature of its probabilities is fitted there.
+evaluated on the test split by `eval.py`, and the numbers go into results/NAME.json and into the card.
+
+The temperature of its probabilities is fitted on frames that were not trained on: on the split that `--calibrate`
+names, or, where all but the test frames were trained on, on the drives that were held out of the runs that `--held-out`
+names. Then it is the geometric mean of the temperatures of these.
 """
 
 import argparse
 import hashlib
 import json
 import re
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from harness import RESULTS
 from machine import measured
 
 from fastscnn.runs.record import read_record
+from fastscnn.training.calibrate import keep_temperature
 from fastscnn.utils.files import write_json, write_text
 
 ROOT = RESULTS.parent
@@ -34,8 +42,8 @@ ABOUT = {
         "network commercially.",
     ),
     "streets": (
-        "Trained on drawn pictures alone: on photographs it is of no use. It is for trying the commands without any "
-        "data, and as a start for networks on drawn scenes.",
+        "Trained on drawn pictures alone: what it says of photographs is of no use. It is for trying the commands "
+        "without any data, and a start for networks on photographs of streets (`init.checkpoint=streets`).",
         "The frames are drawn by this package (`data=streets`), so no terms but those of the repository (Apache-2.0) "
         "hold; their classes and colours are those of Cityscapes.",
     ),
@@ -75,6 +83,45 @@ def evaluate(folder: Path, data: str, root: Path | None, split: str, *settings: 
     return content
 
 
+def fitted_on_held_out(runs: Sequence[Path], data: str, root: Path | None) -> dict[str, Any]:
+    """The temperature of each run's best checkpoint on the drive that was held out of it, and their geometric mean."""
+    of_each: dict[str, Any] = {}
+    for run in runs:
+        drive = read_record(run)["overrides"].get("data.held_out")
+        if not drive:
+            raise SystemExit(f"{run} was trained without data.held_out")
+        with tempfile.TemporaryDirectory() as place:
+            copy = shutil.copy(run / "checkpoints" / "best.ckpt", place)
+            found = evaluate(Path(copy), data, root, "val", "calibrate=true", "pictures=0")["calibration"]
+        of_each[drive] = {"temperature": found["temperature"], "ece": found["ece"]}
+    mean = statistics.geometric_mean(one["temperature"] for one in of_each.values())
+    return {"temperature": mean, "data": data, "split": "held-out drives", "of_each_drive": of_each}
+
+
+def begun_with(record: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """The network that a training began with, where it is the one that was published before in the results' `file`."""
+    start = (record.get("init") or {}).get("sha256")
+    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    earlier = [before, before.get("training", {}).get("begun_with", {})]
+    found = next((one for one in earlier if start and one.get("sha256") == start), {})
+    return {key: found[key] for key in ("sha256", "metrics", "training") if key in found}
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def earlier(start: Mapping[str, Any] | None) -> str:
+    """The card's line on the network that the training began with."""
+    if not start:
+        return ""
+    training, miou = start["training"], percent(start["metrics"]["test/miou"])
+    return (
+        f"- Begun with the network of SHA-256 `{start['sha256'][:12]}…`, which has {miou} mIoU on the test split. It "
+        f"was trained by `{training['command']}` ({training['minutes']} minutes, {training['device']}).\n"
+    )
+
+
 def card(name: str, result: dict) -> str:
     metrics, training = result["metrics"], result["training"]
     classes = {key.rpartition("/")[2]: value for key, value in metrics.items() if "/iou/" in key}
@@ -88,7 +135,7 @@ def card(name: str, result: dict) -> str:
     calibration = result.get("calibration")
     calibrated = (
         f"- Probabilities: temperature {calibration['temperature']:.2f}, fitted on {calibration['split']}; expected "
-        f"calibration error on test {100 * calibration['ece']:.1f} %.\n"
+        f"calibration error on test {percent(calibration['ece'])}, without it {percent(calibration['ece_before'])}.\n"
         if calibration
         else ""
     )
@@ -101,7 +148,7 @@ Fast-SCNN for {result["dataset"]}{drawn}, {len(classes)} classes. Use: `checkpoi
 `Segmenter.from_checkpoint("weights/{name}")`.
 
 - Trained by `{training["command"]}` ({took}, {training["device"]}, seed {training["seed"]}{commit}).
-- Evaluated on the test split by `{evaluation}`:
+{earlier(training.get("begun_with"))}- Evaluated on the test split by `{evaluation}`:
   **{100 * metrics["test/miou"]:.1f} mIoU**, {100 * metrics["test/accuracy"]:.1f} % of the pixels. One seed.
 - Weakest at {", ".join(worst)}. {untried}
 - {terms}
@@ -119,19 +166,28 @@ def main(arguments: argparse.Namespace) -> None:
     if record["status"] != "finished":
         raise SystemExit(f"{arguments.run} is {record['status']}, not finished")
     export(arguments.run, folder)
+    evaluated = before = evaluate(folder, arguments.data, arguments.root, "test")
+    fitted: dict[str, Any] = {}
     if arguments.calibrate:
         evaluate(folder, arguments.data, arguments.root, arguments.calibrate, "calibrate=true", "pictures=0")
-    evaluated = evaluate(folder, arguments.data, arguments.root, "test")
-    found = evaluated.get("calibration", {})
-    calibration = {"split": arguments.calibrate, "temperature": found.get("temperature"), "ece": found.get("ece")}
+        fitted = {"split": arguments.calibrate}
+    elif arguments.held_out:
+        fitted = fitted_on_held_out(arguments.held_out, arguments.data, arguments.root)
+        keep_temperature(folder, fitted)
+    if fitted:
+        evaluated = evaluate(folder, arguments.data, arguments.root, "test")
+        found = evaluated["calibration"]
+        fitted |= {"temperature": found["temperature"], "ece_before": before["calibration"]["ece"], "ece": found["ece"]}
     started, finished = (datetime.fromisoformat(record[key]) for key in ("started", "finished"))
+    file = RESULTS / f"{arguments.name.removeprefix('fast_scnn_')}_weights.json"
+    start = begun_with(record, file)
     result = {
         "what": "a network of weights/, evaluated on the test split",
         "data": arguments.data,
         "dataset": json.loads((folder / "config.json").read_text(encoding="utf-8"))["classes"]["name"],
         "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
         "metrics": evaluated["metrics"],
-        **({"calibration": calibration} if arguments.calibrate else {}),
+        **({"calibration": fitted} if fitted else {}),
         "training": {
             "command": without_places(record["command"]),
             "overrides": {key: value for key, value in record["overrides"].items() if key not in PLACES},
@@ -142,15 +198,17 @@ def main(arguments: argparse.Namespace) -> None:
             "git": record.get("git"),
             "minutes": round((finished - started).total_seconds() / 60, 1),
             **({"processor_minutes": arguments.processor_minutes} if arguments.processor_minutes else {}),
+            **({"begun_with": start} if start else {}),
         },
         **measured(),
     }
     root = " --root DIR" if arguments.root else ""
     calibrate = f" --calibrate {arguments.calibrate}" if arguments.calibrate else ""
+    calibrate += " --held-out" + len(arguments.held_out) * " RUN_DIR" if arguments.held_out else ""
     result["command"] = (
         f"python benchmarks/publish_weights.py RUN_DIR {arguments.name} --data {arguments.data}{root}{calibrate}"
     )
-    write_json(RESULTS / f"{arguments.name.removeprefix('fast_scnn_')}_weights.json", result)
+    write_json(file, result)
     write_text(folder / "README.md", card(arguments.name, result))
 
 
@@ -160,6 +218,8 @@ if __name__ == "__main__":
     parser.add_argument("name")
     parser.add_argument("--data", choices=list(ABOUT), required=True)
     parser.add_argument("--root", type=Path, help="of the data; the streets are generated")
-    parser.add_argument("--calibrate", metavar="SPLIT")
+    fitted = parser.add_mutually_exclusive_group()
+    fitted.add_argument("--calibrate", metavar="SPLIT")
+    fitted.add_argument("--held-out", type=Path, nargs="+", metavar="RUN_DIR", help="trained with data.held_out")
     parser.add_argument("--processor-minutes", type=float, help="of the training, on a machine shared with other work")
     main(parser.parse_args())
