@@ -73,9 +73,9 @@ def export(run: Path, folder: Path) -> None:
         raise SystemExit(f"{folder} takes {size} bytes: a network in the repository takes at most {LARGEST}")
 
 
-def evaluate(folder: Path, data: str, root: Path | None, split: str, *settings: str) -> dict:
-    """The content of `eval.json`."""
-    chosen = [f"data={data}", *([f"data.root={root}"] if root else []), f"split={split}", *settings]
+def evaluate(folder: Path, data: str | None, root: Path | None, split: str, *settings: str) -> dict:
+    """The content of `eval.json`. Without `data` it is the checkpoint's own, whose val may be a held-out drive."""
+    chosen = [f"data={data}"] * bool(data) + [f"data.root={root}"] * bool(root) + [f"split={split}", *settings]
     with tempfile.TemporaryDirectory() as place:
         output = Path(place) / "evaluation"
         command("src/eval.py", f"checkpoint={folder}", *chosen, f"paths.run_dir={output}")
@@ -92,7 +92,7 @@ def fitted_on_held_out(runs: Sequence[Path], data: str, root: Path | None) -> di
             raise SystemExit(f"{run} was trained without data.held_out")
         with tempfile.TemporaryDirectory() as place:
             copy = shutil.copy(run / "checkpoints" / "best.ckpt", place)
-            found = evaluate(Path(copy), data, root, "val", "calibrate=true", "pictures=0")["calibration"]
+            found = evaluate(Path(copy), None, root, "val", "calibrate=true", "pictures=0")["calibration"]
         of_each[drive] = {"temperature": found["temperature"], "ece": found["ece"]}
     mean = statistics.geometric_mean(one["temperature"] for one in of_each.values())
     return {"temperature": mean, "data": data, "split": "held-out drives", "of_each_drive": of_each}

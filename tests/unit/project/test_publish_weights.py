@@ -39,7 +39,7 @@ def test_the_temperature_is_the_geometric_mean_of_those_of_the_held_out_drives(p
 
     monkeypatch.setattr(publish, "evaluate", evaluate)
     found = publish.fitted_on_held_out(runs, "camvid", tmp_path)
-    assert evaluations == [("camvid", tmp_path, "val", ("calibrate=true", "pictures=0"))] * 3
+    assert evaluations == [(None, tmp_path, "val", ("calibrate=true", "pictures=0"))] * 3
     assert found["temperature"] == pytest.approx(2.0)
     assert found["of_each_drive"]["0001TP"] == {"temperature": 4.0, "ece": 0.01}
 
