@@ -18,7 +18,7 @@ WIDTH, HEIGHT, FRAMES = 360, 270, 24
 def main(camvid: Path, output: Path) -> None:
     segmenter = Segmenter.from_pretrained("camvid")
     pictures = []
-    for path in sorted((camvid / "test").glob("0001TP_*.jpg"))[:FRAMES]:
+    for path in sorted((camvid / "test").glob("Seq05VD_*.jpg"))[:FRAMES]:
         image = np.asarray(Image.open(path).convert("RGB"))
         labelled = overlay(image, segmenter(image), segmenter.classes, 0.6)
         sides = [Image.fromarray(side).resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS) for side in (image, labelled)]
