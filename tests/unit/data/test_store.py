@@ -517,6 +517,7 @@ def test_long_build_tells_how_far_it_is_in_lines(root, store, monkeypatch, capsy
     def decode(*arguments):
         while "decoding: frame 0 of 4\n" not in "".join(seen):  # so long that there is a line
             seen.append(capsys.readouterr().out)
+        time.sleep(0.02)  # the first line may come at once; the summary comes only after the time between two
         return store_files.write_frame(*arguments)
 
     monkeypatch.setattr("fastscnn.data.store.store.write_frame", decode)
