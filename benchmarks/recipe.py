@@ -6,7 +6,8 @@ The base is the paper's recipe at crops of 240x320. Each factor is added to the 
 the three drives of train and val, evaluated on the third, each drive in turn; the test frames are never read. A factor
 stays if its mean over the drives is better with each of the seeds; the second seed is trained only where the first was
 better. All have the same number of epochs and are evaluated after the last. The runs lie in DIR: the same command goes
-on where it was stopped. Writes results/camvid_recipe.json and .md whenever a run ends.
+on where it was stopped. Writes results/camvid_recipe.json and .md whenever a run ends. Where the runs of an earlier
+screening are gone, --known results/camvid_recipe.json takes from its results what they reached.
 
 --jobs trains so many runs side by side: drives, and from six on both seeds of a factor. SETTINGs are added to every
 run: on a GPU, `--jobs 6 trainer.accelerator=gpu`.
@@ -14,6 +15,7 @@ run: on a GPU, `--jobs 6 trainer.accelerator=gpu`.
 
 import argparse
 import hashlib
+import json
 import os
 import shutil
 import statistics
@@ -168,6 +170,34 @@ def side_by_side(
                 yield running[future], future.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def known_runs(file: Path, epochs: int) -> dict[tuple[tuple[str, ...], str, int], dict[str, float]]:
+    """The metrics of the runs in the results of an earlier screening, by recipe, held-out drive and seed.
+
+    Of the classes the file has the means over a factor's runs: each of these is given the means, which leaves the means
+    as they are.
+
+    Raises:
+        SystemExit: The file cannot be read, or its runs have another number of epochs or other settings.
+    """
+    try:
+        result = json.loads(file.read_text(encoding="utf-8"))
+        found = {}
+        for row in result["factors"]:
+            names = () if row["name"] == "base" else (*row["over"], row["name"])
+            if list(row["settings"]) != settings_of(names[-1:]):
+                raise ValueError(f"{row['name']} had the settings {row['settings']}")
+            classes = {f"val/iou/{name}": value / 100 for name, value in row.get("iou", {}).items()}
+            for key, miou in row.get("of_each_run", {}).items():
+                fold, _, seed = key.partition(", seed ")
+                found[names, fold, int(seed)] = {"val/miou": miou / 100, **classes}
+        if result["epochs"] != epochs:
+            raise ValueError(f"its runs have {result['epochs']} epochs, not {epochs}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"--known {file} cannot be used: {error}.", file=sys.stderr)
+        raise SystemExit(2) from None
+    return found
 
 
 @dataclass
@@ -341,8 +371,11 @@ def table(result: Mapping) -> str:
 def main(arguments: argparse.Namespace) -> None:
     root, runs = arguments.root.resolve(), arguments.runs.resolve()
     end = time.monotonic() + 3600 * arguments.hours
+    known = known_runs(arguments.known, arguments.epochs) if arguments.known else {}
 
     def run(names: Sequence[str], fold: str, seed: int) -> Mapping[str, float]:
+        if (earlier := known.get((tuple(names), fold, seed))) is not None:
+            return earlier
         command = arguments_of(names, fold, seed, arguments.epochs, root, runs, arguments.settings)
         if (metrics := finished(folder_of(command))) is not None:
             return metrics
@@ -382,6 +415,7 @@ if __name__ == "__main__":
     parser.add_argument("--hours", type=float, default=8, help="no run begins after these")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
     parser.add_argument("--threads", type=int, help="of each run; else the processor's, shared by the runs")
+    parser.add_argument("--known", type=Path, help="results of an earlier screening, whose runs are not trained again")
     parser.add_argument("--output", type=Path, default=RESULTS / "camvid_recipe.json")
     parser.add_argument(
         "settings", nargs="*", metavar="SETTING", help="added to every run, such as trainer.accelerator=gpu"

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import threading
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -190,3 +191,58 @@ def test_what_is_finished_is_not_trained_anew_and_what_was_stopped_is_resumed(re
     (folder / LAST).touch()
     assert recipe.train(arguments, 1) == metrics
     assert started.pop() == [f"resume={folder}"]
+
+
+def test_a_screening_whose_runs_are_gone_goes_on_from_its_results(recipe, tmp_path, monkeypatch):
+    trained = []
+
+    def train(command, threads):
+        trained.append(command)
+        if len(trained) > limit:
+            raise recipe.OutOfTimeError
+        score = 0.4 + 0.05 * ("loss.class_weights=enet" in command) + 0.01 * ("seed=1" in command)
+        return {"val/miou": score, "val/iou/pole": score / 2}
+
+    def rows(name, *more):
+        output = tmp_path / name
+        arguments = {"root": tmp_path, "runs": tmp_path / name.partition(".")[0], "epochs": 2, "hours": 1, "jobs": 1}
+        arguments |= {"threads": 1, "known": None, "output": output, "settings": []} | dict(more)
+        recipe.main(Namespace(**arguments))
+        return json.loads(output.read_text(encoding="utf-8"))
+
+    monkeypatch.setattr(recipe, "train", train)
+    monkeypatch.setattr(recipe, "FACTORS", recipe.FACTORS[:2])
+    monkeypatch.setattr(recipe.Screening.__init__, "__defaults__", (recipe.FACTORS, 1))
+    limit = 99
+    whole = rows("whole.json")
+    everything, limit = len(trained), 14
+    trained.clear()
+    stopped = rows("stopped.json")
+    assert stopped["factors"][-1]["decision"] == "unfinished"
+    limit = 99
+    trained.clear()
+    again = rows("again.json", ("known", tmp_path / "stopped.json"))
+    assert len(trained) == everything - 14
+    for ours, theirs in zip(again["factors"], whole["factors"], strict=True):
+        assert ours["decision"] == theirs["decision"]
+        assert ours["of_each_run"] == pytest.approx(theirs["of_each_run"])
+        assert ours["iou"] == pytest.approx(theirs["iou"])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("{", "Expecting"), ('{"epochs": 30}', "factors"), ('{"epochs": 9, "factors": []}', "9 epochs, not 30")],
+)
+def test_results_that_are_of_another_screening_are_refused(recipe, tmp_path, capsys, content, words):
+    file = tmp_path / "known.json"
+    file.write_text(content)
+    with pytest.raises(SystemExit) as stopped:
+        recipe.known_runs(file, 30)
+    assert stopped.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_the_results_that_are_published_can_be_gone_on_from(recipe):
+    file = ROOT / "results" / "camvid_recipe.json"
+    epochs = json.loads(file.read_text(encoding="utf-8"))["epochs"]
+    assert len(recipe.known_runs(file, epochs)) >= 6
