@@ -65,6 +65,22 @@ def test_page_shows_labels_classes_speed_and_a_slider(browser, url, tmp_path):
         assert "70%" in page.evaluate("document.getElementById('overlay').style.clipPath")
 
 
+def test_answer_to_a_frame_of_the_camera_is_not_shown_over_what_was_chosen_after_it(browser, url, tmp_path):
+    (tmp_path / "torn.jpg").write_bytes(b"no picture")
+    with opened(browser, url) as page:
+        held = []
+        page.route("**/image", lambda route: held.append(route), times=1)
+        with page.expect_request("**/image"):
+            page.click("#camera")
+        page.set_input_files("#file", tmp_path / "torn.jpg")
+        page.wait_for_function("document.getElementById('message').textContent.startsWith('The file')")
+        with page.expect_response("**/image"):
+            held[0].continue_()
+        page.wait_for_timeout(500)
+        assert page.text_content("#message").startswith("The file")
+        assert page.locator("#classes li").count() == 0
+
+
 def test_page_labels_what_the_camera_sees_and_says_what_is_no_picture(browser, url, tmp_path):
     (tmp_path / "torn.jpg").write_bytes(b"no picture")
     with opened(browser, url) as page:
