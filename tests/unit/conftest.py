@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+from multiprocessing import forkserver
 from unittest import mock
 
 import pytest
@@ -51,5 +52,7 @@ def forked_runtimes():
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["fastscnn.inference.files.external", "onnxruntime", "openvino"])
+    with mock.patch.dict(os.environ, {"CI": "true"}):  # no thread of OpenVINO's telemetry, which a copy would wait for
+        forkserver.ensure_running()
     with mock.patch("fastscnn.utils.isolated.SPAWN", context):
         yield
