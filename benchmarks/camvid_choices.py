@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness import RESULTS
+from harness import RESULTS, answer
 from machine import measured
 from recipe import FOLDS, arguments_of, cells, finished, folder_of, percent, settings_of, side_by_side, summary, train
 
@@ -126,4 +126,4 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main(parsed())
+    answer(main, parsed())

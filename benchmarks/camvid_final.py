@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from harness import RESULTS
+from harness import RESULTS, answer
 from machine import measured
 from recipe import RARE, ROOT, TrainingError, digest_of, finished, folder_of, side_by_side, train
 
@@ -170,4 +170,4 @@ if __name__ == "__main__":
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
     parser.add_argument("--output", type=Path, default=RESULTS / "camvid_final.json")
     parser.add_argument("settings", nargs="*", metavar="SETTING", help="added to every run")
-    main(parser.parse_intermixed_args())
+    answer(main, parser.parse_intermixed_args())

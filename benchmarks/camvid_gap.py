@@ -9,19 +9,17 @@ results/camvid_gap.json and .md.
 
 import argparse
 import statistics
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness import RESULTS
+from harness import RESULTS, answer
 from machine import measured
 from publish_weights import evaluate
 from recipe import RARE
 
 from fastscnn.data.datasets.camvid import camvid_frames
 from fastscnn.data.datasets.frames import Frame
-from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import write_json, write_text
 
 TRAINED_ON = "trained on (train and val)"
@@ -104,8 +102,4 @@ if __name__ == "__main__":
     parser.add_argument("root", type=Path)
     parser.add_argument("--checkpoint", default="camvid")
     parser.add_argument("--output", type=Path, default=RESULTS / "camvid_gap.json")
-    try:
-        main(parser.parse_args())
-    except RequestError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from None
+    answer(main, parser.parse_args())

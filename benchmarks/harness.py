@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 from machine import measured
 
+from fastscnn.runs.record import RECORD, read_record
+from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import write_json
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -72,6 +74,29 @@ def served_rounds(children: Mapping[str, "subprocess.Popen[str]"], rounds: int) 
         yield variant, json.loads(process.stdout.readline())
     for process in children.values():
         process.communicate()
+
+
+def answer(main: Callable[..., object], *arguments: object) -> None:
+    """Run a script's `main`; a request that cannot be carried out is one sentence on stderr and exit code 2."""
+    try:
+        main(*arguments)
+    except RequestError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def finished_run(folder: Path) -> dict[str, Any]:
+    """The record of a finished run.
+
+    Raises:
+        RequestError: The folder holds no run, or one that has not finished.
+    """
+    if not (folder / RECORD).is_file():
+        raise RequestError(f"{folder} holds no run ({RECORD}).", fix="Name the folder of a finished run.")
+    record = read_record(folder)
+    if record["status"] != "finished":
+        raise RequestError(f"{folder} is {record['status']}, not finished.", fix=f"Continue it with resume={folder}.")
+    return record
 
 
 def save(output: Path, result: Mapping[str, Any]) -> dict[str, Any]:

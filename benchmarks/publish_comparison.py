@@ -5,13 +5,14 @@ python benchmarks/publish_comparison.py NAME RUNS_DIR...
 The picture needs Chromium on the PATH.
 """
 
+import argparse
 import json
 import shutil
-import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from harness import RESULTS
+from harness import RESULTS, answer
 from hydra import compose, initialize_config_dir
 from playwright.sync_api import sync_playwright
 
@@ -53,8 +54,8 @@ def screenshot(page: Path, picture: Path) -> None:
         browser.close()
 
 
-def main() -> None:
-    name, folders = sys.argv[1], [str(Path(folder).resolve()) for folder in sys.argv[2:]]
+def main(name: str, places: Sequence[Path]) -> None:
+    folders = [str(place.resolve()) for place in places]
     output = Path(tempfile.mkdtemp())
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("compare", [f"runs={json.dumps(folders)}", f"output={output}"])
@@ -77,4 +78,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("name")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="RUNS_DIR")
+    chosen = parser.parse_args()
+    answer(main, chosen.name, chosen.folders)

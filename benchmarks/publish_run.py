@@ -3,16 +3,14 @@
 python benchmarks/publish_run.py RUN_DIR NAME
 """
 
+import argparse
 import csv
-import sys
 from datetime import datetime
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-from harness import RESULTS
-
-from fastscnn.runs.record import read_record
+from harness import RESULTS, answer, finished_run
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -23,9 +21,7 @@ from fastscnn.utils.machine import describe_machine
 
 
 def numbers(folder: Path) -> dict[str, object]:
-    record = read_record(folder)
-    if record["status"] != "finished":
-        raise SystemExit(f"{folder} is {record['status']}, not finished")
+    record = finished_run(folder)
     started, finished = (datetime.fromisoformat(record[key]) for key in ("started", "finished"))
     return {
         "command": record["command"],
@@ -68,8 +64,7 @@ def pictures(folder: Path, path: Path) -> None:
     write_png(path, np.concatenate(chosen[:3]), compression=9)
 
 
-def main() -> None:
-    folder, name = Path(sys.argv[1]), sys.argv[2]
+def main(folder: Path, name: str) -> None:
     write_json(RESULTS / f"{name}.json", numbers(folder))
     curve(folder, RESULTS / f"{name}_curve.png")
     pictures(folder, RESULTS / f"{name}_pictures.png")
@@ -77,4 +72,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    chosen = parser.parse_args()
+    answer(main, chosen.run, chosen.name)

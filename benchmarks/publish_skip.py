@@ -5,14 +5,15 @@ python src/eval.py checkpoint=FILE split=test skip=zero
 python benchmarks/publish_skip.py EVAL_DIR EVAL_DIR_SKIP_ZERO NAME
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
-from harness import RESULTS
+from harness import RESULTS, answer
 
+from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import write_json, write_png
 from fastscnn.utils.images import read_rgb
 from fastscnn.utils.machine import describe_machine
@@ -21,9 +22,12 @@ PANEL_WIDTH = 240  # pixels in the gallery
 
 
 def evaluation(folder: Path, skip: str) -> dict:
-    content = json.loads((folder / "eval.json").read_text())
-    if content["model"]["skip"] != skip:
-        raise SystemExit(f"{folder} was evaluated with skip={content['model']['skip']}, not skip={skip}")
+    file = folder / "eval.json"
+    if not file.is_file():
+        raise RequestError(f"{folder} holds no evaluation ({file.name}).", fix="Name a folder that eval.py wrote.")
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if (found := content["model"]["skip"]) != skip:
+        raise RequestError(f"{folder} was evaluated with skip={found}.", fix=f"Evaluate it with skip={skip}.")
     return content
 
 
@@ -46,11 +50,13 @@ def gallery(keep: Path, zero: Path, pictures: list[str]) -> np.ndarray:
     return np.concatenate([titles, *rows])
 
 
-def main() -> None:
-    keep_folder, zero_folder, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+def main(keep_folder: Path, zero_folder: Path, name: str) -> None:
     keep, zero = evaluation(keep_folder, "keep"), evaluation(zero_folder, "zero")
     if (keep["checkpoint"], keep["split"]) != (zero["checkpoint"], zero["split"]):
-        raise SystemExit("the two evaluations are of different checkpoints or splits")
+        raise RequestError(
+            f"{keep_folder} and {zero_folder} are evaluations of different checkpoints or splits.",
+            fix="Evaluate one checkpoint on one split, with and without skip=zero.",
+        )
     content = {
         "machine": describe_machine(),
         "versions": keep["versions"],
@@ -68,4 +74,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("keep", type=Path, help="what eval.py wrote")
+    parser.add_argument("zero", type=Path, help="what eval.py wrote with skip=zero")
+    parser.add_argument("name")
+    chosen = parser.parse_args()
+    answer(main, chosen.keep, chosen.zero, chosen.name)

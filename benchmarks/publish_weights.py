@@ -20,16 +20,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from harness import RESULTS
+from harness import RESULTS, answer, finished_run
 from machine import measured
 
-from fastscnn.runs.record import read_record
 from fastscnn.training.calibrate import keep_temperature
+from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import write_json, write_text
 
 ROOT = RESULTS.parent
@@ -70,7 +70,7 @@ def export(run: Path, folder: Path) -> None:
     content["config"]["data"] |= {"root": None, "store": "auto"}
     write_json(path, content)
     if (size := (folder / "model.safetensors").stat().st_size) > LARGEST:
-        raise SystemExit(f"{folder} takes {size} bytes: a network in the repository takes at most {LARGEST}")
+        raise RequestError(f"{folder} takes {size} bytes, and a network in the repository at most {LARGEST}.")
 
 
 def evaluate(folder: Path, data: str | None, root: Path | None, split: str, *settings: str) -> dict:
@@ -83,13 +83,26 @@ def evaluate(folder: Path, data: str | None, root: Path | None, split: str, *set
     return content
 
 
-def fitted_on_held_out(runs: Sequence[Path], data: str, root: Path | None) -> dict[str, Any]:
-    """The temperature of each run's best checkpoint on the drive that was held out of it, and their geometric mean."""
+def held_out_drive(run: Path) -> str:
+    """What a finished run was trained without.
+
+    Raises:
+        RequestError: It was trained on all, or has not finished.
+    """
+    drive: str | None = finished_run(run)["overrides"].get("data.held_out")
+    if not drive:
+        raise RequestError(f"{run} was trained without data.held_out, on all drives.", fix="Name a run that was not.")
+    return drive
+
+
+def fitted_on_held_out(runs: Mapping[str, Path], data: str, root: Path | None) -> dict[str, Any]:
+    """The temperature of each run's best checkpoint on the drive that was held out of it, and their geometric mean.
+
+    Args:
+        runs: Held-out drive to the folder of the run.
+    """
     of_each: dict[str, Any] = {}
-    for run in runs:
-        drive = read_record(run)["overrides"].get("data.held_out")
-        if not drive:
-            raise SystemExit(f"{run} was trained without data.held_out")
+    for drive, run in runs.items():
         with tempfile.TemporaryDirectory() as place:
             copy = shutil.copy(run / "checkpoints" / "best.ckpt", place)
             found = evaluate(Path(copy), None, root, "val", "calibrate=true", "pictures=0")["calibration"]
@@ -162,17 +175,16 @@ Fast-SCNN for {result["dataset"]}{drawn}, {len(classes)} classes. Use: `checkpoi
 
 def main(arguments: argparse.Namespace) -> None:
     folder = ROOT / "weights" / arguments.name
-    record = read_record(arguments.run)
-    if record["status"] != "finished":
-        raise SystemExit(f"{arguments.run} is {record['status']}, not finished")
+    record = finished_run(arguments.run)
+    drives = {held_out_drive(run): run for run in arguments.held_out or ()}
     export(arguments.run, folder)
     evaluated = before = evaluate(folder, arguments.data, arguments.root, "test")
     fitted: dict[str, Any] = {}
     if arguments.calibrate:
         evaluate(folder, arguments.data, arguments.root, arguments.calibrate, "calibrate=true", "pictures=0")
         fitted = {"split": arguments.calibrate}
-    elif arguments.held_out:
-        fitted = fitted_on_held_out(arguments.held_out, arguments.data, arguments.root)
+    elif drives:
+        fitted = fitted_on_held_out(drives, arguments.data, arguments.root)
         keep_temperature(folder, fitted)
     if fitted:
         evaluated = evaluate(folder, arguments.data, arguments.root, "test")
@@ -222,4 +234,4 @@ if __name__ == "__main__":
     fitted.add_argument("--calibrate", metavar="SPLIT")
     fitted.add_argument("--held-out", type=Path, nargs="+", metavar="RUN_DIR", help="trained with data.held_out")
     parser.add_argument("--processor-minutes", type=float, help="of the training, on a machine shared with other work")
-    main(parser.parse_args())
+    answer(main, parser.parse_args())

@@ -1,6 +1,7 @@
 """What benchmarks/publish_weights.py says of a network: where its temperature and its start come from."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -29,11 +30,11 @@ def run_of(folder, **overrides):
 
 def test_the_temperature_is_the_geometric_mean_of_those_of_the_held_out_drives(publish, monkeypatch, tmp_path):
     drives = {"0016E5": 1.0, "0006R0": 2.0, "0001TP": 4.0}
-    runs = [run_of(tmp_path / drive, held_out=drive) for drive in drives]
+    runs = {drive: run_of(tmp_path / drive, held_out=drive) for drive in drives}
     evaluations = []
 
     def evaluate(checkpoint, data, root, split, *settings):
-        assert checkpoint.parent not in {run / "checkpoints" for run in runs}, "the run's own file keeps what it has"
+        assert checkpoint.parent not in {run / "checkpoints" for run in runs.values()}, "the run keeps its file"
         evaluations.append((data, root, split, settings))
         return {"calibration": {"temperature": drives[checkpoint.read_bytes().decode()], "ece": 0.01}}
 
@@ -44,9 +45,25 @@ def test_the_temperature_is_the_geometric_mean_of_those_of_the_held_out_drives(p
     assert found["of_each_drive"]["0001TP"] == {"temperature": 4.0, "ece": 0.01}
 
 
-def test_a_run_that_has_seen_all_drives_gives_no_temperature(publish, tmp_path):
-    with pytest.raises(SystemExit, match=r"trained without data\.held_out"):
-        publish.fitted_on_held_out([run_of(tmp_path / "all")], "camvid", tmp_path)
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["no_run"], "no_run holds no run (run.json). Name the folder of a finished run."),
+        (["stopped"], "stopped is stopped, not finished. Continue it with resume="),
+        (["done", "--held-out", "all"], "all was trained without data.held_out, on all drives. Name a run that was"),
+        (["done", "--held-out", "stopped"], "stopped is stopped, not finished."),
+    ],
+)
+def test_runs_that_cannot_be_published_are_one_sentence_and_nothing_is_written(tmp_path, arguments, said):
+    for name in ("done", "all"):
+        run_of(tmp_path / name)
+    stopped = run_of(tmp_path / "stopped", held_out="0016E5") / "run.json"
+    stopped.write_text(stopped.read_text().replace("finished", "stopped"))
+    places = [argument if argument.startswith("--") else str(tmp_path / argument) for argument in arguments]
+    call = [sys.executable, str(ROOT / "benchmarks" / "publish_weights.py"), places[0], "no_such_network"]
+    done = subprocess.run([*call, "--data", "camvid", *places[1:]], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and said in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not (ROOT / "weights" / "no_such_network").exists()
 
 
 def test_the_network_that_a_training_began_with_stays_named_when_it_is_published_again(publish, tmp_path):
