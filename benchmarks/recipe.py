@@ -141,7 +141,8 @@ def train(arguments: Sequence[str], threads: int, which: str = "last") -> dict[s
         arguments = [f"resume={folder}"]
     elif folder.exists():
         shutil.rmtree(folder)
-    print(time.strftime("%H:%M:%S"), "python src/train.py", *arguments, flush=True)
+    line = " ".join([time.strftime("%H:%M:%S"), "python src/train.py", *arguments, "\n"])
+    print(line, end="", flush=True)  # whole, beside those of other threads
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, "src/train.py", *arguments]
     code = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=False).returncode
