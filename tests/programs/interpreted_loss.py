@@ -188,10 +188,17 @@ def check_weights():
             assert mean == cuda_loss.upsample_cross_entropy(logits, **called)
 
 
-def check_nothing_labelled():
+def check_nothing_that_counts():
+    """Where no pixel is labelled, and where those that are have a class that weighs nothing."""
     logits = torch.randn(1, 3, 2, 2, requires_grad=True)
-    labels = torch.full((1, 2, 2), 255, dtype=torch.uint8)
-    for settings in ({}, {"weight": torch.ones(3), "label_smoothing": 0.1}, {"hard": HardPixels(0.7, 0.1)}):
+    nothing, last = (torch.full((1, 2, 2), label, dtype=torch.uint8) for label in (255, 2))
+    smoothed = {"weight": torch.ones(3), "label_smoothing": 0.1}
+    weightless = smoothed | {"weight": torch.tensor([1.0, 1.0, 0.0])}
+    hard = HardPixels(0.7, 0.1)
+    for labels, settings in (
+        *((nothing, {}), (nothing, smoothed), (nothing, {"hard": hard})),
+        *((last, weightless), (last, weightless | {"hard": hard})),
+    ):
         loss = cuda_loss.upsample_cross_entropy(logits, labels, **settings)
         assert loss == 0
         (gradient,) = torch.autograd.grad(loss, logits)
@@ -258,7 +265,7 @@ def check_thresholds():
 CHECKS = (
     *(check_sums_of_a_piece, check_sums_that_cancel, check_sizes),
     *(check_large_logits, check_sliced_logits, check_under_autocast),
-    *(check_settings, check_without_a_gradient, check_weights, check_nothing_labelled),
+    *(check_settings, check_without_a_gradient, check_weights, check_nothing_that_counts),
     *(check_hard_pixels, check_thresholds, check_no_such_class, check_what_is_not_finite),
 )
 

@@ -294,6 +294,18 @@ def test_means_of_two_images_by_their_weights_are_the_mean_of_both(function, opt
     assert error(torch.autograd.grad(total, logits)[0], exact) <= 1e-6
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("hard", [None, HardPixels(0.4, 0.3)])
+def test_loss_of_pixels_that_all_weigh_nothing_is_zero_and_so_is_its_gradient(hard, smoothing):
+    logits, labels = sample(2, 5, 6, 8, 48, 64)
+    labels[labels != 255] = 3
+    options = {"weight": torch.tensor([1.0, 2.0, 3.0, 0.0, 5.0]), "label_smoothing": smoothing, "hard": hard}
+    for function in (cpu_loss.upsample_cross_entropy, reference.upsample_cross_entropy):
+        loss, gradient = loss_and_gradient(function, logits, labels, **options)
+        assert loss == 0
+        assert not gradient.any()
+
+
 def test_weight_of_the_mean_is_that_of_the_pixels_that_count():
     logits, labels = sample(1, 4, 3, 3, 24, 24)
     labelled = int((labels != 255).sum())

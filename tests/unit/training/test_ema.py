@@ -1,5 +1,6 @@
 """`callbacks=[default,ema]`: the average is validated, saved and evaluated, and a run goes on exactly."""
 
+import csv
 import shutil
 
 import pytest
@@ -91,6 +92,42 @@ def test_average_is_the_formula_over_all_steps(root, tmp_path, monkeypatch):
     found = load(folder)["state_dict"]
     for name in (name for name in found if found[name].is_floating_point()):
         torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def plain(root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plain") / "run"
+    return train(root, folder, "~callbacks.ema")
+
+
+def validations(folder):
+    with open(folder / "metrics.csv", encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["val/miou"]]
+    return [{name: value for name, value in row.items() if name.startswith("val/")} for row in rows]
+
+
+def test_average_that_has_not_begun_is_the_weights_of_the_last_step(root, plain, tmp_path, capfd):
+    """A validation before the first update, and all of a run that has none, are as without the callback."""
+    begun = train(root, tmp_path / "begun", f"callbacks.ema.update_starting_at_step={STEPS + 1}")
+    assert validations(begun)[0] == validations(plain)[0]
+    assert validations(begun)[-1] != validations(plain)[-1]
+    assert int(load(begun)["averaging_state"]["n_averaged"]) == (EPOCHS - 1) * STEPS - 1
+    assert "nothing is averaged" not in capfd.readouterr().out
+
+    never = train(root, tmp_path / "never", f"callbacks.ema.update_starting_at_step={EPOCHS * STEPS}")
+    assert f"is not within the run's {EPOCHS * STEPS} steps: nothing is averaged" in capfd.readouterr().out
+    assert validations(never) == validations(plain)
+    content, expected = load(never), load(plain)["state_dict"]
+    for state in (content["state_dict"], content[LATEST_STATE]):
+        assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
+def test_counts_of_the_average_are_those_of_the_last_step(whole):
+    content = load(whole)
+    counts = [name for name in content["state_dict"] if name.endswith("num_batches_tracked")]
+    assert counts
+    for name in counts:
+        assert content["state_dict"][name] == content[LATEST_STATE][name] == EPOCHS * STEPS
 
 
 def test_validation_and_best_checkpoint_are_of_the_average_and_the_other_can_be_asked_for(root, whole):

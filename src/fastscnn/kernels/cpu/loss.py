@@ -145,7 +145,7 @@ class _UpsampleCrossEntropy(torch.autograd.Function):
                 taken = maps[:, classes:] * each
                 loss -= float((taken * powers).sum(dtype=torch.float64))
                 gradient = gradient.sub_(taken)
-            ctx.save_for_backward(gradient.div_(weight or 1.0))
+            ctx.save_for_backward(gradient.div_(weight) if weight else gradient.zero_())
         ctx.dtype = logits.dtype
         mean = loss / weight * math.log(2) if weight else 0.0
         total = torch.tensor(weight, dtype=torch.float64)

@@ -109,16 +109,12 @@ class _UpsampleCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         gradient, count = ctx.saved_tensors
-        return (gradient * (grad_outputs[0] / _divisor(count)).float()).to(ctx.dtype), None, None, None
+        return (gradient * _mean(grad_outputs[0], count)).to(ctx.dtype), None, None, None
 
 
 def _mean(total: Tensor, count: Tensor) -> Tensor:
-    return (total / _divisor(count)).float()
-
-
-def _divisor(count: Tensor) -> Tensor:
-    """What a sum is divided by: where no pixel counts, it is 0."""
-    return count.where(count > 0, 1)
+    """A sum divided by the weights of its pixels, float32; 0 where no pixel counts, also if its labels are smoothed."""
+    return (total / count.where(count > 0, 1) * (count > 0)).float()
 
 
 def _sums(

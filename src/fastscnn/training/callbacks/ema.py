@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from fastscnn.runs.checkpoint import LATEST_STATE
+from fastscnn.training.optim import total_steps
+from fastscnn.utils.progress import say
 
 
 class EMA(EMAWeightAveraging):
@@ -21,7 +23,8 @@ class EMA(EMAWeightAveraging):
     Args:
         decay: Share of the average that an update leaves.
         update_every_n_steps: Optimizer steps between two updates.
-        update_starting_at_step: The step of the first update, which copies the weights; None is the first one.
+        update_starting_at_step: The step, counted from 0, of the first update, which copies the weights; None is the
+            first one. Until then the average is the weights of the last step.
     """
 
     def __init__(
@@ -43,13 +46,17 @@ class EMA(EMAWeightAveraging):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Find the tensors, which stay where they are from here on: floating ones, and counts."""
-        assert self._average_model is not None
-        modules = (self._average_model.module, pl_module)
-        found = [[*module.parameters(), *module.buffers()] for module in modules]
+        averaged, current = self._both(pl_module)
         self._tensors = []
         for floating in (True, False):
-            chosen = [[one.detach() for one in part if one.is_floating_point() == floating] for part in found]
+            chosen = [[one for one in part if one.is_floating_point() == floating] for part in (averaged, current)]
             self._tensors.append((chosen[0], chosen[1]))
+        start, steps = self.update_starting_at_step, total_steps(trainer)
+        if trainer.is_global_zero and start is not None and start >= steps:
+            say(
+                f"callbacks.ema.update_starting_at_step={start} is not within the run's {steps} steps: nothing is "
+                "averaged, and the weights of the last step are kept. Begin earlier, or train longer"
+            )
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -73,6 +80,7 @@ class EMA(EMAWeightAveraging):
         """Validate the average, on every device with the batch statistics of the first one, which are saved."""
         if trainer.state.fn != TrainerFn.FITTING:
             return
+        self._follow(pl_module)
         super().on_validation_epoch_start(trainer, pl_module)
         self._swapped = True
         if trainer.world_size > 1:
@@ -90,12 +98,14 @@ class EMA(EMAWeightAveraging):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the average in the module."""
+        self._follow(pl_module)
         self._copy_average_to_current(pl_module)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Save both; within a validation they have changed places."""
+        self._follow(pl_module)
         super().on_save_checkpoint(trainer, pl_module, checkpoint)
         if self._swapped:
             states = checkpoint["state_dict"], checkpoint[LATEST_STATE]
@@ -107,6 +117,21 @@ class EMA(EMAWeightAveraging):
         """Go on with both; a test keeps the average, which is what a checkpoint gives."""
         if trainer.state.fn == TrainerFn.FITTING:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+    def _both(self, pl_module: pl.LightningModule) -> tuple[list[Tensor], list[Tensor]]:
+        """The tensors of the average and those of the module, in the same order."""
+        assert self._average_model is not None
+        averaged, current = (
+            [one.detach() for one in (*module.parameters(), *module.buffers())]
+            for module in (self._average_model.module, pl_module)
+        )
+        return averaged, current
+
+    def _follow(self, pl_module: pl.LightningModule) -> None:
+        """Until its first update, the average is the weights of the last step."""
+        if self._average_model is not None and not int(self._average_model.n_averaged):
+            for averaged, current in zip(*self._both(pl_module), strict=True):
+                averaged.copy_(current)
 
 
 def copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
