@@ -1,7 +1,6 @@
 """Fitting a temperature in an evaluation: what must hold for it, and the checkpoint that keeps it."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +8,18 @@ import pytorch_lightning as pl
 import torch
 
 from fastscnn.data.datamodules.segmentation import SegmentationData
-from fastscnn.data.datasets.splits import chosen_frames
 from fastscnn.inference.hub import on_disk
 from fastscnn.inference.loader import Checkpoint
 from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.runs.safetensors import is_saved, saved_files
+from fastscnn.training.calibration import TEMPERATURES
 from fastscnn.training.metrics import percent
+from fastscnn.training.seen_frames import seen_frames
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import replaced, write_json
 from fastscnn.utils.plain_files import read_json
+from fastscnn.utils.progress import say
 
 KEY = "calibration"
 """Part of a checkpoint's config."""
@@ -27,7 +28,8 @@ KEY = "calibration"
 def calibrated_scores(plain: Mapping[str, Any], module: Segmentation, data: Any, trainer: pl.Trainer) -> dict[str, Any]:
     """The calibration of an evaluation that is done, which is printed.
 
-    With calibrate=true, the frames are evaluated once more at the fitted temperature, which the checkpoint keeps.
+    With calibrate=true, the frames are evaluated once more at the fitted temperature, which the checkpoint keeps if
+    the error is not greater with it.
 
     Raises:
         OSError: The checkpoint cannot be written.
@@ -35,15 +37,34 @@ def calibrated_scores(plain: Mapping[str, Any], module: Segmentation, data: Any,
     assert module.calibration is not None
     found: dict[str, Any] = module.calibration.compute()
     if module.fit is not None:
-        before, module.temperature = found["ece"], module.fit.temperature()
+        old, module.temperature = module.temperature, module.fit.temperature()
         module.measure_calibration()
         trainer.test(module, dataloaders=data.whole_frames(plain["split"]), verbose=False)
-        found = module.calibration.compute()
-        kept = {"temperature": module.temperature, "data": data.dataset, "split": plain["split"]}
-        file = keep_temperature(plain["checkpoint"], kept | {"ece_before": before, "ece": found["ece"]})
-        print(f"calibrate=true: the error was {percent(before)} %; {file} keeps the temperature.")
+        fitted = module.calibration.compute()
+        _say_if_at_an_end(module.temperature)
+        change = f"the error was {percent(found['ece'])} %"
+        if fitted["ece"] > found["ece"]:
+            print(
+                f"calibrate=true: {change}, and would be {percent(fitted['ece'])} % with the fitted temperature of "
+                f"{module.temperature:.3g}: this is not kept."
+            )
+            module.temperature = old
+        else:
+            kept = {"temperature": module.temperature, "data": data.dataset, "split": plain["split"]}
+            file = keep_temperature(plain["checkpoint"], kept | {"ece_before": found["ece"], "ece": fitted["ece"]})
+            print(f"calibrate=true: {change}; {file} keeps the temperature.")
+            found = fitted
     print(f"expected calibration error: {percent(found['ece'])} % (temperature {module.temperature:.3g})")
     return found | {"temperature": module.temperature}
+
+
+def _say_if_at_an_end(temperature: float) -> None:
+    for end, word in ((TEMPERATURES[0], "lowest"), (TEMPERATURES[-1], "highest")):
+        if temperature == end:
+            print(
+                f"calibrate=true: a temperature of {end:g} is the {word} that is tried, so the best may lie beyond it: "
+                "see whether the network is trained and these labels are right."
+            )
 
 
 def check_calibrate(plain: Mapping[str, Any], checkpoint: Checkpoint, data: object) -> None:
@@ -77,12 +98,13 @@ def check_calibrate(plain: Mapping[str, Any], checkpoint: Checkpoint, data: obje
             fix="Use one of the data options.",
         )
     own = checkpoint.config["data"]
-    if own["dataset"] != data.dataset:
-        return
-    frames = partial(data.source.frames, data.root)
-    trained = chosen_frames("train", frames, own.get("train_splits") or ("train",), own.get("held_out"))
-    seen = {frame.name for frame in trained} & {frame.name for frame in data.frames(plain["split"])}
-    if seen:
+    seen = seen_frames(own, data, plain["split"], plain["checkpoint"])
+    if seen is None:
+        say(
+            f"calibrate=true: the frames that the network was trained on (data={own['dataset']}) are not at hand, so "
+            "these could not be compared with them; on frames that it was trained on it is surer than elsewhere."
+        )
+    elif seen:
         raise RequestError(
             f"calibrate=true with split={plain['split']}: the network was trained on {len(seen)} of these frames, "
             "where it is surer than elsewhere.",

@@ -112,7 +112,7 @@ def test_confidence_is_the_probability_of_the_label_and_unknown_pixels_are_ignor
     assert (labels == segmenter(batch)).all()
     assert confidence.dtype == np.float32
     np.testing.assert_allclose(confidence, segmenter.probabilities(batch).max(1), atol=1e-5)
-    limit = float(np.median(confidence))
+    limit = float(np.sort(confidence, axis=None)[confidence.size // 2])  # a pixel's own, which stays known
     known = segmenter(batch, unknown_below=limit)
     assert 0.4 < (known == 255).mean() < 0.6
     assert (known == np.where(confidence < limit, 255, labels)).all()

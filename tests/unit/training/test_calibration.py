@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import optimize
 
 from fastscnn.inference.loader import load_trained
 from fastscnn.training.calibrate import keep_temperature
@@ -49,6 +50,29 @@ def test_fitted_temperature_is_the_one_that_the_labels_were_drawn_with(true):
     for frame in range(2):
         fit.update(logits[frame : frame + 1], chosen[frame : frame + 1].to(torch.uint8))
     assert fit.temperature() == pytest.approx(true, rel=0.05)
+
+
+def test_frames_count_by_their_labelled_pixels():
+    """One frame with a few labels that were drawn at 0.5, one with many that were drawn at 3."""
+    generator = torch.manual_seed(1)
+    logits = torch.randn(2, 5, 16, 16, generator=generator) * 4
+    full = F.interpolate(logits, (128, 128), mode="bilinear", align_corners=False).double()
+    labels = torch.stack(
+        [
+            torch.distributions.Categorical(logits=frame.permute(1, 2, 0) / true).sample()
+            for frame, true in zip(full, (0.5, 3.0), strict=True)
+        ]
+    )
+    labels[0, 12:] = 255
+    fit = TemperatureFit()
+    for frame in range(2):
+        fit.update(logits[frame : frame + 1], labels[frame : frame + 1].to(torch.uint8))
+
+    def entropy(log_temperature):
+        return F.cross_entropy(full / float(np.exp(log_temperature)), labels, ignore_index=255).item()
+
+    best = optimize.minimize_scalar(entropy, bounds=(np.log(0.25), np.log(8)), method="bounded").x
+    assert fit.temperature() == pytest.approx(np.exp(best), rel=0.02)
 
 
 def test_temperature_stays_within_what_is_tried():

@@ -117,6 +117,18 @@ def test_loss_takes_the_weights_in_every_form(root, method, loss):
     assert built(logits, (), labels) != plain(logits, (), labels)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_class_that_never_occurs_weighs_nothing(root, method):
+    for label in (root / "gtFine" / "train").rglob("*labelIds.png"):
+        values = cv2.imread(str(label), cv2.IMREAD_UNCHANGED)
+        values[values == CITYSCAPES.file_values[2]] = CITYSCAPES.file_values[0]
+        write_png(label, values)
+    counts = counts_of_files(root, "train").sum(0)
+    weighed = class_weights(method, make(root)).weights
+    assert counts[2] == 0
+    assert [weight > 0 for weight in weighed.values()] == [bool(count) for count in counts]
+
+
 def test_record_and_line_say_what_was_counted(root):
     weighed = class_weights("enet", make(root))
     record = weighed.record()

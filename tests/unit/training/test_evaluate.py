@@ -18,6 +18,7 @@ from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.data.datasets.sources import DATASETS, Source
 from fastscnn.reports.evaluation.page import write_page
 from fastscnn.training import evaluate as evaluation
+from fastscnn.training.calibration import TEMPERATURES, TemperatureFit
 from fastscnn.training.evaluate import evaluate
 from fastscnn.training.segmentation import Segmentation
 from fastscnn.utils.errors import RequestError
@@ -173,26 +174,62 @@ def test_a_backend_that_does_not_run_is_refused(settings, backend):
     assert error.value.key == "backend"
 
 
-def test_calibration_is_measured_fitted_and_kept_in_the_file(settings, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def calibrating(settings, tmp_path, monkeypatch):
+    """Evaluates a checkpoint of its own, whose logits are multiplied, and gives what `eval.json` says."""
     monkeypatch.chdir(tmp_path)
-    shutil.copy(settings["checkpoint"], tmp_path / "own.ckpt")
     own = settings | {"checkpoint": str(tmp_path / "own.ckpt"), "pictures": 0}
+
+    def scaled(by):
+        content = torch.load(settings["checkpoint"], weights_only=True)
+        for name in ("weight", "bias"):
+            content["state_dict"][f"network.classifier.3.{name}"] *= by
+        torch.save(content, own["checkpoint"])
 
     def found(name, **changes):
         evaluated(own, paths={"run_dir": name, "output_dir": "outputs"}, **changes)
         return json.loads((tmp_path / name / "eval.json").read_text())
 
+    def kept():
+        return torch.load(own["checkpoint"], weights_only=True)["fastscnn"]["config"].get("calibration")
+
+    return scaled, found, kept
+
+
+def test_calibration_is_measured_fitted_and_kept_in_the_file(calibrating, capsys):
+    scaled, found, kept = calibrating
+    scaled(8)  # sure of what is wrong
     before, fitted, after = found("before"), found("fitted", calibrate=True, report=True), found("after")
     assert fitted["report"]["bootstrap"]["frames"] == 3, "both evaluations have the same frames"
-    assert "report" not in after and not (tmp_path / "after" / "report.html").exists()
+    assert "report" not in after
+    assert not Path("after/report.html").exists()
     assert before["calibration"]["temperature"] == 1
     assert fitted["calibration"] == after["calibration"]
-    kept = torch.load(own["checkpoint"], weights_only=True)["fastscnn"]["config"]["calibration"]
-    assert kept["temperature"] == after["calibration"]["temperature"] != 1
-    assert kept["ece_before"] == before["calibration"]["ece"]
-    assert kept["ece"] == after["calibration"]["ece"]
+    assert kept()["temperature"] == after["calibration"]["temperature"] > 2
+    assert kept()["ece_before"] == before["calibration"]["ece"] > kept()["ece"] == after["calibration"]["ece"]
     assert before["metrics"] == pytest.approx(after["metrics"], abs=1e-3, nan_ok=True)
     assert "expected calibration error:" in capsys.readouterr().out
+
+
+def test_temperature_at_the_highest_that_is_tried_is_told(calibrating, capsys):
+    scaled, found, kept = calibrating
+    scaled(100)
+    found("fitted", calibrate=True)
+    assert kept()["temperature"] == TEMPERATURES[-1]
+    assert "a temperature of 8 is the highest that is tried" in capsys.readouterr().out
+
+
+def test_temperature_that_makes_the_error_greater_is_not_kept(calibrating, monkeypatch, capsys):
+    scaled, found, kept = calibrating
+    scaled(1)
+    first = found("before")["calibration"]
+    monkeypatch.setattr(TemperatureFit, "temperature", lambda self: TEMPERATURES[0])
+    fitted = found("fitted", calibrate=True)["calibration"]
+    assert kept() is None
+    assert fitted == first
+    text = capsys.readouterr().out
+    assert "a temperature of 0.25 is the lowest that is tried" in text
+    assert "with the fitted temperature of 0.25: this is not kept" in text
 
 
 @pytest.mark.parametrize(
@@ -211,3 +248,25 @@ def test_calibration_is_refused_where_it_would_not_hold(settings, tmp_path, monk
     assert error.value.key == "calibrate"
     assert words in str(error.value)
     assert Path(settings["checkpoint"]).read_bytes() == before
+
+
+def test_calibration_on_what_was_trained_on_is_refused_as_any_data(settings, tmp_path, monkeypatch, capsys):
+    """Read as fine_coarse, and without them at hand, of which a sentence tells."""
+    monkeypatch.chdir(tmp_path)
+    checkpoint = tmp_path / "own.ckpt"
+    shutil.copy(settings["checkpoint"], checkpoint)
+    own = settings | {"checkpoint": str(checkpoint), "pictures": 0}
+    content = torch.load(checkpoint, weights_only=True)
+    trained = content["fastscnn"]["config"]["data"]
+    trained["root"] = str(write_cityscapes(tmp_path / "data", train_extra=1))
+    torch.save(content, checkpoint)
+    data = trained | {"dataset": "fine_coarse"}
+    with pytest.raises(RequestError) as error:
+        evaluated(own, calibrate=True, split="train", data=data)
+    assert "was trained on 3 of these frames" in str(error.value), "of those with coarse labels, none"
+    assert "not at hand" not in capsys.readouterr().out
+
+    trained |= {"dataset": "camvid", "root": str(tmp_path / "gone")}
+    torch.save(content, checkpoint)
+    evaluated(own, calibrate=True, split="val", data=data)
+    assert "(data=camvid) are not at hand" in capsys.readouterr().out
