@@ -51,7 +51,10 @@ def explain(error: Exception, conf: Path, config_name: str) -> str:
     unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in", text)
     if unknown:
         key = unknown.group(1)
-        known = [*_groups(conf), *_keys(_plain(_composed(conf, config_name)))]
+        composed = _composed(conf, config_name)
+        known = [*_groups_of(composed), *_keys(_plain(composed))]
+        if key in _groups(conf) and key not in known:
+            return f"{config_name}.py has no {key}: leave it out. See --help for what it has."
         if key in known:
             return f"{key} does not belong to what was chosen beside it, only to the defaults: leave {key} out."
         if key in EXTERNAL:
@@ -105,15 +108,20 @@ def _composed(conf: Path, config_name: str) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf), version_base="1.3"):
         try:
-            return compose(config_name)
+            return compose(config_name, return_hydra_config=True)
         except HydraException:
             return OmegaConf.create()
 
 
-def _plain(config: DictConfig) -> Mapping[Any, Any]:
-    """The config as dictionaries, interpolations as they are written."""
+def _groups_of(config: DictConfig) -> list[str]:
+    """The groups that a command has, of a config that `_composed` gave."""
+    return [str(group) for group in OmegaConf.select(config, "hydra.runtime.choices") or {}]
+
+
+def _plain(config: DictConfig) -> dict[Any, Any]:
+    """The config as dictionaries without Hydra's own part, interpolations as they are written."""
     plain = OmegaConf.to_container(config, resolve=False)
-    return plain if isinstance(plain, dict) else {}
+    return {key: value for key, value in plain.items() if key != "hydra"} if isinstance(plain, dict) else {}
 
 
 def _keys(config: Mapping[Any, Any], prefix: str = "") -> list[str]:

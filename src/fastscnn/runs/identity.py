@@ -23,8 +23,10 @@ GROUPS = {
     "augment": "paper",
 }
 """The groups that a run's name is made of, with their default options."""
-TRAINED_BY = {"optimizer": "sgd", "scheduler": "poly", "callbacks": ""}
+TRAINED_BY = {"loss": "cross_entropy", "optimizer": "sgd", "scheduler": "poly", "callbacks": ""}
 """Groups that are part of a run's name if their option is not the default."""
+OF_IMAGES = {"augment": "imagenet", "loss": "classification"}
+"""Default options of a training on ImageNet that differ from these."""
 PLAIN_CALLBACKS = ("progress", "lr_monitor", "notify")
 """Callbacks that do not change a run."""
 LONGEST = 100
@@ -63,12 +65,14 @@ class Identity:
         """The data option, then each group whose option is not the default: `fine-skip_zero`."""
         data = self.choices.get("data", "data")
         parts = [data]
-        groups = GROUPS | TRAINED_BY | ({"augment": "imagenet"} if data == "imagenet" else {})
-        for group, default in groups.items():
+        for group, default in self._defaults().items():
             option = self.choices.get(group, default)
             if group != "data" and option != default:
                 parts.append(f"{group}_{option}")
         return "-".join(parts)
+
+    def _defaults(self) -> dict[str, str]:
+        return GROUPS | TRAINED_BY | (OF_IMAGES if self.choices.get("data") == "imagenet" else {})
 
     def title(self, seed: int | None) -> str:
         """What a legend shows: the name, the swept settings that it does not hold, and the seed."""
@@ -78,7 +82,8 @@ class Identity:
     @property
     def tags(self) -> list[str]:
         """`group=option` for the groups that make the run, and for how it trains where that is not the default."""
-        others = [group for group, default in TRAINED_BY.items() if self.choices.get(group, default) != default]
+        defaults = self._defaults()
+        others = [group for group in TRAINED_BY if self.choices.get(group, defaults[group]) != defaults[group]]
         named = [group for group in (*GROUPS, *others, "experiment") if group in self.choices]
         return [*(f"{group}={self.choices[group]}" for group in named), *(f"{TAG}{study}" for study in self.studies)]
 

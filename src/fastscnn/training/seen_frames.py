@@ -1,4 +1,4 @@
-"""Which frames of an evaluation its network was trained on, by whatever option and from whatever folder they are read."""
+"""Which frames of an evaluation its network was trained on, whatever option and folder they are read by."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

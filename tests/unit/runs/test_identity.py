@@ -65,6 +65,15 @@ def test_overrides_are_the_settings_besides_the_groups():
 def test_pretraining_is_named_by_its_data_with_its_own_default_augmentation():
     assert identity("experiment=imagenet_pretrain").name == "imagenet"
     assert identity("experiment=imagenet_pretrain", "augment=none").name == "imagenet-augment_none"
+    assert not {"loss=classification", "loss"} & set(identity("experiment=imagenet_pretrain").tags)
+
+
+@pytest.mark.parametrize("loss", ["lovasz", "dice", "ohem"])
+def test_loss_that_is_not_the_papers_is_in_the_name_the_group_and_the_tags(loss):
+    chosen = identity("experiment=camvid", f"loss={loss}", "optimizer=adamw")
+    assert chosen.name == chosen.group == f"camvid-loss_{loss}-optimizer_adamw"
+    assert f"loss={loss}" in chosen.tags
+    assert not [tag for tag in identity("experiment=camvid").tags if tag.startswith("loss")]
 
 
 def test_tags_name_each_group_once():
