@@ -125,7 +125,7 @@ def measured(segmenter, sources, request, way):
 
 def measure(folder, backend, threads, seconds):
     """In a child: answers each line of stdin with the numbers of both ways, which take turns at being first."""
-    segmenter = Segmenter.from_checkpoint(CHECKPOINT, backend=backend, device="cpu", threads=threads)
+    segmenter = Segmenter.from_checkpoint(CHECKPOINT, backend=backend, device="cpu", threads=threads, longest_side=None)
     request = Request(folder.parent / f"{folder.name} of {os.getpid()}")
     sources = find_sources(folder, request.output)
     ways = {OVERLAPPED: overlapped, PLAIN: one_after_the_other}

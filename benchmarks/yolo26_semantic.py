@@ -66,6 +66,7 @@ def on_the_cpu(size: tuple[int, int], folder: Path) -> dict[str, Run]:
     runs: dict[str, Run] = {}
     runs["YOLO26n-sem, ONNX Runtime, float32"] = lambda image: session.run(None, {"pixels": planes(image)})[0]
     core = openvino.Core()
+    whole = {"threads": 1, "longest_side": None}
     precisions = {"float32": "f32"}
     if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         precisions["bfloat16"] = "bf16"
@@ -73,10 +74,10 @@ def on_the_cpu(size: tuple[int, int], folder: Path) -> dict[str, Run]:
         settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": precisions[precision]}
         compiled = core.compile_model(file, "CPU", settings)
         runs[f"YOLO26n-sem, OpenVINO, {precision}"] = lambda image, compiled=compiled: compiled(planes(image))[0]
-        ours = Segmenter.from_pretrained("streets", backend="openvino", precision=precision, threads=1)
+        ours = Segmenter.from_pretrained("streets", backend="openvino", precision=precision, **whole)
         runs[f"Fast-SCNN, OpenVINO, {precision}"] = ours
-    runs["Fast-SCNN, ONNX Runtime, float32"] = Segmenter.from_pretrained("streets", backend="onnx", threads=1)
-    runs["Fast-SCNN, torch, float32"] = Segmenter.from_pretrained("streets", backend="torch", threads=1)
+    runs["Fast-SCNN, ONNX Runtime, float32"] = Segmenter.from_pretrained("streets", backend="onnx", **whole)
+    runs["Fast-SCNN, torch, float32"] = Segmenter.from_pretrained("streets", backend="torch", **whole)
     return runs
 
 

@@ -351,6 +351,7 @@ def predict_settings(checkpoint, given, output, **others):
         "precision": "auto",
         "threads": None,
         "max_pixels": 200_000_000,
+        "longest_side": "auto",
         "trust": None,
         "overwrite": False,
         **others,

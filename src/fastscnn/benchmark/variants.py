@@ -200,7 +200,7 @@ def _with_fused_head(key: dict[str, Any], backend: Backend, stage: Stage, output
 
 def _on_gpu(key: dict[str, Any], trained: Trained, stage: Stage, outputs: Sequence[str]) -> Iterator[Variant]:
     """From a frame in the CPU's memory to an output there, by the Triton programs."""
-    segmenter = Segmenter.from_trained(trained, backend="triton")
+    segmenter = Segmenter.from_trained(trained, backend="triton", longest_side=None)
     for output, run in _runs(segmenter, stage, outputs).items():
         yield Variant({**key, "head": "fused", "output": output}, run)
 

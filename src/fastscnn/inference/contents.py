@@ -13,7 +13,7 @@ from fastscnn.data.datasets.images import ImageClasses
 from fastscnn.models.build import check_model
 from fastscnn.runs.safetensors import tuples
 from fastscnn.utils.errors import RequestError
-from fastscnn.utils.values import check_number
+from fastscnn.utils.values import check_number, check_size
 
 LARGEST_SCALE = 4
 """Of `resolution.scale`, as in training."""
@@ -42,10 +42,23 @@ def check_config(config: Any, source: str | Path) -> None:
         check_model(model)
         if "resolution" in config:
             check_number("resolution.scale", config["resolution"].get("scale"), above=0, maximum=LARGEST_SCALE)
+        if "frame_size" in config.get("data", {}):
+            frame_size(config["data"]["frame_size"])
         if "calibration" in config:
             check_number("calibration.temperature", config["calibration"].get("temperature"), above=0)
     if not isinstance(name := config.get("resolution", {}).get("name", ""), str):
         raise wrong(source, "resolution.name", name, "a name")
+
+
+def frame_size(value: Any) -> tuple[int, int]:
+    """Height and width of the frames that a network was trained on, as a file holds them.
+
+    Raises:
+        RequestError: They are none.
+    """
+    check_size("data.frame_size", value)
+    height, width = value
+    return height, width
 
 
 def class_table(fields: Any, source: str | Path) -> ClassTable:

@@ -79,6 +79,12 @@ class Trained:
         return float(self.config.get("calibration", {}).get("temperature", 1.0))
 
     @property
+    def frame_size(self) -> tuple[int, int] | None:
+        """Median height and width of the frames that it was trained on; None where that is not known."""
+        found = self.config.get("data", {}).get("frame_size")
+        return None if found is None else (found[0], found[1])
+
+    @property
     def scale(self) -> float:
         """Height and width of what the network sees, as a share of the image's (section 3.3)."""
         return float(self.config.get("resolution", {"scale": 1.0})["scale"])

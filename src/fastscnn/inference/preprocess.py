@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -38,6 +39,25 @@ def normalized(images: npt.NDArray[np.uint8], out: Tensor) -> Tensor:
 
     parallel(fill, [(i, y, min(y + BAND, height)) for i in range(count) for y in range(0, height, BAND)])
     return out
+
+
+def shrunk_size(size: tuple[int, int], longest: int | None, smallest: int = 1) -> tuple[int, int]:
+    """The height and width at which the network sees an image: of the same shape, and no longer than `longest`.
+
+    Args:
+        size: Height and width of the image.
+        longest: The longest side; None for any.
+        smallest: What no side gets below, unless it is so already.
+    """
+    share = 1.0 if longest is None else max(longest / max(size), smallest / min(size))
+    return size if share >= 1 else (max(round(size[0] * share), 1), max(round(size[1] * share), 1))
+
+
+def shrunk(batch: Images, size: tuple[int, int]) -> Images:
+    """A batch of images [B, H, W, 3] at a smaller size, each new pixel the mean of those that it covers."""
+    if size == size_of(batch):
+        return batch
+    return np.stack([cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image in batch])
 
 
 def enlarged(batch: Images, side: int) -> Images:

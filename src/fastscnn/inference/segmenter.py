@@ -18,7 +18,7 @@ from fastscnn.inference.backends.choose import choose
 from fastscnn.inference.backends.cuda_graph import GraphRunner, NoProgramsError
 from fastscnn.inference.files.exported import ExportedFile, is_exported
 from fastscnn.inference.loader import Trained, load_trained
-from fastscnn.inference.preprocess import cut, enlarged, normalized, size_of
+from fastscnn.inference.preprocess import cut, enlarged, normalized, shrunk, shrunk_size, size_of
 from fastscnn.inference.shipped import DEFAULT, shipped_folder
 from fastscnn.kernels import upsample_confidence, upsample_labels, upsample_probabilities
 from fastscnn.models.blocks import downscale
@@ -30,6 +30,10 @@ from fastscnn.utils.values import check_number, check_whole
 Array = npt.NDArray[Any]
 FROM_PIXELS = (GraphRunner, ExportedFile)
 """Backends that take pixels and give labels or probabilities; all others give coarse logits of normalised images."""
+AUTO = "auto"
+BEYOND = 1.5
+"""The longest side of what the network sees, as a share of that of the frames it was trained on; larger ones have
+objects of a size that it does not know (`results/large_images.md`)."""
 Images = Array | str | Path | Sequence[Array | str | Path]
 
 
@@ -46,6 +50,7 @@ class Segmenter:
         smallest_side: The smallest height and width that the network takes, in pixels; a smaller image is enlarged
             to it by repeating its last row and column, and the output is cropped to the image. Above 1 only for int8
             files.
+        longest_side: The longest side at which the network sees an image, in pixels; None for any.
     """
 
     def __init__(
@@ -57,8 +62,10 @@ class Segmenter:
         temperature: float = 1.0,
         threads: int | None = None,
         max_pixels: int = MAX_PIXELS,
+        longest_side: int | None = None,
     ) -> None:
         self.classes = classes
+        self.longest_side = longest_side
         self.device = backend.device if isinstance(backend, FROM_PIXELS) else torch.device("cpu")
         self.threads = threads
         self.max_pixels = max_pixels
@@ -79,6 +86,7 @@ class Segmenter:
         precision: str = "auto",
         threads: int | None = None,
         max_pixels: int = MAX_PIXELS,
+        longest_side: int | str | None = AUTO,
         trust: str | Sequence[str] | None = None,
     ) -> "Segmenter":
         """Load a trained network.
@@ -92,6 +100,7 @@ class Segmenter:
             threads: Threads of a call on the CPU; None for torch's own number.
             max_pixels: Pixels of the largest image file that is decoded, so that a small file that unpacks to
                 gigabytes is refused.
+            longest_side: See `from_trained`.
             trust: As `open_checkpoint` takes it.
 
         Raises:
@@ -99,13 +108,22 @@ class Segmenter:
         """
         check_whole("threads", threads, 1, words=(None,))
         check_whole("max_pixels", max_pixels, 1)
+        check_whole("longest_side", longest_side, 1, words=(None, AUTO))
         if is_exported(source):
             keep_freed_memory()
             file = ExportedFile(source, backend=backend, device=device, precision=precision, threads=threads)
-            return cls(file, file.classes, threads=threads, max_pixels=max_pixels)
+            longest = _longest(longest_side, file.frame_size)
+            return cls(file, file.classes, threads=threads, max_pixels=max_pixels, longest_side=longest)
         choose(backend, device, precision)  # a wrong choice is named before a file is read
-        chosen = {"backend": backend, "device": device, "precision": precision}
-        return cls.from_trained(load_trained(source, trust=trust), **chosen, threads=threads, max_pixels=max_pixels)
+        return cls.from_trained(
+            load_trained(source, trust=trust),
+            backend=backend,
+            device=device,
+            precision=precision,
+            threads=threads,
+            max_pixels=max_pixels,
+            longest_side=longest_side,
+        )
 
     @classmethod
     def from_pretrained(cls, name: str = DEFAULT, **settings: Any) -> "Segmenter":
@@ -130,6 +148,7 @@ class Segmenter:
         precision: str = "auto",
         threads: int | None = None,
         max_pixels: int = MAX_PIXELS,
+        longest_side: int | str | None = AUTO,
     ) -> "Segmenter":
         """Make a loaded network ready to run.
 
@@ -142,10 +161,18 @@ class Segmenter:
             precision: `auto` is float32 on the CPU and float16 on a GPU; `float32`, `bfloat16`, `float16`.
             threads: Threads of a call on the CPU; None for torch's own number.
             max_pixels: Pixels of the largest image file that is decoded.
+            longest_side: The longest side at which the network sees an image, in pixels. A larger image is shrunk to it
+                first; its output has the image's size all the same. `auto` is 1.5 times that of the frames that the
+                network was trained on, where its file says this, and else None, which shrinks nothing.
 
         Raises:
             RequestError: A package is missing, or the choices do not go together.
         """
+        check_whole("longest_side", longest_side, 1, words=(None, AUTO))
+        taken: dict[str, Any] = {
+            "max_pixels": max_pixels,
+            "longest_side": _longest(longest_side, trained.frame_size),
+        }
         choice = choose(backend, device, precision)
         sees: dict[str, Any] = {"scale": trained.scale, "temperature": trained.temperature}
         if choice.device == "cuda":
@@ -156,10 +183,10 @@ class Segmenter:
                 raise RequestError(f"backend={backend}: {error}.", key="backend", fix="Set backend=auto.") from None
             if backend == "auto" and runner.fallback:
                 print(f"backend=auto takes torch: {runner.fallback}.", file=sys.stderr)
-            return cls(runner, trained.classes, max_pixels=max_pixels)
+            return cls(runner, trained.classes, **taken)
         keep_freed_memory()
         ready = build_backend(trained, choice.backend, precision=choice.precision, threads=threads)
-        return cls(ready, trained.classes, **sees, threads=threads, max_pixels=max_pixels)
+        return cls(ready, trained.classes, **sees, threads=threads, **taken)
 
     def __call__(self, images: Images, *, unknown_below: float | None = None) -> Any:
         """Train ids of each pixel.
@@ -183,14 +210,14 @@ class Segmenter:
             check_number("unknown_below", unknown_below, minimum=0, maximum=1)
             labels, confidence = self.confidence(images)
             return self.known(labels, confidence, unknown_below)
-        small, one = self._batch(images)
-        batch = enlarged(small, self.smallest_side)
+        given, one = self._batch(images)
+        batch, size = self._seen(given)
         with self._lock, torch_threads(self.threads), torch.inference_mode():
             if isinstance(self._backend, FROM_PIXELS):
-                labels = self._backend(torch.from_numpy(batch)).cpu().numpy()
+                labels = self._backend(torch.from_numpy(batch), size).cpu().numpy()
             else:
-                labels = upsample_labels(self._logits(self._backend, batch), size_of(batch)).numpy()
-        labels = cut(labels, size_of(small))
+                labels = upsample_labels(self._logits(self._backend, batch), size).numpy()
+        labels = cut(labels, size_of(given))
         return labels[0] if one else labels
 
     def confidence(self, images: Images) -> Any:
@@ -210,14 +237,14 @@ class Segmenter:
         """
         if isinstance(images, list | tuple):
             return [self.confidence(image) for image in images]
-        small, one = self._batch(images)
-        batch = enlarged(small, self.smallest_side)
+        given, one = self._batch(images)
+        batch, size = self._seen(given)
         with self._lock, torch_threads(self.threads), torch.inference_mode():
             if isinstance(self._backend, FROM_PIXELS):
-                pair = self._backend.confidence(torch.from_numpy(batch))
+                pair = self._backend.confidence(torch.from_numpy(batch), size)
             else:
-                pair = upsample_confidence(self._logits(self._backend, batch), size_of(batch))
-            labels, confidence = (cut(part.cpu().numpy(), size_of(small)) for part in pair)
+                pair = upsample_confidence(self._logits(self._backend, batch), size)
+            labels, confidence = (cut(part.cpu().numpy(), size_of(given)) for part in pair)
         return (labels[0], confidence[0]) if one else (labels, confidence)
 
     def check_probabilities(self) -> None:
@@ -253,23 +280,33 @@ class Segmenter:
             if out is not None:
                 raise ValueError("out is for one image or one batch, not for a list")
             return [self.probabilities(image) for image in images]
-        small, one = self._batch(images)
-        batch = enlarged(small, self.smallest_side)
+        given, one = self._batch(images)
+        batch, size = self._seen(given)
         with self._lock, torch_threads(self.threads), torch.inference_mode():
             target = None if out is None else torch.from_numpy(out[None] if one else out)
-            if isinstance(self._backend, FROM_PIXELS) or batch is not small:
-                found = self._probabilities(batch)[..., : small.shape[1], : small.shape[2]]
+            if isinstance(self._backend, FROM_PIXELS) or size != size_of(given):
+                found = self._probabilities(batch, size)[..., : given.shape[1], : given.shape[2]]
                 probabilities = found.cpu().contiguous() if target is None else target.copy_(found)
             else:
-                probabilities = upsample_probabilities(self._logits(self._backend, batch), size_of(batch), target)
+                probabilities = upsample_probabilities(self._logits(self._backend, batch), size, target)
         if out is not None:
             return out
         return probabilities[0].numpy() if one else probabilities.numpy()
 
-    def _probabilities(self, batch: Array) -> Tensor:
+    def _probabilities(self, batch: Array, size: tuple[int, int]) -> Tensor:
         if isinstance(self._backend, FROM_PIXELS):
-            return self._backend.probabilities(torch.from_numpy(batch))
-        return upsample_probabilities(self._logits(self._backend, batch), size_of(batch))
+            return self._backend.probabilities(torch.from_numpy(batch), size)
+        return upsample_probabilities(self._logits(self._backend, batch), size)
+
+    def seen_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The height and width at which the network sees an image of a size: its own, or less of a large one."""
+        return shrunk_size(size, self.longest_side, self.smallest_side)
+
+    def _seen(self, given: Array) -> tuple[Array, tuple[int, int]]:
+        """What the network sees of a batch, and the size of the output, which is cut to that of the batch."""
+        seen = shrunk(given, self.seen_size(size_of(given)))
+        batch = enlarged(seen, self.smallest_side)
+        return batch, size_of(batch if seen is given else given)
 
     def _batch(self, images: Any) -> tuple[Array, bool]:
         """An image or a batch as a batch; and whether it was one image."""
@@ -293,3 +330,10 @@ class Segmenter:
             self._buffer = torch.empty(shape, memory_format=backend.memory_format)
         logits = backend(downscale(normalized(batch, self._buffer), self._scale))
         return logits if self._temperature == 1 else logits / self._temperature
+
+
+def _longest(given: int | str | None, frame_size: tuple[int, int] | None) -> int | None:
+    """The longest side of what the network sees; `given` is a number, None or `auto`."""
+    if not isinstance(given, str):
+        return given
+    return None if frame_size is None else round(BEYOND * max(frame_size))

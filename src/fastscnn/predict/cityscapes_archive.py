@@ -51,7 +51,7 @@ def predict_archive(settings: Mapping[str, Any]) -> tuple[Outcome, Path | None]:
             fix="Leave format out.",
         )
     overwrite = settings["overwrite"]
-    what = {**made_by(settings), "format": "cityscapes", "split": split}
+    what = {**made_by(settings, segmenter), "format": "cityscapes", "split": split}
     manifest = Manifest(output, what, segmenter.classes, overwrite=overwrite)
     folder, archive = output / split, output / f"{split}.zip"
 

@@ -23,6 +23,8 @@ from fastscnn.utils.values import check_number, check_whole
 HOST = "127.0.0.1"
 LARGEST = 500_000_000
 """Bytes of the largest file that is taken."""
+CHOSEN = ("backend", "device", "precision", "threads", "max_pixels", "longest_side", "trust")
+"""Settings that the segmenter takes."""
 PAGE = Path(__file__).with_name("demo.html")
 
 
@@ -41,7 +43,7 @@ class DemoServer(ThreadingHTTPServer):
     def __init__(self, settings: Mapping[str, Any]) -> None:
         check_whole("port", settings["port"], 0, 65535)
         check_number("opacity", settings["opacity"], maximum=1)
-        chosen = {key: settings[key] for key in ("backend", "device", "precision", "threads", "max_pixels", "trust")}
+        chosen = {key: settings[key] for key in CHOSEN}
         self.segmenter = Segmenter.from_checkpoint(settings["checkpoint"] or shipped_folder(DEFAULT), **chosen)
         self.opacity = float(settings["opacity"])
         try:

@@ -23,7 +23,7 @@ from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_writable, replaced, write_png
 from fastscnn.utils.images import read_rgb
 from fastscnn.utils.names import file_name, portable
-from fastscnn.utils.progress import Progress
+from fastscnn.utils.progress import Progress, say
 from fastscnn.utils.shared_folder import writing_in
 from fastscnn.utils.values import check_choice, check_number, refused
 
@@ -128,7 +128,7 @@ def predict(settings: Mapping[str, Any]) -> Outcome:
     manifest = Manifest(
         output,
         {
-            **made_by(settings),
+            **made_by(settings, segmenter),
             "write": list(request.write) or "auto",
             **chosen,
         },
@@ -172,8 +172,10 @@ def predict_images(
 ) -> Iterator[tuple[Source, Exception | None]]:
     """Predict images; yields each with its error or None, and counts in `busy` how long each stage is at work."""
     busy = busy or Busy()
+    note = _Note(segmenter)
 
     def compute(source: Source, image: Picture) -> Predicted:
+        note.look(source, image)
         return request.predicted(image, segmenter)
 
     def write(source: Source, found: Predicted) -> None:
@@ -192,11 +194,13 @@ def predict_video(
 ) -> Exception | None:
     """Predict a video once for all of its outputs; returns the error if it is broken."""
     every = range(segmenter.classes.num_classes)  # of the legend, which must not change its size
+    note = _Note(segmenter)
     try:
         with ExitStack() as stack:
             progress = stack.enter_context(Progress(source.path.name, frames_of(source.path), "frame"))
 
             def draw(frame: Picture) -> dict[str, Picture]:
+                note.look(source, frame)
                 found = request.predicted(frame, segmenter)
                 progress.advance()
                 return {kind: request.picture(kind, found, segmenter, every) for kind in targets}
@@ -212,6 +216,26 @@ def predict_video(
     return None
 
 
+class _Note:
+    """Says of the first image that the network sees smaller than it is."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self.segmenter = segmenter
+        self.said = False
+
+    def look(self, source: Source, image: Picture) -> None:
+        height, width = image.shape[:2]
+        seen = self.segmenter.seen_size((height, width))
+        if self.said or seen == (height, width):
+            return
+        self.said = True
+        say(
+            f"{source.path.name} has {width}x{height} pixels, and the network sees it at {seen[1]}x{seen[0]}, as "
+            f"everything longer than {self.segmenter.longest_side} pixels; labels have the size of the image. "
+            "longest_side=N sets another limit, longest_side=null none."
+        )
+
+
 def load_segmenter(settings: Mapping[str, Any]) -> Segmenter:
     """The segmenter that the settings ask for."""
     return Segmenter.from_checkpoint(
@@ -221,14 +245,16 @@ def load_segmenter(settings: Mapping[str, Any]) -> Segmenter:
         precision=settings["precision"],
         threads=settings["threads"],
         max_pixels=settings["max_pixels"],
+        longest_side=settings["longest_side"],
         trust=settings["trust"],
     )
 
 
-def made_by(settings: Mapping[str, Any]) -> dict[str, Any]:
+def made_by(settings: Mapping[str, Any], segmenter: Segmenter) -> dict[str, Any]:
     """The settings that decide the labels, for the manifest."""
     checkpoint = str(settings["checkpoint"])
-    return {"checkpoint": checkpoint, "digest": digest(on_disk(checkpoint)), "precision": settings["precision"]}
+    others = {"precision": settings["precision"], "longest_side": segmenter.longest_side}
+    return {"checkpoint": checkpoint, "digest": digest(on_disk(checkpoint)), **others}
 
 
 def _check_folder(manifest: Manifest, sources: Sequence[Source], request: Request) -> None:

@@ -178,7 +178,7 @@ def _predictor(plain: Mapping[str, Any], checkpoint: Checkpoint) -> Callable[[Te
     if plain["backend"] == "torch":
         return None
     device = "cpu" if plain["trainer"]["accelerator"] == "cpu" else "auto"
-    segmenter = Segmenter.from_trained(rebuild(checkpoint), backend=plain["backend"], device=device)
+    segmenter = Segmenter.from_trained(rebuild(checkpoint), backend=plain["backend"], device=device, longest_side=None)
 
     def labels(images: Tensor) -> Tensor:
         found: Tensor = torch.from_numpy(segmenter(images.permute(0, 2, 3, 1).numpy(force=True)))

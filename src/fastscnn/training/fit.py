@@ -33,7 +33,7 @@ from fastscnn.training.freezing import freeze_parts
 from fastscnn.training.profile import StepProfiler
 from fastscnn.training.recompute import choose_keep_memory
 from fastscnn.training.segmentation import Segmentation
-from fastscnn.training.settle import settle, settle_rate, settled
+from fastscnn.training.settle import median_size, settle, settle_rate, settled
 from fastscnn.training.starts import resolve_starts
 from fastscnn.training.stopping import ended_together
 from fastscnn.training.summary import describe_device, print_profile, print_scores, print_start
@@ -88,7 +88,7 @@ def _fit(run: Run, plain: dict[str, Any], metric: str | None) -> float | None:
     if choose_keep_memory(plain["trainer"].get("keep_memory", "auto"), _pixels(plain, data)):
         keep_freed_memory()
     pl.seed_everything(plain["seed"], workers=True, verbose=False)
-    module = build_task(plain, data, teacher)
+    module = build_task(_with_frame_size(plain, data), data, teacher)
     check_monitors(plain.get("callbacks"), callbacks, module.metric_names("val"))
     check_heads(module, HydraConfig.get().overrides.task if HydraConfig.initialized() else ())
     check_metric(metric, module, validates=data.validates, tests=plain["data"]["evaluate_test"])
@@ -206,6 +206,13 @@ def build_task(plain: Mapping[str, Any], data: TrainingData, teacher: Teacher | 
 
         return Classification(plain, data.classes)
     return Segmentation(plain, data.classes, teacher=teacher)
+
+
+def _with_frame_size(plain: dict[str, Any], data: TrainingData) -> dict[str, Any]:
+    """The config, with the size of the frames that are trained on: a checkpoint says what its network knows."""
+    if not isinstance(data, SegmentationData):
+        return plain
+    return plain | {"data": plain["data"] | {"frame_size": list(median_size(data))}}
 
 
 def _test(trainer: pl.Trainer, module: Task, data: TrainingData) -> Path:

@@ -86,6 +86,33 @@ def test_exported_file_is_taken_as_a_checkpoint_is(network, tmp_path, format, in
     np.testing.assert_allclose(segmenter.probabilities(images), reference.probabilities(images), atol=1e-4)
 
 
+@pytest.mark.parametrize(("input", "write"), [("uint8", "labels"), ("uint8", "probabilities"), ("uint8", "logits")])
+def test_exported_file_sees_large_images_as_the_checkpoint_does(network, tmp_path, input, write):
+    """The file knows the size of the frames; labels alone are enlarged as they are, in blocks."""
+    pytest.importorskip("onnxruntime")
+    known = replace(network, config={**network.config, "data": {"frame_size": [40, 56]}})
+    file = tmp_path / "net.onnx"
+    export(known, file, format="onnx", input=input, write=write)
+    segmenter = Segmenter.from_checkpoint(file, threads=1)
+    reference = Segmenter.from_trained(known, backend="torch", device="cpu", threads=1)
+    assert segmenter.longest_side == reference.longest_side == 84
+    assert Segmenter.from_checkpoint(file, longest_side=None).longest_side is None
+    image = cv2.resize(pictures(10, 14), (210, 150), interpolation=cv2.INTER_CUBIC)
+    labels = segmenter(image)
+    assert labels.shape == image.shape[:2]
+    if write == "labels":
+        shrunk = cv2.resize(image, (84, 60), interpolation=cv2.INTER_AREA)
+        small = Segmenter.from_checkpoint(file, longest_side=None)(shrunk)
+        rows, columns = (np.arange(150) + 0.5) * 60 / 150, (np.arange(210) + 0.5) * 84 / 210
+        assert (labels == small[rows.astype(int)][:, columns.astype(int)]).all()
+        return
+    assert (labels != reference(image)).mean() < 0.05
+    np.testing.assert_allclose(
+        segmenter.probabilities(image), reference.probabilities(image), atol=1e-4 if write == "logits" else 0.2
+    )
+    assert (segmenter.confidence(image)[0] == labels).mean() > 0.99
+
+
 def test_exported_network_is_calibrated_as_the_checkpoint_is(network, tmp_path):
     pytest.importorskip("onnxruntime")
     calibrated = replace(network, config={**network.config, "calibration": {"temperature": 3.0}})

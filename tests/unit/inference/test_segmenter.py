@@ -16,7 +16,7 @@ from fastscnn.inference.backends.backends import TorchBackend, build_backend
 from fastscnn.inference.backends.choose import choose
 from fastscnn.inference.backends.cuda_graph import GraphRunner
 from fastscnn.inference.loader import Trained
-from fastscnn.inference.preprocess import normalized
+from fastscnn.inference.preprocess import normalized, shrunk_size
 from fastscnn.inference.segmenter import Segmenter
 from fastscnn.models.fast_scnn import FastSCNN
 from fastscnn.utils.errors import RequestError
@@ -123,6 +123,73 @@ def test_confidence_is_the_probability_of_the_label_and_unknown_pixels_are_ignor
     with pytest.raises(RequestError) as error:
         segmenter(batch, unknown_below=2)
     assert error.value.key == "unknown_below"
+
+
+@pytest.mark.parametrize("kind", ["torch", "graph"])
+def test_large_image_is_shrunk_for_the_network_and_its_output_is_not(trained, kind):
+    """Against torch's own bilinear interpolation of the logits to the size of the image."""
+    own = TorchBackend(trained.network) if kind == "torch" else None
+    runner = own or GraphRunner(trained.network, dtype=torch.float32, device="cpu")
+    segmenter = Segmenter(runner, trained.classes, longest_side=64)
+    batch = cv2.resize(pictures(16, 22), (176, 120), interpolation=cv2.INTER_CUBIC)[None].repeat(2, 0)
+    batch[1] = 255 - batch[1]
+    assert segmenter.seen_size((120, 176)) == (44, 64)
+    shrunk = np.stack([cv2.resize(image, (64, 44), interpolation=cv2.INTER_AREA) for image in batch])
+    with torch.inference_mode():
+        coarse = trained.network.coarse_logits(normalize(torch.from_numpy(shrunk).permute(0, 3, 1, 2)))
+        logits = torch.nn.functional.interpolate(coarse, (120, 176), mode="bilinear", align_corners=False)
+    probabilities = logits.softmax(1).numpy()
+    assert_agrees(segmenter(batch), logits)
+    assert_agrees(segmenter(batch[0])[None], logits[:1])
+    labels, confidence = segmenter.confidence(batch)
+    assert_agrees(labels, logits)
+    np.testing.assert_allclose(confidence, probabilities.max(1), atol=1e-5)
+    np.testing.assert_allclose(segmenter.probabilities(batch), probabilities, atol=1e-5)
+    out = np.empty((2, 5, 120, 176), np.float32)
+    np.testing.assert_allclose(segmenter.probabilities(batch, out), probabilities, atol=1e-5)
+
+    whole = Segmenter(own or GraphRunner(trained.network, dtype=torch.float32, device="cpu"), trained.classes)
+    assert abs(whole.probabilities(batch) - probabilities).max() > 0.01
+    small = batch[:, :44, :64]
+    assert (whole(small) == segmenter(small)).all(), "what is no larger is seen as it is"
+
+
+@pytest.mark.parametrize(
+    ("longest", "frame_size", "expected"),
+    [("auto", [40, 56], 84), ("auto", None, None), (100, [40, 56], 100), (None, [40, 56], None), (7, None, 7)],
+)
+def test_longest_side_is_one_and_a_half_training_frames_unless_it_is_set(trained, longest, frame_size, expected):
+    data = {} if frame_size is None else {"frame_size": frame_size}
+    known = Trained(trained.network, trained.classes, {"data": data})
+    assert Segmenter.from_trained(known, backend="torch", device="cpu", longest_side=longest).longest_side == expected
+    if longest == "auto":
+        assert Segmenter.from_trained(known, backend="torch", device="cpu").longest_side == expected
+
+
+@pytest.mark.parametrize("longest", [0, -1, 1.5, "big", True])
+def test_longest_side_that_is_no_number_of_pixels_is_refused(trained, longest):
+    with pytest.raises(RequestError) as error:
+        Segmenter.from_trained(trained, backend="torch", device="cpu", longest_side=longest)
+    assert error.value.key == "longest_side"
+    with pytest.raises(RequestError):
+        Segmenter.from_pretrained("streets", longest_side=longest)
+
+
+@pytest.mark.parametrize(
+    ("size", "longest", "smallest", "seen"),
+    [
+        ((3000, 4000), 720, 1, (540, 720)),
+        ((4000, 3000), 720, 1, (720, 540)),
+        ((720, 720), 720, 1, (720, 720)),
+        ((10, 4000), 400, 1, (1, 400)),
+        ((2, 4000), 40, 1, (1, 2000)),
+        ((64, 640), 100, 32, (32, 320)),
+        ((20, 640), 100, 32, (20, 640)),
+        ((3000, 4000), None, 1, (3000, 4000)),
+    ],
+)
+def test_shrunk_image_keeps_its_shape_and_the_smallest_side(size, longest, smallest, seen):
+    assert shrunk_size(size, longest, smallest) == seen
 
 
 @pytest.mark.parametrize("kind", ["torch", "graph"])

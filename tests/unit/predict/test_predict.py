@@ -89,6 +89,25 @@ def test_confidence_is_a_grey_picture_and_unknown_pixels_have_the_ignored_value(
         assert json.loads((out / "predict.json").read_text())["unknown_below"] == limit
 
 
+def test_large_images_are_shrunk_for_the_network_which_is_said_once(checkpoint, photos, tmp_path, capsys):
+    """Images of 40x56; one in the middle has 20x28."""
+    write_image(photos / "a.png", random_image(0)[:20, :28])
+    predict(predict_settings(checkpoint, photos, tmp_path / "out", longest_side=28))
+    said = [line for line in capsys.readouterr().out.splitlines() if "longest_side" in line]
+    assert len(said) == 1
+    assert said[0].startswith("b.bmp has 56x40 pixels, and the network sees it at 28x20")
+    small = Segmenter.from_checkpoint(checkpoint, longest_side=28)
+    for seed, name in ((1, "b"), (2, "deeper/a")):
+        labels = cv2.imread(str(tmp_path / "out" / f"{name}_labels.png"), cv2.IMREAD_UNCHANGED)
+        assert labels.shape == (40, 56)
+        assert (labels == small(random_image(seed))).all()
+    assert json.loads((tmp_path / "out/predict.json").read_text())["longest_side"] == 28
+    with refused("output", "holds predictions of longest_side=28"):
+        predict(predict_settings(checkpoint, photos, tmp_path / "out"))
+    predict(predict_settings(checkpoint, photos, tmp_path / "whole"))
+    assert "longest_side" not in capsys.readouterr().out
+
+
 def test_called_again_only_what_is_missing_is_made(checkpoint, photos, tmp_path):
     chosen = predict_settings(checkpoint, photos, tmp_path / "out")
     predict(chosen)

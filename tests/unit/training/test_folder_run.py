@@ -7,6 +7,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from fastscnn.data.datasets.folder_splits import read_list
+from fastscnn.inference.segmenter import Segmenter
 from fastscnn.runs.record import read_record
 from fastscnn.training.evaluate import evaluate
 from fastscnn.training.fit import fit
@@ -49,6 +50,14 @@ def test_record_names_the_data_and_the_frames_that_were_drawn(trained, root):
 def test_checkpoint_has_the_classes_of_the_folder(trained):
     content = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
     assert content["fastscnn"]["classes"]["names"] == ("sky", "tree", "road")
+
+
+def test_checkpoint_says_what_size_its_frames_had_and_segmenter_takes_it(trained):
+    """Frames of 32x48 and crops of the same; an image of twice that is shrunk to one and a half of it."""
+    checkpoint = trained / "checkpoints" / "best.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    assert content["fastscnn"]["config"]["data"]["frame_size"] == [32, 48]
+    assert Segmenter.from_checkpoint(checkpoint).seen_size((64, 96)) == (48, 72)
 
 
 def test_run_keeps_its_frames_though_the_folder_grows(trained, root):

@@ -35,9 +35,9 @@ class NoProgramsError(ValueError):
 class GraphRunner:
     """Labels and probabilities of frames that are replayed through captured CUDA graphs.
 
-    The first call of each (batch, height, width) captures its graph, which takes a second, and with `compile` some
-    minutes. Our own programs are compiled once on a machine, half a minute for all of them, and Triton keeps them. Not
-    safe to call from several threads at a time.
+    The first call of each (batch, height, width), and size of output, captures its graph, which takes a second, and
+    with `compile` some minutes. Our own programs are compiled once on a machine, half a minute for all of them, and
+    Triton keeps them. Not safe to call from several threads at a time.
 
     Args:
         network: A trained network; is left as it is.
@@ -77,14 +77,15 @@ class GraphRunner:
         self.fallback: str | None = None
         self._temperature = temperature
         self._logits = self._engine(network, engine, dtype, scale)
-        self._graphs: OrderedDict[tuple[str, tuple[int, ...]], _Captured] = OrderedDict()
+        self._graphs: OrderedDict[tuple[str, tuple[int, ...], tuple[int, int]], _Captured] = OrderedDict()
         self._memory = GraphMemory(self.device) if self.device.type == "cuda" else None
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Train ids of each pixel.
 
         Args:
             images: RGB, uint8 [B, H, W, 3] or [B, 3, H, W], on the GPU or on the CPU (best in pinned memory).
+            size: Height and width of the output; None for those of the images.
 
         Returns:
             uint8 [B, H, W] on the GPU. The next call of any size writes over it: copy what is to be kept.
@@ -92,17 +93,17 @@ class GraphRunner:
         Raises:
             ValueError: They are no such images.
         """
-        labels: Tensor = self._run("labels", self._labels, images)
+        labels: Tensor = self._run("labels", self._labels, images, size)
         return labels
 
-    def probabilities(self, images: Tensor) -> Tensor:
+    def probabilities(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Probability of each class at each pixel, float32 [B, C, H, W]; otherwise as `__call__`."""
-        probabilities: Tensor = self._run("probabilities", self._probabilities, images)
+        probabilities: Tensor = self._run("probabilities", self._probabilities, images, size)
         return probabilities
 
-    def confidence(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def confidence(self, images: Tensor, size: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:
         """Train ids, and the probability of each, float32 [B, H, W]; otherwise as `__call__`."""
-        pair: tuple[Tensor, Tensor] = self._run("confidence", self._confidence, images)
+        pair: tuple[Tensor, Tensor] = self._run("confidence", self._confidence, images, size)
         return pair
 
     def _engine(
@@ -122,21 +123,27 @@ class GraphRunner:
                 raise NoProgramsError(self.fallback)
         return _torch_layers(network, engine == "compile", dtype, scale, self.device)
 
-    def _labels(self, images: Tensor) -> Tensor:
-        return upsample_labels(self._logits(images), (images.shape[1], images.shape[2]))
+    def _labels(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        return upsample_labels(self._logits(images), size)
 
-    def _probabilities(self, images: Tensor) -> Tensor:
-        return upsample_probabilities(self._calibrated(images), (images.shape[1], images.shape[2]))
+    def _probabilities(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        return upsample_probabilities(self._calibrated(images), size)
 
-    def _confidence(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return upsample_confidence(self._calibrated(images), (images.shape[1], images.shape[2]))
+    def _confidence(self, images: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        return upsample_confidence(self._calibrated(images), size)
 
     def _calibrated(self, images: Tensor) -> Tensor:
         logits = self._logits(images)
         return logits if self._temperature == 1 else logits.float() / self._temperature
 
     @torch.no_grad()
-    def _run(self, what: str, compute: Callable[[Tensor], Any], images: Tensor) -> Any:
+    def _run(
+        self,
+        what: str,
+        compute: Callable[[Tensor, tuple[int, int]], Any],
+        images: Tensor,
+        size: tuple[int, int] | None,
+    ) -> Any:
         if images.dtype != torch.uint8 or images.ndim != 4 or 3 not in (images.shape[-1], images.shape[1]):
             raise ValueError(
                 f"images are RGB, uint8 [B, H, W, 3] or [B, 3, H, W], and these are {images.dtype} "
@@ -144,15 +151,16 @@ class GraphRunner:
             )
         if images.shape[-1] != 3:
             images = images.permute(0, 2, 3, 1)
+        size = size or (images.shape[1], images.shape[2])
         if self._memory is None:
-            return compute(images)
+            return compute(images, size)
         with torch.cuda.device(self.device):
-            key = what, tuple(images.shape)
+            key = what, tuple(images.shape), size
             if key not in self._graphs:
                 while len(self._graphs) >= self.max_graphs:
                     torch.cuda.synchronize()  # the last replay may be under way
                     self._graphs.popitem(last=False)[1].graph.reset()
-                self._graphs[key] = self._capture(self._memory, compute, images)
+                self._graphs[key] = self._capture(self._memory, lambda static: compute(static, size), images)
             self._graphs.move_to_end(key)
             captured = self._graphs[key]
             captured.images.copy_(images, non_blocking=True)

@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fastscnn.inference.backends.backends import Backend, OnnxBackend, OpenVinoBackend
-from fastscnn.inference.contents import class_table
+from fastscnn.inference.contents import class_table, frame_size
 from fastscnn.inference.files.interface import Interface, network_input
 from fastscnn.inference.files.runtimes import NAMES, has_bfloat16, openvino_core, read_description, value
 from fastscnn.kernels import upsample_confidence, upsample_labels, upsample_probabilities
@@ -37,6 +38,7 @@ class ExportedFile:
 
     Attributes:
         classes: The classes of the labels.
+        frame_size: Height and width of the frames that the network was trained on; None where that is not known.
         precision: `float32`, `bfloat16` or `int8`, in which it is computed.
         smallest_side: The smallest height and width of images, in pixels.
 
@@ -85,6 +87,7 @@ class ExportedFile:
         try:
             table = value(described, "class_table")
             self.interface = Interface.described(described)
+            self.frame_size = frame_size(value(described, "frame_size")) if "frame_size" in described else None
         except (KeyError, ValueError, TypeError, RecursionError) as error:
             problem = f"{path}: what it says about itself is damaged ({type(error).__name__}: {error})."
             raise DamagedFile(problem, key="checkpoint", fix="Copy it again, or export the network again.") from None
@@ -113,17 +116,17 @@ class ExportedFile:
         print("precision=auto takes float32: OpenVINO does not compute in bfloat16 on this processor.", file=sys.stderr)
         return "float32"
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """RGB, uint8 [B, H, W, 3], to train ids, uint8 [B, H, W]."""
+    def __call__(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """RGB, uint8 [B, H, W, 3], to train ids, uint8 [B, H, W], or of another `size` (height and width)."""
         output = self._output(images)
         if self.interface.output == "labels":
-            return output
+            return _resized(output[:, None], size, "nearest-exact")[:, 0]
         if self.interface.output == "probabilities":
-            return output.argmax(1).to(torch.uint8)
-        return upsample_labels(output, _size(images))
+            return _resized(output, size, "bilinear").argmax(1).to(torch.uint8)
+        return upsample_labels(output, size or _size(images))
 
-    def probabilities(self, images: Tensor) -> Tensor:
-        """RGB, uint8 [B, H, W, 3], to the probability of each class, float32 [B, C, H, W].
+    def probabilities(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """RGB, uint8 [B, H, W, 3], to the probability of each class, float32 [B, C, H, W]; `size` as `__call__`.
 
         Raises:
             RequestError: The file gives labels.
@@ -131,21 +134,23 @@ class ExportedFile:
         self.check_probabilities()
         output = self._output(images)
         if self.interface.output == "probabilities":
-            return output
-        return upsample_probabilities(output, _size(images))
+            return _resized(output, size, "bilinear")
+        return upsample_probabilities(output, size or _size(images))
 
-    def confidence(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def confidence(self, images: Tensor, size: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:
         """RGB, uint8 [B, H, W, 3], to train ids, uint8 [B, H, W], and the probability of each, float32 [B, H, W].
 
+        `size` as `__call__`.
+
         Raises:
             RequestError: The file gives labels.
         """
         self.check_probabilities()
         output = self._output(images)
         if self.interface.output == "probabilities":
-            confidence, labels = output.max(1)
+            confidence, labels = _resized(output, size, "bilinear").max(1)
             return labels.to(torch.uint8), confidence
-        return upsample_confidence(output, _size(images))
+        return upsample_confidence(output, size or _size(images))
 
     def check_probabilities(self) -> None:
         """Check that the file gives more than labels.
@@ -163,6 +168,13 @@ class ExportedFile:
     def _output(self, images: Tensor) -> Tensor:
         planar = images.permute(0, 3, 1, 2)
         return self._run(planar if self.interface.input == "uint8" else network_input(planar, self.interface.scale))
+
+
+def _resized(output: Tensor, size: tuple[int, int] | None, mode: str) -> Tensor:
+    """Labels or probabilities [B, C, H, W], which a file gives at the size of its images, at another."""
+    if size is None or size == tuple(output.shape[-2:]):
+        return output
+    return F.interpolate(output, size, mode=mode)
 
 
 def _size(images: Tensor) -> tuple[int, int]:
