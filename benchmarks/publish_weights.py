@@ -130,8 +130,8 @@ def earlier(start: Mapping[str, Any] | None) -> str:
         return ""
     training, miou = start["training"], percent(start["metrics"]["test/miou"])
     return (
-        f"- Begun with the network of SHA-256 `{start['sha256'][:12]}…`, which has {miou} mIoU on the test split. It "
-        f"was trained by `{training['command']}` ({training['minutes']} minutes, {training['device']}).\n"
+        f"- Begun with an earlier network, of SHA-256 `{start['sha256'][:12]}…`, which has {miou} mIoU on the test "
+        f"split. It was trained by `{training['command']}` ({training['minutes']} minutes, {training['device']}).\n"
     )
 
 
