@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,20 @@ def held_out_drive(run: Path) -> str:
     if not drive:
         raise RequestError(f"{run} was trained without data.held_out, on all drives.", fix="Name a run that was not.")
     return drive
+
+
+def by_drive(runs: Sequence[Path]) -> dict[str, Path]:
+    """Held-out drive to the run that was trained without it.
+
+    Raises:
+        RequestError: As `held_out_drive`, or two runs are of one drive.
+    """
+    found: dict[str, Path] = {}
+    for run in runs:
+        other = found.setdefault(held_out_drive(run), run)
+        if other is not run:
+            raise RequestError(f"{other} and {run} were trained without the same drive.", fix="Name one of them.")
+    return found
 
 
 def fitted_on_held_out(runs: Mapping[str, Path], data: str, root: Path | None) -> dict[str, Any]:
@@ -176,7 +190,7 @@ Fast-SCNN for {result["dataset"]}{drawn}, {len(classes)} classes. Use: `checkpoi
 def main(arguments: argparse.Namespace) -> None:
     folder = ROOT / "weights" / arguments.name
     record = finished_run(arguments.run)
-    drives = {held_out_drive(run): run for run in arguments.held_out or ()}
+    drives = by_drive(arguments.held_out or ())
     export(arguments.run, folder)
     evaluated = before = evaluate(folder, arguments.data, arguments.root, "test")
     fitted: dict[str, Any] = {}

@@ -54,6 +54,7 @@ def description(trained: Trained, graph: ExportGraph, precision: str, metrics: M
         "data": trained.classes.name,
         "precision": precision,
         "smallest_side": "1",
+        "multiple": str(trained.multiple),
         **({"frame_size": json.dumps(trained.frame_size)} if trained.frame_size else {}),
         "metrics": json.dumps(plain_json(metrics)),
         "version": f"fastscnn {version_of('fastscnn')}, torch {version_of('torch')}",

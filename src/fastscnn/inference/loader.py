@@ -11,6 +11,7 @@ from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.data.transforms.normalize import check_normalization
 from fastscnn.inference.contents import check_config, check_tensors, class_table
 from fastscnn.inference.hub import on_disk
+from fastscnn.inference.padding import padding_multiple
 from fastscnn.models.base import SegmentationNetwork
 from fastscnn.models.build import build_network
 from fastscnn.runs.checkpoint import LATEST_STATE, META, chosen_state, read_checkpoint
@@ -83,6 +84,11 @@ class Trained:
         """Median height and width of the frames that it was trained on; None where that is not known."""
         found = self.config.get("data", {}).get("frame_size")
         return None if found is None else (found[0], found[1])
+
+    @property
+    def multiple(self) -> int:
+        """What height and width of images are padded to multiples of, before the network sees them."""
+        return padding_multiple(self.config)
 
     @property
     def scale(self) -> float:

@@ -60,13 +60,20 @@ def shrunk(batch: Images, size: tuple[int, int]) -> Images:
     return np.stack([cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image in batch])
 
 
-def enlarged(batch: Images, side: int) -> Images:
-    """A batch of images [B, H, W, 3] with that height and width at least, by repeating the last row and column."""
+def enlarged(batch: Images, side: int, multiple: int = 1) -> Images:
+    """A batch of images [B, H, W, 3], enlarged by repeating the last row and column.
+
+    Args:
+        batch: The images.
+        side: Height and width at least.
+        multiple: Of height and width.
+    """
     height, width = size_of(batch)
-    if min(height, width) >= side:
+    down, right = (max(side - own, 0) for own in (height, width))
+    down, right = down + -(height + down) % multiple, right + -(width + right) % multiple
+    if not down and not right:
         return batch
-    down, right = max(side - height, 0), max(side - width, 0)
-    return np.pad(batch, ((0, 0), (0, down), (0, right), (0, 0)), mode="edge")
+    return np.stack([cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_REPLICATE) for image in batch])
 
 
 def cut(values: Images, size: tuple[int, int]) -> Images:

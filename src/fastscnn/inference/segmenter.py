@@ -51,6 +51,7 @@ class Segmenter:
             to it by repeating its last row and column, and the output is cropped to the image. Above 1 only for int8
             files.
         longest_side: The longest side at which the network sees an image, in pixels; None for any.
+        multiple: What height and width of an image are brought to multiples of, as for `smallest_side`.
     """
 
     def __init__(
@@ -63,8 +64,10 @@ class Segmenter:
         threads: int | None = None,
         max_pixels: int = MAX_PIXELS,
         longest_side: int | None = None,
+        multiple: int = 1,
     ) -> None:
         self.classes = classes
+        self.multiple = multiple
         self.longest_side = longest_side
         self.device = backend.device if isinstance(backend, FROM_PIXELS) else torch.device("cpu")
         self.threads = threads
@@ -113,7 +116,8 @@ class Segmenter:
             keep_freed_memory()
             file = ExportedFile(source, backend=backend, device=device, precision=precision, threads=threads)
             longest = _longest(longest_side, file.frame_size)
-            return cls(file, file.classes, threads=threads, max_pixels=max_pixels, longest_side=longest)
+            sees: dict[str, Any] = {"longest_side": longest, "multiple": file.multiple}
+            return cls(file, file.classes, threads=threads, max_pixels=max_pixels, **sees)
         choose(backend, device, precision)  # a wrong choice is named before a file is read
         return cls.from_trained(
             load_trained(source, trust=trust),
@@ -172,6 +176,7 @@ class Segmenter:
         taken: dict[str, Any] = {
             "max_pixels": max_pixels,
             "longest_side": _longest(longest_side, trained.frame_size),
+            "multiple": trained.multiple,
         }
         choice = choose(backend, device, precision)
         sees: dict[str, Any] = {"scale": trained.scale, "temperature": trained.temperature}
@@ -303,10 +308,14 @@ class Segmenter:
         return shrunk_size(size, self.longest_side, self.smallest_side)
 
     def _seen(self, given: Array) -> tuple[Array, tuple[int, int]]:
-        """What the network sees of a batch, and the size of the output, which is cut to that of the batch."""
-        seen = shrunk(given, self.seen_size(size_of(given)))
-        batch = enlarged(seen, self.smallest_side)
-        return batch, size_of(batch if seen is given else given)
+        """What the network sees of a batch, and the size of the output, of which that of the batch is the beginning."""
+        own = size_of(given)
+        seen = shrunk(given, self.seen_size(own))
+        batch = enlarged(seen, self.smallest_side, self.multiple)
+        height, width = (
+            round(side * whole / part) for side, whole, part in zip(own, size_of(batch), size_of(seen), strict=True)
+        )
+        return batch, (height, width)
 
     def _batch(self, images: Any) -> tuple[Array, bool]:
         """An image or a batch as a batch; and whether it was one image."""

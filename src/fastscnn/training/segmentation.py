@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.inference.loader import Checkpoint, open_checkpoint
+from fastscnn.inference.padding import padded, padding_multiple
 from fastscnn.kernels import upsample_confidence, upsample_labels
 from fastscnn.models.base import SegmentationNetwork
 from fastscnn.models.blocks import AuxiliaryHead, downscale, resize
@@ -83,6 +84,7 @@ class Segmentation(Task):
         self.temperature = float(self.config.get("calibration", {}).get("temperature", 1.0))
         self.matrix: list[list[int]] | None = None
         self.scale = self.config.get("resolution", {"scale": 1.0})["scale"]
+        self.multiple = padding_multiple(self.config)
 
     @classmethod
     def from_checkpoint(
@@ -129,15 +131,19 @@ class Segmentation(Task):
     def forward(self, images: Tensor) -> Tensor:
         """Images uint8 [B, 3, H, W] to logits float [B, C, H, W], at any resolution of the network's input."""
         height, width = images.shape[-2:]
-        return resize(self.network.coarse_logits(self._input(images)), (height, width))
+        images = padded(images, self.multiple)
+        logits = resize(self.network.coarse_logits(self._input(images)), (images.shape[-2], images.shape[-1]))
+        return logits[..., :height, :width]
 
     def predict_labels(self, images: Tensor) -> Tensor:
         """Images uint8 [B, 3, H, W] to train ids, uint8 [B, H, W]; upsampled in float32 at any precision."""
         if self._predictor is not None:
             return self._predictor(images)
         height, width = images.shape[-2:]
+        images = padded(images, self.multiple)
         network: Any = self._folded[0] if self._folded else self.network
-        return upsample_labels(network.coarse_logits(self._input(images)), (height, width))
+        labels = upsample_labels(network.coarse_logits(self._input(images)), (images.shape[-2], images.shape[-1]))
+        return labels[:, :height, :width]
 
     def measure_calibration(self, *, fit: bool = False) -> None:
         """Measure from here on how often tested labels of a probability are right; with `fit`, fit a temperature."""
@@ -215,7 +221,9 @@ class Segmentation(Task):
 
     def _calibrate(self, calibration: Calibration, batch: Mapping[str, Any]) -> Tensor:
         """As `_count`, and count the probabilities as well; try temperatures where one is fitted."""
-        images, labels = batch["image"], batch["label"]
+        height, width = batch["label"].shape[-2:]
+        images = padded(batch["image"], self.multiple)
+        labels = padded(batch["label"], self.multiple, self.classes.ignore_index)
         network: Any = self._folded[0] if self._folded else self.network
         logits = network.coarse_logits(self._input(images))
         size = (labels.shape[-2], labels.shape[-1])
@@ -224,7 +232,7 @@ class Segmentation(Task):
         self.confusion.update(predictions, labels)
         if self.fit is not None:
             self.fit.update(logits, labels)
-        return predictions
+        return predictions[:, :height, :width]
 
     def _fold(self) -> None:
         """On a CPU, where it saves a quarter of the time exactly but for rounding; a compiled network does it."""

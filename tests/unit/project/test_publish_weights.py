@@ -52,11 +52,14 @@ def test_the_temperature_is_the_geometric_mean_of_those_of_the_held_out_drives(p
         (["stopped"], "stopped is stopped, not finished. Continue it with resume="),
         (["done", "--held-out", "all"], "all was trained without data.held_out, on all drives. Name a run that was"),
         (["done", "--held-out", "stopped"], "stopped is stopped, not finished."),
+        (["done", "--held-out", "one", "two"], "two were trained without the same drive. Name one of them."),
     ],
 )
 def test_runs_that_cannot_be_published_are_one_sentence_and_nothing_is_written(tmp_path, arguments, said):
     for name in ("done", "all"):
         run_of(tmp_path / name)
+    for name in ("one", "two"):
+        run_of(tmp_path / name, held_out="0016E5")
     stopped = run_of(tmp_path / "stopped", held_out="0016E5") / "run.json"
     stopped.write_text(stopped.read_text().replace("finished", "stopped"))
     places = [argument if argument.startswith("--") else str(tmp_path / argument) for argument in arguments]

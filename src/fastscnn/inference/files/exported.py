@@ -41,6 +41,7 @@ class ExportedFile:
         frame_size: Height and width of the frames that the network was trained on; None where that is not known.
         precision: `float32`, `bfloat16` or `int8`, in which it is computed.
         smallest_side: The smallest height and width of images, in pixels.
+        multiple: What height and width of images are best multiples of.
 
     Raises:
         RequestError: It is missing, was not written by `export.py`, or a setting is not for exported files.
@@ -87,6 +88,9 @@ class ExportedFile:
         try:
             table = value(described, "class_table")
             self.interface = Interface.described(described)
+            self.multiple = int(described.get("multiple", "1"))
+            if self.multiple < 1:
+                raise ValueError(f"multiple={self.multiple}")
             self.frame_size = frame_size(value(described, "frame_size")) if "frame_size" in described else None
         except (KeyError, ValueError, TypeError, RecursionError) as error:
             problem = f"{path}: what it says about itself is damaged ({type(error).__name__}: {error})."
