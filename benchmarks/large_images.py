@@ -61,7 +61,7 @@ def measure(segmenter: Segmenter, frames: Sequence[Frame], factor: float) -> dic
         "image": f"{image.shape[1]}x{image.shape[0]}",
         "longest_side": segmenter.longest_side,
         "seen": f"{seen[1]}x{seen[0]}",
-        "miou": round(miou(matrix), 2),
+        "miou": round(miou(matrix), 4),
         "accuracy": round(100 * float(np.diag(matrix).sum() / matrix.sum()), 2),
         "median_seconds": round(statistics.median(seconds), 3),
     }

@@ -145,7 +145,8 @@ def earlier(start: Mapping[str, Any] | None) -> str:
     training, miou = start["training"], percent(start["metrics"]["test/miou"])
     return (
         f"- Begun with an earlier network, of SHA-256 `{start['sha256'][:12]}…`, which has {miou} mIoU on the test "
-        f"split. It was trained by `{training['command']}` ({training['minutes']} minutes, {training['device']}).\n"
+        f"split. It was trained by `{training['command']}` ({training['minutes']} minutes, {training['device']})"
+        f"{training.get('remark', '')}.\n"
     )
 
 

@@ -50,7 +50,7 @@ def measure(segmenter: Segmenter, multiple: int, frames: Iterator | list, size: 
         counted = truth < classes
         pairs = truth[counted].astype(np.int64) * classes + labels[counted]
         matrix += np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-    return round(miou(matrix), 2)
+    return round(miou(matrix), 4)
 
 
 def main(arguments: argparse.Namespace) -> None:
