@@ -67,6 +67,7 @@ FACTORS = (
     Factor("more_dropout", ["model.dropout=0.3"]),
     Factor("no_auxiliary", ["loss.auxiliary_weight=0"]),
     Factor("crop", ["data.crop_size=[360,480]"]),
+    Factor("aligned", ["data.crop_size=[384,480]"], needs="crop"),
     Factor("double", ["resolution=double"]),
     Factor("relu6", ["activation=relu6"]),
     Factor("no_skip", ["skip=zero"]),
