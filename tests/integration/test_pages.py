@@ -11,10 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
 
 from helpers import FAST, REPO, command, random_image, write_cityscapes, write_folder, write_image, write_run
 from parsed_once import each_file_parsed_once
@@ -120,6 +122,25 @@ def test_python_blocks_run(page, run, world):
     script = world / f"{page.stem}_blocks.py"
     script.write_text("\n".join(blocks(page, "python")), encoding="utf-8")
     python(run, world, script)
+
+
+@pytest.mark.parametrize(("size", "same"), [((70, 100), 1.0), ((900, 1300), 0.95)])
+def test_snippet_for_a_file_gives_the_labels_of_segmenter(run, world, tmp_path, size, same):
+    """Of a photograph that lies on its side, as it is and shrunk; a file of labels enlarges them in blocks."""
+    from fastscnn import Segmenter
+
+    (snippet,) = (block for block in blocks(REPO / "docs" / "deploy.md", "python") if "InferenceSession" in block)
+    blurred = cv2.resize(random_image(size=(9, 13)), size[::-1], interpolation=cv2.INTER_CUBIC)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(blurred).save(tmp_path / "photo.jpg", exif=exif)
+    (tmp_path / "net.onnx").symlink_to(world / "net.onnx")
+    (tmp_path / "snippet.py").write_text(f'{snippet}\nlabels.save("labels.png")\n', encoding="utf-8")
+    python(run, tmp_path, tmp_path / "snippet.py")
+    found = np.asarray(Image.open(tmp_path / "labels.png"))
+    expected = Segmenter.from_pretrained("camvid", device="cpu")(tmp_path / "photo.jpg")
+    assert found.shape == expected.shape == size[::-1]
+    assert (found == expected).mean() >= min(same, 0.999)
 
 
 def test_diagrams_are_those_that_the_script_draws():
@@ -232,6 +253,8 @@ def test_snippet_in_cpp_gives_the_labels_of_python(run, world):
     )
     from fastscnn import Segmenter
 
-    ids, pixels = np.unique(Segmenter.from_pretrained("camvid")(image), return_counts=True)
+    segmenter = Segmenter.from_pretrained("camvid")
+    segmenter.multiple = 1  # the program does not pad
+    ids, pixels = np.unique(segmenter(image), return_counts=True)
     found = dict(map(int, row.split()) for row in said.stdout.decode().splitlines())
     assert abs(sum(found.get(int(i), 0) - int(p) for i, p in zip(ids, pixels, strict=True))) <= 10

@@ -115,7 +115,7 @@ class Segmenter:
         if is_exported(source):
             keep_freed_memory()
             file = ExportedFile(source, backend=backend, device=device, precision=precision, threads=threads)
-            longest = _longest(longest_side, file.frame_size)
+            longest = longest_of(longest_side, file.frame_size)
             sees: dict[str, Any] = {"longest_side": longest, "multiple": file.multiple}
             return cls(file, file.classes, threads=threads, max_pixels=max_pixels, **sees)
         choose(backend, device, precision)  # a wrong choice is named before a file is read
@@ -175,7 +175,7 @@ class Segmenter:
         check_whole("longest_side", longest_side, 1, words=(None, AUTO))
         taken: dict[str, Any] = {
             "max_pixels": max_pixels,
-            "longest_side": _longest(longest_side, trained.frame_size),
+            "longest_side": longest_of(longest_side, trained.frame_size),
             "multiple": trained.multiple,
         }
         choice = choose(backend, device, precision)
@@ -341,8 +341,13 @@ class Segmenter:
         return logits if self._temperature == 1 else logits / self._temperature
 
 
-def _longest(given: int | str | None, frame_size: tuple[int, int] | None) -> int | None:
-    """The longest side of what the network sees; `given` is a number, None or `auto`."""
+def longest_of(given: int | str | None, frame_size: tuple[int, int] | None) -> int | None:
+    """The longest side of what the network sees.
+
+    Args:
+        given: A number, None or `auto`, see `Segmenter.from_trained`.
+        frame_size: Height and width of the frames that it was trained on; None where that is not known.
+    """
     if not isinstance(given, str):
         return given
     return None if frame_size is None else round(BEYOND * max(frame_size))

@@ -102,7 +102,7 @@ class Manifest:
         before = {} if overwrite else _read(self.path)
         for key, value in settings.items():
             if before and key != "checkpoint" and before.get(key) != value:
-                what = "another checkpoint" if key == "digest" else f"{key}={before.get(key)}"
+                what = _of_other(key, before)
                 raise RequestError(
                     f"output={output} holds predictions of {what}.",
                     key="output",
@@ -182,6 +182,15 @@ def digest(path: Path) -> str:
         if file.is_file():
             total.update(file.read_bytes())
     return total.hexdigest()
+
+
+def _of_other(key: str, before: Mapping[str, Any]) -> str:
+    """What predictions are of, where a setting is another than that of their manifest, as part of a sentence."""
+    if key == "digest":
+        return "another checkpoint, or of this one before it was changed"
+    if key not in before:
+        return f"an earlier version, which did not have {key}"
+    return f"{key}={'null' if before[key] is None else before[key]}"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -46,15 +46,15 @@ def calibrated_scores(plain: Mapping[str, Any], module: Segmentation, data: Any,
         if fitted["ece"] > found["ece"]:
             print(
                 f"calibrate=true: {change}, and would be {percent(fitted['ece'])} % with the fitted temperature of "
-                f"{module.temperature:.3g}: this is not kept."
+                f"{module.temperature:.4g}: this is not kept."
             )
             module.temperature = old
         else:
             kept = {"temperature": module.temperature, "data": data.dataset, "split": plain["split"]}
             file = keep_temperature(plain["checkpoint"], kept | {"ece_before": found["ece"], "ece": fitted["ece"]})
-            print(f"calibrate=true: {change}; {file} keeps the temperature.")
+            print(f"calibrate=true: {change}; the temperature of {module.temperature:.4g} is in {file} now.")
             found = fitted
-    print(f"expected calibration error: {percent(found['ece'])} % (temperature {module.temperature:.3g})")
+    print(f"expected calibration error: {percent(found['ece'])} % (temperature {module.temperature:.4g})")
     return found | {"temperature": module.temperature}
 
 

@@ -18,7 +18,8 @@ from fastscnn.data.datamodules.segmentation import SegmentationData
 from fastscnn.data.datasets.folder_splits import NAME as FOLDER
 from fastscnn.inference.hub import on_disk
 from fastscnn.inference.loader import Checkpoint, open_checkpoint, rebuild
-from fastscnn.inference.segmenter import Segmenter
+from fastscnn.inference.preprocess import shrunk_size
+from fastscnn.inference.segmenter import AUTO, Segmenter, longest_of
 from fastscnn.models.external import short_name
 from fastscnn.runs.evaluation_report import PAGE, EvaluationReport
 from fastscnn.runs.folders import new_run_id, refuse_existing, run_folder
@@ -38,6 +39,7 @@ from fastscnn.training.task import Result, Task
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_writable, write_json
 from fastscnn.utils.memory import keep_freed_memory
+from fastscnn.utils.progress import say
 from fastscnn.utils.shared_folder import writing_in
 
 WriteReport = Callable[[EvaluationReport, Path], None]
@@ -82,6 +84,7 @@ def _evaluate_frames(plain: Mapping[str, Any], checkpoint: Checkpoint, write_rep
         data.check_labels(split, "Choose a split that has labels, or leave report out.")
     if isinstance(data, SegmentationData):
         data.check_shared_memory(split)
+    _say_if_large(data, split, checkpoint)
     if calibrates := bool(plain.get("calibrate")):
         check_calibrate(plain, checkpoint, data)
     if plain["backend"] == "torch":
@@ -171,6 +174,23 @@ def _evaluate_images(plain: Mapping[str, Any], checkpoint: Checkpoint) -> Result
     report_evaluation(plain, folder, module, scores, data.dataset)
     print(f"The evaluation's folder: {folder}")
     return scores
+
+
+def _say_if_large(data: TrainingData, split: str, checkpoint: Checkpoint) -> None:
+    """Say where `predict.py` shows the network other pixels: of frames much larger than those it was trained on."""
+    config = checkpoint.config
+    trained_on = config.get("data", {}).get("frame_size")
+    if trained_on is None or not isinstance(data, SegmentationData):
+        return
+    height, width = data.reading.size(data.frames(split)[0].image)
+    seen = shrunk_size((height, width), longest_of(AUTO, trained_on))
+    if seen != (height, width):
+        scale = config.get("resolution", {}).get("scale", 1.0) * max(seen) / max(height, width)
+        say(
+            f"The frames have {width}x{height} pixels and are evaluated whole, while predict.py shows the network "
+            f"{seen[1]}x{seen[0]} of them, because it was trained on {trained_on[1]}x{trained_on[0]}: "
+            f"resolution=full resolution.scale={scale:.4g} evaluates about that."
+        )
 
 
 def _predictor(plain: Mapping[str, Any], checkpoint: Checkpoint) -> Callable[[Tensor], Tensor] | None:

@@ -104,8 +104,17 @@ def test_large_images_are_shrunk_for_the_network_which_is_said_once(checkpoint, 
     assert json.loads((tmp_path / "out/predict.json").read_text())["longest_side"] == 28
     with refused("output", "holds predictions of longest_side=28"):
         predict(predict_settings(checkpoint, photos, tmp_path / "out"))
-    predict(predict_settings(checkpoint, photos, tmp_path / "whole"))
+    whole = tmp_path / "whole"
+    predict(predict_settings(checkpoint, photos, whole))
     assert "longest_side" not in capsys.readouterr().out
+    with refused("output", "holds predictions of longest_side=null"):
+        predict(predict_settings(checkpoint, photos, whole, longest_side=28))
+    content = json.loads((whole / "predict.json").read_text())
+    del content["longest_side"]
+    (whole / "predict.json").write_text(json.dumps(content))
+    with refused("output", "of an earlier version, which did not have longest_side"):
+        predict(predict_settings(checkpoint, photos, whole, longest_side=28))
+    assert not predict(predict_settings(checkpoint, photos, whole)).failed, "it had no limit either"
 
 
 def test_called_again_only_what_is_missing_is_made(checkpoint, photos, tmp_path):

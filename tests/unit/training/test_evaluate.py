@@ -250,6 +250,20 @@ def test_calibration_is_refused_where_it_would_not_hold(settings, tmp_path, monk
     assert Path(settings["checkpoint"]).read_bytes() == before
 
 
+@pytest.mark.parametrize(("frame", "scale"), [([64, 128], None), ([40, 90], None), ([32, 64], 0.75), ([16, 32], 0.375)])
+def test_frames_that_predict_would_shrink_are_named(settings, tmp_path, monkeypatch, capsys, frame, scale):
+    """The frames are 64x128; what is recommended is what it says, the network at 1.5 times its training's frames."""
+    monkeypatch.chdir(tmp_path)
+    content = torch.load(settings["checkpoint"], weights_only=True)
+    content["fastscnn"]["config"]["data"]["frame_size"] = frame
+    torch.save(content, tmp_path / "own.ckpt")
+    evaluated(settings | {"checkpoint": str(tmp_path / "own.ckpt"), "pictures": 0})
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("The frames have 128x64 pixels")]
+    assert len(said) == (scale is not None)
+    if scale:
+        assert said[0].endswith(f"resolution=full resolution.scale={scale} evaluates about that.")
+
+
 def test_calibration_on_what_was_trained_on_is_refused_as_any_data(settings, tmp_path, monkeypatch, capsys):
     """Read as fine_coarse, and without them at hand, of which a sentence tells."""
     monkeypatch.chdir(tmp_path)

@@ -5,6 +5,7 @@ import io
 import json
 from contextlib import redirect_stdout
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from sklearn.metrics import jaccard_score
 from fastscnn.data.datasets.classes import CAMVID, ClassTable
 from fastscnn.data.transforms.normalize import normalize
 from fastscnn.runs.record import read_record
+from fastscnn.training.callbacks import starting_score
 from fastscnn.training.fine_tuning import class_layers, find_start, take
 from fastscnn.training.fit import checked_data, fit
 from fastscnn.training.freezing import freeze_parts
@@ -222,6 +224,25 @@ def test_run_says_what_its_weights_are_worth_before_the_first_step(tuned, street
         f"before the first step: val/miou {read_record(tuned)['init']['val/miou']:.4f}"
         in (tuned / "printed.txt").read_text()
     )
+
+
+def test_training_that_stays_below_its_start_says_so_at_its_end(tuned):
+    """As the record has it; a run from trained weights says nothing where a validation reached them."""
+    record = read_record(tuned)
+    start, best = record["init"]["val/miou"], record["metrics"]["best"]["val/miou"]
+    text = (tuned / "printed.txt").read_text()
+    assert (f"{best:.4f} at best, {start:.4f} before" in text) == (best < start)
+
+
+@pytest.mark.parametrize(
+    ("start", "best", "says"), [(0.5, 0.4, True), (0.5, 0.5, False), (None, 0.4, False), (0.5, None, False)]
+)
+def test_end_below_the_start_is_told(monkeypatch, capsys, start, best, says):
+    record = SimpleNamespace(data={"init": {} if start is None else {"val/miou": start}})
+    saved = SimpleNamespace(best_model_score=None if best is None else torch.tensor(best))
+    monkeypatch.setattr(starting_score, "best_checkpoints", lambda trainer: [saved])
+    starting_score.StartingScore(record).on_train_end(None, built(CAMVID))
+    assert ("stayed below that of the weights" in capsys.readouterr().out) == says
 
 
 def test_another_resolution_than_the_files_is_named_with_the_setting_that_keeps_it():
