@@ -91,6 +91,13 @@ def check_calibrate(plain: Mapping[str, Any], checkpoint: Checkpoint, data: obje
                 key="calibrate",
                 fix=f"Leave {key} out.",
             )
+    place = on_disk(plain["checkpoint"])
+    if place != Path(plain["checkpoint"]).expanduser():  # shipped with the package, or from the Hub
+        raise RequestError(
+            f"calibrate=true would change {plain['checkpoint']} for everybody who uses that name here.",
+            key="calibrate",
+            fix=f"Copy {place if place.is_dir() else place.parent} and set checkpoint= to the copy.",
+        )
     if not isinstance(data, SegmentationData):
         raise RequestError(
             "calibrate=true: which frames the network was trained on is not known for data of your own class.",

@@ -16,6 +16,7 @@ from fastscnn.data.datamodules import segmentation
 from fastscnn.data.datasets.cityscapes import fine_frames
 from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.data.datasets.sources import DATASETS, Source
+from fastscnn.inference.shipped import shipped_folder
 from fastscnn.reports.evaluation.page import write_page
 from fastscnn.training import evaluate as evaluation
 from fastscnn.training.calibration import TEMPERATURES, TemperatureFit
@@ -284,3 +285,14 @@ def test_calibration_on_what_was_trained_on_is_refused_as_any_data(settings, tmp
     torch.save(content, checkpoint)
     evaluated(own, calibrate=True, split="val", data=data)
     assert "(data=camvid) are not at hand" in capsys.readouterr().out
+
+
+def test_network_that_comes_with_the_package_is_not_calibrated_in_place(settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = (shipped_folder("streets") / "config.json").read_bytes()
+    data = torch.load(settings["checkpoint"], weights_only=True)["fastscnn"]["config"]["data"]
+    with pytest.raises(RequestError) as error:
+        evaluated(settings, checkpoint="streets", calibrate=True, data=data)
+    assert error.value.key == "calibrate"
+    assert "fast_scnn_streets" in error.value.fix
+    assert (shipped_folder("streets") / "config.json").read_bytes() == before
