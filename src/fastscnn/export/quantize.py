@@ -20,6 +20,7 @@ from fastscnn.inference.files.external import ExternalRun, call
 from fastscnn.inference.files.interface import Interface
 from fastscnn.inference.files.runtimes import NAMES, describe
 from fastscnn.inference.files.smallest import EVERY_SIZE, Smallest, smallest_side
+from fastscnn.inference.padding import padded
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.machine import processor
 from fastscnn.utils.progress import Progress
@@ -178,7 +179,7 @@ class _Prepared(Sequence[npt.NDArray[Any]]):
         return len(self.images)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.interface.prepared(self.images[index])
+        return self.interface.prepared(padded(self.images[index], self.interface.multiple))
 
 
 def _span(sizes: Sequence[tuple[int, int]]) -> str:

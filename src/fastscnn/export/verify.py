@@ -10,6 +10,7 @@ from fastscnn.inference.export_graph import ExportGraph
 from fastscnn.inference.files.external import described_images
 from fastscnn.inference.files.interface import SIZES, Interface, Run, Shape, checked_output, network_input, test_images
 from fastscnn.inference.loader import Trained
+from fastscnn.inference.padding import padded
 from fastscnn.kernels import upsample_labels
 from fastscnn.models.blocks import resize
 from fastscnn.utils.errors import RequestError
@@ -92,11 +93,13 @@ def labels_by(run: Run, interface: Interface) -> Callable[[Tensor], Tensor]:
     """A function from images, uint8 [B, 3, H, W], to train ids, uint8 [B, H, W], by a file of any output."""
 
     def labels(images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        images = padded(images, interface.multiple)
         output = torch.from_numpy(run(interface.prepared(images)))
-        if interface.output == "labels":
-            return output
-        if interface.output == "probabilities":
-            return output.argmax(1).to(torch.uint8)
-        return upsample_labels(output, (images.shape[2], images.shape[3]))
+        if interface.output == "logits":
+            found = upsample_labels(output, (images.shape[2], images.shape[3]))
+        else:
+            found = output if interface.output == "labels" else output.argmax(1).to(torch.uint8)
+        return found[:, :height, :width]
 
     return labels

@@ -44,7 +44,7 @@ def check_config(config: Any, source: str | Path) -> None:
             check_number("resolution.scale", config["resolution"].get("scale"), above=0, maximum=LARGEST_SCALE)
         if "frame_size" in config.get("data", {}):
             frame_size(config["data"]["frame_size"])
-        if "calibration" in config:
+        if config.get("calibration"):
             check_number("calibration.temperature", config["calibration"].get("temperature"), above=0)
     if not isinstance(name := config.get("resolution", {}).get("name", ""), str):
         raise wrong(source, "resolution.name", name, "a name")

@@ -11,7 +11,7 @@ from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.data.transforms.normalize import check_normalization
 from fastscnn.inference.contents import check_config, check_tensors, class_table
 from fastscnn.inference.hub import on_disk
-from fastscnn.inference.padding import padding_multiple
+from fastscnn.inference.padding import TRAINED_AT, padding_multiple
 from fastscnn.models.base import SegmentationNetwork
 from fastscnn.models.build import build_network
 from fastscnn.runs.checkpoint import LATEST_STATE, META, chosen_state, read_checkpoint
@@ -133,7 +133,7 @@ def open_checkpoint(
     if skip is not None:
         config["model"] = config["model"] | {"skip": skip}
     if resolution is not None:
-        config["resolution"] = dict(resolution)
+        config["resolution"] = {**resolution, TRAINED_AT: config.get("resolution", {}).get("scale", 1.0)}
     tensors = chosen_state(content, source, weights)
     check_tensors(tensors, source)
     return Checkpoint(

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+TRAINED_AT = "trained_at"
+"""Key of a `resolution` that is another than the training's: the scale of that."""
 COARSEST = 32
 """Pixels of what Fast-SCNN sees, along a side, to one of its coarsest feature map."""
 
@@ -23,14 +25,16 @@ def padding_multiple(config: Mapping[str, Any]) -> int:
     Args:
         config: Of the training: `model`, `data` and `resolution`.
     """
-    data, scale = config.get("data", {}), float(config.get("resolution", {}).get("scale", 1.0))
+    data, resolution = config.get("data", {}), config.get("resolution", {})
+    scale = float(resolution.get("scale", 1.0))
     crop = data.get("crop_size")
     if isinstance(crop, str):
         crop = data.get("frame_size")
     multiple = COARSEST / scale
     if config.get("model", {}).get("name") != "fast_scnn" or not _is_size(crop) or multiple != int(multiple):
         return 1
-    return int(multiple) if all(side % multiple == 0 for side in crop) else 1
+    trained_at = float(resolution.get(TRAINED_AT, scale))
+    return int(multiple) if all(side * trained_at % COARSEST == 0 for side in crop) else 1
 
 
 def padded(images: Tensor, multiple: int, value: int | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from fastscnn.data.datasets.classes import CITYSCAPES
 from fastscnn.data.datasets.frames import Frame, read_image
 from fastscnn.predict.manifest import Input, Manifest, Outcome, progress_in_the_message
 from fastscnn.predict.pipeline import overlapped
-from fastscnn.predict.predict import load_segmenter, made_by
+from fastscnn.predict.predict import Picture, ShrunkNote, load_segmenter, made_by
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.files import check_writable, remove, replaced, write_png
 from fastscnn.utils.images import check_image_file
@@ -58,6 +58,12 @@ def predict_archive(settings: Mapping[str, Any]) -> tuple[Outcome, Path | None]:
     def recorded(frame: Frame) -> Input:
         return Input(prediction_name(frame.name), frame.image, [folder / prediction_name(frame.name)])
 
+    note = ShrunkNote(segmenter)
+
+    def predicted(frame: Frame, image: Picture) -> Picture:
+        note.look(frame.image.name, image)
+        return segmenter.classes.decode(segmenter(image))
+
     left = [frame for frame in frames if manifest.missing(recorded(frame))]
     manifest.begin(map(recorded, frames))
     outcome = Outcome(there=len(frames) - len(left))
@@ -73,7 +79,7 @@ def predict_archive(settings: Mapping[str, Any]) -> tuple[Outcome, Path | None]:
         for frame, error in overlapped(
             left,
             lambda frame: read_image(frame.image),
-            lambda frame, image: segmenter.classes.decode(segmenter(image)),
+            predicted,
             lambda frame, labels: write_png(folder / prediction_name(frame.name), labels, COMPRESSION),
             failures=(OSError, RequestError),
         ):

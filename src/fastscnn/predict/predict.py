@@ -172,10 +172,10 @@ def predict_images(
 ) -> Iterator[tuple[Source, Exception | None]]:
     """Predict images; yields each with its error or None, and counts in `busy` how long each stage is at work."""
     busy = busy or Busy()
-    note = _Note(segmenter)
+    note = ShrunkNote(segmenter)
 
     def compute(source: Source, image: Picture) -> Predicted:
-        note.look(source, image)
+        note.look(source.path.name, image)
         return request.predicted(image, segmenter)
 
     def write(source: Source, found: Predicted) -> None:
@@ -194,13 +194,13 @@ def predict_video(
 ) -> Exception | None:
     """Predict a video once for all of its outputs; returns the error if it is broken."""
     every = range(segmenter.classes.num_classes)  # of the legend, which must not change its size
-    note = _Note(segmenter)
+    note = ShrunkNote(segmenter)
     try:
         with ExitStack() as stack:
             progress = stack.enter_context(Progress(source.path.name, frames_of(source.path), "frame"))
 
             def draw(frame: Picture) -> dict[str, Picture]:
-                note.look(source, frame)
+                note.look(source.path.name, frame)
                 found = request.predicted(frame, segmenter)
                 progress.advance()
                 return {kind: request.picture(kind, found, segmenter, every) for kind in targets}
@@ -216,21 +216,22 @@ def predict_video(
     return None
 
 
-class _Note:
+class ShrunkNote:
     """Says of the first image that the network sees smaller than it is."""
 
     def __init__(self, segmenter: Segmenter) -> None:
         self.segmenter = segmenter
         self.said = False
 
-    def look(self, source: Source, image: Picture) -> None:
+    def look(self, name: str, image: Picture) -> None:
+        """Look at an image before it is predicted; `name` is that of its file."""
         height, width = image.shape[:2]
         seen = self.segmenter.seen_size((height, width))
         if self.said or seen == (height, width):
             return
         self.said = True
         say(
-            f"{source.path.name} has {width}x{height} pixels, and the network sees it at {seen[1]}x{seen[0]}, as "
+            f"{name} has {width}x{height} pixels, and the network sees it at {seen[1]}x{seen[0]}, as "
             f"everything longer than {self.segmenter.longest_side} pixels; labels have the size of the image. "
             "longest_side=N sets another limit, longest_side=null none."
         )
@@ -254,6 +255,7 @@ def made_by(settings: Mapping[str, Any], segmenter: Segmenter) -> dict[str, Any]
     """The settings that decide the labels, for the manifest."""
     checkpoint = str(settings["checkpoint"])
     others = {"precision": settings["precision"], "longest_side": segmenter.longest_side}
+    others |= {"multiple": segmenter.multiple} if segmenter.multiple > 1 else {}
     return {"checkpoint": checkpoint, "digest": digest(on_disk(checkpoint)), **others}
 
 

@@ -17,6 +17,8 @@ from fastscnn.utils.values import check_switch
 
 OPEN = ("optimizer.", "scheduler.", "loss.", "callbacks.", "logger.", "trainer.", "model.network.", "data.module.")
 """Where the arguments of a class stand that may be anybody's."""
+LISTS = ("callbacks", "logger")
+"""Groups that take several options at once, which are no choice that Hydra knows of."""
 EXTERNAL = ("model.network._target_", "data.module._target_")
 
 
@@ -53,14 +55,14 @@ def explain(error: Exception, conf: Path, config_name: str) -> str:
         key = unknown.group(1)
         composed = _composed(conf, config_name)
         known = [*_groups_of(composed), *_keys(_plain(composed))]
-        if key in _groups(conf) and key not in known:
-            return f"{config_name}.py has no {key}: leave it out. See --help for what it has."
+        if key in _groups(conf) and key not in _groups_of(composed) and not (key in LISTS and key in composed):
+            return f"{config_name}.py has no group {key}: leave it out. See --help for its settings."
         if key in known:
             return f"{key} does not belong to what was chosen beside it, only to the defaults: leave {key} out."
         if key in EXTERNAL:
             group = key.partition(".")[0]
             return f"{key} is a setting of {group}=external: add {group}=external."
-        if key.startswith(OPEN):
+        if key.startswith(OPEN) and key.partition(".")[0] in composed:
             place, _, name = key.rpartition(".")
             beside = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == place]
             return (

@@ -104,14 +104,14 @@ def check_calibrate(plain: Mapping[str, Any], checkpoint: Checkpoint, data: obje
             key="calibrate",
             fix="Use one of the data options.",
         )
-    own = checkpoint.config["data"]
-    seen = seen_frames(own, data, plain["split"], plain["checkpoint"])
-    if seen is None:
+    seen, unknown = seen_frames(checkpoint, data, plain["split"], plain.get("trust"))
+    if unknown:
         say(
-            f"calibrate=true: the frames that the network was trained on (data={own['dataset']}) are not at hand, so "
-            "these could not be compared with them; on frames that it was trained on it is surer than elsewhere."
+            f"calibrate=true: of the frames that the network was trained on, not all are at hand ({', '.join(unknown)} "
+            "not), so these could not be compared with them; on frames that it was trained on it is surer than "
+            "elsewhere."
         )
-    elif seen:
+    if seen:
         raise RequestError(
             f"calibrate=true with split={plain['split']}: the network was trained on {len(seen)} of these frames, "
             "where it is surer than elsewhere.",

@@ -335,14 +335,14 @@ def test_argument_that_is_not_there_yet_is_shown_as_it_is_added(key):
 
 @pytest.mark.parametrize(
     ("command", "override"),
-    [("predict", "resolution=quarter"), ("predict", "model=enet"), ("eval", "pretrain=none"), ("export", "loss=dice")],
+    [("predict", "resolution=quarter"), ("predict", "data=camvid"), ("eval", "pretrain=none"), ("eval", "trainer=cpu")],
 )
 def test_group_that_a_command_does_not_have_is_said_not_to_be_its(command, override):
     """With these commands, no choice brings it in."""
     with pytest.raises(HydraException) as raised:
         composed(override, name=command)
     key = override.partition("=")[0]
-    assert explain(raised.value, CONF, command).startswith(f"{command}.py has no {key}: leave it out.")
+    assert explain(raised.value, CONF, command).startswith(f"{command}.py has no group {key}: leave it out.")
 
 
 def test_override_that_cannot_be_parsed_is_told_in_one_line():

@@ -113,6 +113,15 @@ def test_exported_file_sees_large_images_as_the_checkpoint_does(network, tmp_pat
     assert (segmenter.confidence(image)[0] == labels).mean() > 0.99
 
 
+@pytest.mark.parametrize("multiple", ["0", "-32", "x"])
+def test_damaged_multiple_of_a_file_is_refused(network, tmp_path, multiple):
+    pytest.importorskip("onnxruntime")
+    export(network, tmp_path / "net.onnx", format="onnx")
+    describe(tmp_path / "net.onnx", "onnx", {"multiple": multiple})
+    with refused("checkpoint", "is damaged"):
+        Segmenter.from_checkpoint(tmp_path / "net.onnx")
+
+
 def test_exported_network_is_calibrated_as_the_checkpoint_is(network, tmp_path):
     pytest.importorskip("onnxruntime")
     calibrated = replace(network, config={**network.config, "calibration": {"temperature": 3.0}})

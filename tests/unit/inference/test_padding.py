@@ -8,13 +8,15 @@ import torch.nn.functional as F
 from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.data.transforms.normalize import normalize
 from fastscnn.export.export import export
+from fastscnn.export.verify import labels_by
 from fastscnn.inference.backends.backends import TorchBackend
 from fastscnn.inference.backends.cuda_graph import GraphRunner
+from fastscnn.inference.files.interface import Interface
 from fastscnn.inference.loader import Trained
 from fastscnn.inference.padding import padded, padding_multiple
 from fastscnn.inference.segmenter import Segmenter
 from fastscnn.training.segmentation import Segmentation
-from helpers import SEGMENTATION, randomize_norms
+from helpers import SEGMENTATION, randomize_norms, save_module
 
 pytestmark = pytest.mark.usefixtures("shallow_networks")
 
@@ -35,6 +37,9 @@ def config(crop=(64, 96), scale=1.0, name="fast_scnn", **data):
         (config([192, 384], 0.5), 64),
         (config([192, 384], 0.25), 1),  # which the network sees as 48x96
         (config([64, 96], 0.3), 1),
+        ({**config([240, 320]), "resolution": {"scale": 0.5, "trained_at": 2.0}}, 64),
+        ({**config([360, 480]), "resolution": {"scale": 2.0, "trained_at": 1.0}}, 1),
+        ({**config([240, 320]), "resolution": {"scale": 2.0, "trained_at": 1.0}}, 1),
         (config("full", frame_size=[1024, 2048]), 32),
         (config("full", frame_size=[1080, 1920]), 1),
         (config("full"), 1),
@@ -140,6 +145,29 @@ def test_evaluation_pads_alike_and_its_pixels_are_those_of_the_image(module, log
     assert module.confusion.compute().sum() == 72 * 97
     if measures:
         assert sum(one["pixels"] for one in module.calibration.compute()["bins"]) == 72 * 97
+
+
+def test_network_evaluated_at_another_resolution_is_padded_as_it_was_trained(tmp_path):
+    """Trained on crops of 240x320 that it saw at 480x640."""
+    data = {"dataset": "camvid", "crop_size": [240, 320]}
+    module = Segmentation(SEGMENTATION | {"data": data, "resolution": {"name": "double", "scale": 2.0}}, CAMVID)
+    file = save_module(module, tmp_path / "best.ckpt")
+    for name, scale, multiple in (("double", 2.0, 16), ("full", 1.0, 32), ("half", 0.5, 64)):
+        found = Segmentation.from_checkpoint(file, resolution={"name": name, "scale": scale})
+        assert found.multiple == multiple
+    assert Segmentation.from_checkpoint(file).multiple == 16
+
+
+def test_what_a_file_costs_is_measured_with_padding(module, logits):
+    """As `export.py` evaluates a file before it is quantized: by the file's logits of padded images."""
+    interface = Interface("normalized", "logits", 11, 1.0, 8, 32)
+
+    def run(prepared):
+        with torch.inference_mode():
+            return module.network.coarse_logits(torch.from_numpy(prepared)).numpy()
+
+    found = labels_by(run, interface)(torch.from_numpy(IMAGE).permute(2, 0, 1)[None])
+    assert_agrees(found, logits)
 
 
 @pytest.mark.parametrize("write", ["labels", "logits"])

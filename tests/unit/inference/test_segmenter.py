@@ -13,7 +13,7 @@ from fastscnn.data.transforms.normalize import normalize
 from fastscnn.inference import segmenter as segmenter_module
 from fastscnn.inference.backends import cuda_graph
 from fastscnn.inference.backends.backends import TorchBackend, build_backend
-from fastscnn.inference.backends.choose import choose
+from fastscnn.inference.backends.choose import Choice, choose
 from fastscnn.inference.backends.cuda_graph import GraphRunner
 from fastscnn.inference.loader import Trained
 from fastscnn.inference.preprocess import normalized, shrunk_size
@@ -166,6 +166,17 @@ def test_longest_side_is_one_and_a_half_training_frames_unless_it_is_set(trained
         assert Segmenter.from_trained(known, backend="torch", device="cpu").longest_side == expected
 
 
+def test_network_on_a_gpu_shrinks_and_pads_alike(trained, monkeypatch):
+    """The GPU's branch, with what stands for a GPU here."""
+    data = {"frame_size": [40, 56], "crop_size": [64, 96]}
+    known = Trained(trained.network, trained.classes, {"model": {"name": "fast_scnn"}, "data": data})
+    monkeypatch.setattr(segmenter_module, "choose", lambda *wishes: Choice("torch", "cuda", "float32"))
+    monkeypatch.setattr(segmenter_module, "GraphRunner", partial(GraphRunner, device="cpu"))
+    segmenter = Segmenter.from_trained(known)
+    assert isinstance(segmenter._backend, GraphRunner)
+    assert (segmenter.longest_side, segmenter.multiple) == (84, 32)
+
+
 @pytest.mark.parametrize("longest", [0, -1, 1.5, "big", True])
 def test_longest_side_that_is_no_number_of_pixels_is_refused(trained, longest):
     with pytest.raises(RequestError) as error:
@@ -192,14 +203,17 @@ def test_shrunk_image_keeps_its_shape_and_the_smallest_side(size, longest, small
     assert shrunk_size(size, longest, smallest) == seen
 
 
-@pytest.mark.parametrize("kind", ["torch", "graph"])
+@pytest.mark.parametrize("kind", ["torch", "onnx", "openvino", "graph"])
 def test_calibrated_network_gives_probabilities_of_its_temperature_and_the_same_labels(trained, kind):
     calibrated = Trained(trained.network, trained.classes, {"calibration": {"temperature": 2.5}})
     if kind == "graph":
         runner = GraphRunner(trained.network, dtype=torch.float32, temperature=calibrated.temperature, device="cpu")
         segmenter = Segmenter(runner, trained.classes)
     else:
-        segmenter = Segmenter.from_trained(calibrated, backend="torch", device="cpu", threads=1)
+        if kind != "torch":
+            pytest.importorskip("onnxscript", reason="writes the file that other runtimes read")
+            pytest.importorskip({"onnx": "onnxruntime"}.get(kind, kind))
+        segmenter = Segmenter.from_trained(calibrated, backend=kind, device="cpu", threads=1)
     batch = pictures(2, 40, 56)
     logits = expected(trained, batch)
     found = (logits / 2.5).softmax(1).numpy()

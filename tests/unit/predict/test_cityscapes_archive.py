@@ -1,5 +1,6 @@
 """The archive for the benchmark server, against the official script and what the network says itself."""
 
+import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from fastscnn.data.datasets.cityscapes import fine_frames
 from fastscnn.data.datasets.classes import CAMVID, CITYSCAPES
@@ -105,3 +107,23 @@ def test_archive_of_other_weights_does_not_stay_when_they_are_replaced(checkpoin
     write_image(frame, random_image(2))
     outcome, offered = predict_archive(other)
     assert (outcome.there, outcome.done, offered) == (2, 1, archive)
+
+
+def test_frames_that_the_network_sees_smaller_are_named_once(checkpoint, cityscapes, tmp_path, capsys):
+    settings = archive_settings(checkpoint, cityscapes, tmp_path / "out")
+    predict_archive(settings)
+    assert "longest_side" not in capsys.readouterr().out
+    predict_archive(settings | {"output": str(tmp_path / "small"), "longest_side": 16})
+    assert capsys.readouterr().out.count("longest_side=null") == 1
+
+
+def test_padding_is_part_of_what_predictions_were_made_with(checkpoint, cityscapes, tmp_path):
+    """A folder of a version that did not pad is not mixed with what is padded."""
+    settings = archive_settings(checkpoint, cityscapes, tmp_path / "out")
+    predict_archive(settings)
+    content = torch.load(checkpoint, weights_only=True)
+    content["fastscnn"]["config"]["data"] = {"dataset": "fine", "crop_size": [64, 128]}
+    torch.save(content, tmp_path / "padded.ckpt")
+    predict_archive(settings | {"checkpoint": str(tmp_path / "padded.ckpt"), "output": str(tmp_path / "padded")})
+    assert "multiple" not in json.loads((tmp_path / "out/predict.json").read_text())
+    assert json.loads((tmp_path / "padded/predict.json").read_text())["multiple"] == 32

@@ -394,3 +394,12 @@ def test_sound_that_the_new_file_does_not_take_is_left_out_and_named(tmp_path, c
     rewrite(tmp_path / "film.m2ts", tmp_path / "new.mkv", lambda frame: frame)
     assert len(shots_of(tmp_path / "new.mkv")) == 5
     assert capsys.readouterr().err == ".mkv files take no pcm_bluray sound: it is left out.\n"
+
+
+def test_film_whose_frames_the_network_sees_smaller_is_named_once(tmp_path, capsys):
+    write_video(tmp_path / "drive.mp4", sound=False)
+    checkpoint = write_checkpoint(tmp_path / "best.ckpt")
+    predict(predict_settings(checkpoint, tmp_path / "drive.mp4", tmp_path / "out", longest_side=32))
+    said = [line for line in capsys.readouterr().out.splitlines() if "longest_side" in line]
+    assert len(said) == 1
+    assert said[0].startswith("drive.mp4 has 64x48 pixels, and the network sees it at 32x24")

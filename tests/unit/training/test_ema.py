@@ -23,6 +23,8 @@ pytestmark = pytest.mark.usefixtures("shallow_networks")
 
 OURS = "fastscnn.training.callbacks.ema.EMA"
 EPOCHS, STEPS, DECAY = 3, 2, 0.6
+JOINED = "data.train_splits=[train,val]"
+"""Leaves nothing to validate on."""
 
 
 class StopsIn(pl.Callback):
@@ -53,7 +55,8 @@ def root(tmp_path_factory):
 def train(root, folder, *overrides):
     settings = ["data=fine", f"data.root={root}", "data.batch_size=4", f"trainer.max_epochs={EPOCHS}", *FAST]
     settings += ["callbacks=[default,ema]", f"callbacks.ema.decay={DECAY}", "logger=csv", "data.store=off"]
-    settings += ["pictures=0", "optimizer=adamw", "trainer.log_every_n_steps=1", "trainer.check_val_every_n_epoch=1"]
+    settings += ["pictures=0", "optimizer=adamw", "trainer.log_every_n_steps=1"]
+    settings += [] if JOINED in overrides else ["trainer.check_val_every_n_epoch=1"]
     with job(*settings, f"paths.run_dir='{folder}'", *overrides) as config:
         fit(config)
     return folder
@@ -120,6 +123,16 @@ def test_average_that_has_not_begun_is_the_weights_of_the_last_step(root, plain,
     content, expected = load(never), load(plain)["state_dict"]
     for state in (content["state_dict"], content[LATEST_STATE]):
         assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
+def test_average_that_never_begins_is_the_last_weights_without_a_validation_too(root, tmp_path):
+    folder = train(
+        root, tmp_path / "run", "data.train_splits=[train,val]", "callbacks.ema.update_starting_at_step=1000"
+    )
+    content = load(folder)
+    assert int(content["averaging_state"]["n_averaged"]) == 0
+    for name, value in content[LATEST_STATE].items():
+        assert torch.equal(content["state_dict"][name], value), name
 
 
 def test_counts_of_the_average_are_those_of_the_last_step(whole):

@@ -38,6 +38,7 @@ def settings(tmp_path_factory):
         "dataset": "fine",
         "root": str(write_cityscapes(folder / "data", val=3)),
         "crop_size": [64, 128],
+        "frame_size": [32, 64],
         "batch_size": 1,
         "num_workers": "auto",
         "store": "auto",
@@ -286,7 +287,7 @@ def test_calibration_on_what_was_trained_on_is_refused_as_any_data(settings, tmp
     trained |= {"dataset": "camvid", "root": str(tmp_path / "gone")}
     torch.save(content, checkpoint)
     evaluated(own, calibrate=True, split="val", data=data)
-    assert "(data=camvid) are not at hand" in capsys.readouterr().out
+    assert "not all are at hand (data=camvid not)" in capsys.readouterr().out
 
 
 def test_network_that_comes_with_the_package_is_not_calibrated_in_place(settings, tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("work") / "run"
-    chosen = ["data=folder", f"data.root='{root}'", "data.batch_size=2", "data.crop_size=[32,48]", "logger=csv", *FAST]
+    chosen = ["data=folder", f"data.root='{root}'", "data.batch_size=2", "data.crop_size=[32,32]", "logger=csv", *FAST]
     chosen += ["trainer.max_epochs=1", f"data.store='{folder.parent / 'store'}'", "loss.class_weights=enet"]
     with job(*chosen, f"paths.run_dir='{folder}'") as config:
         fit(config)
@@ -53,7 +53,7 @@ def test_checkpoint_has_the_classes_of_the_folder(trained):
 
 
 def test_checkpoint_says_what_size_its_frames_had_and_segmenter_takes_it(trained):
-    """Frames of 32x48 and crops of the same; an image of twice that is shrunk to one and a half of it."""
+    """Frames of 32x48; an image of twice that is shrunk to one and a half of it."""
     checkpoint = trained / "checkpoints" / "best.ckpt"
     content = torch.load(checkpoint, weights_only=True)
     assert content["fastscnn"]["config"]["data"]["frame_size"] == [32, 48]

@@ -4,6 +4,7 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -206,7 +207,8 @@ def build_backend(
     require_package(backend)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "network.onnx")
-        write_onnx(ExportGraph(trained, input="normalized", output="logits"), file)
+        plain = replace(trained, config={**trained.config, "calibration": {}})  # whoever calls divides the logits
+        write_onnx(ExportGraph(plain, input="normalized", output="logits"), file)
         return OnnxBackend(file, threads) if backend == "onnx" else OpenVinoBackend(file, precision, threads)
 
 

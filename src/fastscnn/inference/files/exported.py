@@ -88,9 +88,7 @@ class ExportedFile:
         try:
             table = value(described, "class_table")
             self.interface = Interface.described(described)
-            self.multiple = int(described.get("multiple", "1"))
-            if self.multiple < 1:
-                raise ValueError(f"multiple={self.multiple}")
+            self.multiple = self.interface.multiple
             self.frame_size = frame_size(value(described, "frame_size")) if "frame_size" in described else None
         except (KeyError, ValueError, TypeError, RecursionError) as error:
             problem = f"{path}: what it says about itself is damaged ({type(error).__name__}: {error})."

@@ -35,6 +35,7 @@ class Interface:
         classes: Number of classes.
         scale: Height and width of what the network sees, as a share of the image's.
         stride: Pixels of what the network sees to one of its coarse logits.
+        multiple: What height and width of images are best multiples of.
     """
 
     input: str
@@ -42,11 +43,13 @@ class Interface:
     classes: int
     scale: float
     stride: int = 8
+    multiple: int = 1
 
     @classmethod
     def of(cls, graph: ExportGraph, trained: Trained) -> "Interface":
         """The interface of a file that is made of a graph."""
-        return cls(graph.input, graph.output, trained.classes.num_classes, trained.scale, trained.network.stride)
+        seen = trained.scale, trained.network.stride, trained.multiple
+        return cls(graph.input, graph.output, trained.classes.num_classes, *seen)
 
     @classmethod
     def described(cls, described: Mapping[str, str]) -> "Interface":
@@ -54,7 +57,10 @@ class Interface:
         input = "uint8" if described["normalization"] == "inside" else "normalized"
         output = described["output"].partition(":")[0]
         stride = int(described.get("stride", cls.stride))
-        return cls(input, output, len(value(described, "classes")), float(described["resolution"]), stride)
+        multiple = int(described.get("multiple", cls.multiple))
+        if multiple < 1:
+            raise ValueError(f"multiple={multiple}")
+        return cls(input, output, len(value(described, "classes")), float(described["resolution"]), stride, multiple)
 
     def prepared(self, images: Tensor) -> npt.NDArray[Any]:
         """Images, uint8 [B, 3, H, W], as the file takes them."""
