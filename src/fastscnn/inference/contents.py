@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fastscnn.data.datasets.classes import ClassTable
 from fastscnn.data.datasets.images import ImageClasses
+from fastscnn.inference.padding import TRAINED_AT
 from fastscnn.models.build import check_model
 from fastscnn.runs.safetensors import tuples
 from fastscnn.utils.errors import RequestError
@@ -41,7 +42,8 @@ def check_config(config: Any, source: str | Path) -> None:
     with _named(source):
         check_model(model)
         if "resolution" in config:
-            check_number("resolution.scale", config["resolution"].get("scale"), above=0, maximum=LARGEST_SCALE)
+            for key in ("scale", TRAINED_AT) if TRAINED_AT in config["resolution"] else ("scale",):
+                check_number(f"resolution.{key}", config["resolution"].get(key), above=0, maximum=LARGEST_SCALE)
         if "frame_size" in config.get("data", {}):
             frame_size(config["data"]["frame_size"])
         if config.get("calibration"):

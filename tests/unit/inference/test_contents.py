@@ -40,6 +40,8 @@ WRONG = [
     ("config.resolution", {"name": "half", "scale": -1}, "resolution.scale"),
     ("config.resolution", {"name": "half", "scale": "x"}, "resolution.scale"),
     ("config.resolution", {"name": 5, "scale": 1.0}, "resolution.name"),
+    ("config.resolution", {"name": "half", "scale": 0.5, "trained_at": "x"}, "resolution.trained_at"),
+    ("config.resolution", {"name": "half", "scale": 0.5, "trained_at": 0}, "resolution.trained_at"),
     ("classes", None, "classes"),
     ("classes", [], "classes"),
     ("classes.extra", 1, "classes"),
