@@ -44,10 +44,11 @@ def seen_frames(
     seen: dict[str, None] = {}
     unknown = []
     for trained, place in _trainings(checkpoint, trust):
-        if trained is None:
+        own = trained.config.get("data") if trained else None
+        if not own:
             unknown.append(f"those of {place}")
-        elif (names := _seen_in(trained.config["data"], data, split, place)) is None:
-            unknown.append(f"data={trained.config['data']['dataset']}")
+        elif (names := _seen_in(own, data, split, place)) is None:
+            unknown.append(f"data={own['dataset']}")
         else:
             seen |= dict.fromkeys(names)
     return list(seen), list(dict.fromkeys(unknown))
