@@ -196,7 +196,10 @@ def main(arguments: argparse.Namespace) -> None:
     evaluated = before = evaluate(folder, arguments.data, arguments.root, "test")
     fitted: dict[str, Any] = {}
     if arguments.calibrate:
-        evaluate(folder, arguments.data, arguments.root, arguments.calibrate, "calibrate=true", "pictures=0")
+        with tempfile.TemporaryDirectory() as place:  # a network that is shipped is not changed where it lies
+            copy = Path(shutil.copytree(folder, Path(place) / folder.name))
+            evaluate(copy, arguments.data, arguments.root, arguments.calibrate, "calibrate=true", "pictures=0")
+            shutil.copy(copy / "config.json", folder)
         fitted = {"split": arguments.calibrate}
     elif drives:
         fitted = fitted_on_held_out(drives, arguments.data, arguments.root)

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from zlib import crc32
 
 from fastscnn.data.transforms.normalize import NORMALIZATION
+from fastscnn.inference.hub import FILES, REPOSITORY
 from fastscnn.inference.loader import Trained
+from fastscnn.inference.shipped import NETWORKS
 from fastscnn.runs.process import version_of
 from fastscnn.runs.safetensors import CHECKSUM, CONFIG, WEIGHTS, first_line
 from fastscnn.utils.errors import RequestError
@@ -41,6 +44,7 @@ def save_pretrained(folder: str | Path, trained: Trained, *, metrics: Mapping[st
     config = {key: trained.config[key] for key in SAVED if key in trained.config}
     if "data" in config:
         config["data"] = {**config["data"], "root": None}
+    config["init"] = _start(trained.config.get("init") or {})
     tensors = {name: tensor.contiguous() for name, tensor in trained.network.state_dict().items()}
     data = save(tensors, {"format": "pt"})
     content = {
@@ -55,6 +59,15 @@ def save_pretrained(folder: str | Path, trained: Trained, *, metrics: Mapping[st
     write_bytes(folder / WEIGHTS, data)
     write_json(folder / CONFIG, content)
     return folder
+
+
+def _start(init: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the training began with, without its place on this machine; None for random weights."""
+    start = init.get("checkpoint")
+    if not start:
+        return None
+    known = start in NETWORKS or (REPOSITORY.fullmatch(str(start)) and Path(start).suffix not in FILES)
+    return {"checkpoint": start if known else Path(start).name, "sha256": init.get("sha256")}
 
 
 def push_to_hub(

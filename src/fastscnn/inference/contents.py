@@ -33,6 +33,8 @@ def check_config(config: Any, source: str | Path) -> None:
     """
     if not isinstance(config, Mapping):
         raise wrong(source, "config", config, "a mapping")
+    if not isinstance(config.get("init") or {}, Mapping):
+        raise wrong(source, "init", config["init"], "a mapping, or null")
     for key in ("data", "loss", "trainer", "resolution", "calibration"):
         if not isinstance(config.get(key, {}), Mapping):
             raise wrong(source, key, config[key], "a mapping")

@@ -133,7 +133,8 @@ def open_checkpoint(
     if skip is not None:
         config["model"] = config["model"] | {"skip": skip}
     if resolution is not None:
-        config["resolution"] = {**resolution, TRAINED_AT: config.get("resolution", {}).get("scale", 1.0)}
+        own = config.get("resolution", {})
+        config["resolution"] = {**resolution, TRAINED_AT: own.get(TRAINED_AT, own.get("scale", 1.0))}
     tensors = chosen_state(content, source, weights)
     check_tensors(tensors, source)
     return Checkpoint(

@@ -10,6 +10,7 @@ import torch
 from fastscnn.data.datamodules.segmentation import SegmentationData
 from fastscnn.inference.hub import on_disk
 from fastscnn.inference.loader import Checkpoint
+from fastscnn.inference.shipped import NETWORKS, shipped_folder
 from fastscnn.runs.checkpoint import META, read_checkpoint
 from fastscnn.runs.safetensors import is_saved, saved_files
 from fastscnn.training.calibration import TEMPERATURES
@@ -92,11 +93,13 @@ def check_calibrate(plain: Mapping[str, Any], checkpoint: Checkpoint, data: obje
                 fix=f"Leave {key} out.",
             )
     place = on_disk(plain["checkpoint"])
-    if place != Path(plain["checkpoint"]).expanduser():  # shipped with the package, or from the Hub
+    folder = place if place.is_dir() else place.parent
+    shipped = folder.resolve() in {shipped_folder(name).resolve() for name in NETWORKS}
+    if shipped or place != Path(plain["checkpoint"]).expanduser():  # or from the Hub
         raise RequestError(
-            f"calibrate=true would change {plain['checkpoint']} for everybody who uses that name here.",
+            f"calibrate=true would change {plain['checkpoint']} for everybody who uses it by its name here.",
             key="calibrate",
-            fix=f"Copy {place if place.is_dir() else place.parent} and set checkpoint= to the copy.",
+            fix=f"Copy {folder} and set checkpoint= to the copy.",
         )
     if not isinstance(data, SegmentationData):
         raise RequestError(

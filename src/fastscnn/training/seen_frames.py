@@ -11,12 +11,16 @@ from fastscnn.data.datamodules.build import build_data
 from fastscnn.data.datamodules.segmentation import SegmentationData
 from fastscnn.data.datasets.frames import Frame
 from fastscnn.data.datasets.splits import chosen_frames
+from fastscnn.inference.hub import on_disk
 from fastscnn.inference.loader import Checkpoint, open_checkpoint
+from fastscnn.runs.safetensors import is_saved
 from fastscnn.streets.writer import MANIFEST
 from fastscnn.training.evaluated_data import data_config
 from fastscnn.utils.digests import digest_of
 from fastscnn.utils.errors import RequestError
 
+INIT = "init"
+"""Part of a config that names the weights that a training began with."""
 STREETS = "streets"
 PUBLISHED = ("camvid", "fine", "fine_coarse")
 """Data sets of which a copy in another folder has the same frames, of names that no other frames have."""
@@ -62,7 +66,11 @@ def _trainings(
     found: Checkpoint | None = checkpoint
     while found is not None:
         yield found, found.source
-        start = (found.config.get("init") or {}).get("checkpoint")
+        if INIT not in found.config and is_saved(on_disk(found.source)):  # an export of before does not say
+            yield None, f"what {found.source} began with"
+            return
+        init = found.config.get(INIT) or {}
+        start = init.get("checkpoint")
         if not start or start in places:
             return
         places.add(start)

@@ -290,9 +290,10 @@ def test_calibration_on_what_was_trained_on_is_refused_as_any_data(settings, tmp
     assert "not all are at hand (data=camvid not)" in capsys.readouterr().out
 
 
-def test_network_that_comes_with_the_package_is_not_calibrated_in_place(settings, tmp_path, monkeypatch):
+@pytest.mark.parametrize("named", ["streets", str(shipped_folder("streets"))])
+def test_network_that_comes_with_the_package_is_not_calibrated_in_place(settings, tmp_path, monkeypatch, named):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RequestError) as error:
-        check_calibrate(settings | {"checkpoint": "streets", "calibrate": True}, None, None)
+        check_calibrate(settings | {"checkpoint": named, "calibrate": True}, None, None)
     assert error.value.key == "calibrate"
     assert str(shipped_folder("streets")) in error.value.fix

@@ -1,14 +1,17 @@
 """A frame that was trained on is known again, however it is read."""
 
+from dataclasses import replace
+
 import cv2
 import pytest
 
 from fastscnn.data.datamodules.segmentation import SegmentationData
 from fastscnn.data.datasets.folder import folder_source
-from fastscnn.inference.loader import Checkpoint
+from fastscnn.export.pretrained import save_pretrained
+from fastscnn.inference.loader import Checkpoint, open_checkpoint
 from fastscnn.training import seen_frames as module
 from fastscnn.utils.errors import RequestError
-from helpers import FOLDER_CLASSES, write_cityscapes, write_folder
+from helpers import FOLDER_CLASSES, trained_network, write_cityscapes, write_folder
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +187,21 @@ def test_splits_that_a_run_drew_are_read_from_its_folder(tmp_path):
         (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
     data = opened(root, "folder", source=folder_source(root, {"lists": str(lists)}))
     assert seen_frames(config(root, "folder"), data, "val", run / "checkpoints" / "best.ckpt") == ["1"]
+
+
+def test_export_says_what_its_training_began_with_and_one_that_does_not_is_unknown(root, tmp_path):
+    network = trained_network()
+    for start, kept in (
+        ("streets", "streets"),
+        ("/home/me/runs/best.ckpt", "best.ckpt"),
+        ("runs/best.ckpt", "best.ckpt"),
+    ):
+        init = {"checkpoint": start, "sha256": "0" * 64}
+        save_pretrained(tmp_path / "net", replace(network, config={**network.config, "init": init}))
+        assert open_checkpoint(tmp_path / "net").config["init"] == {"checkpoint": kept, "sha256": "0" * 64}
+    save_pretrained(tmp_path / "net", network)
+    found = open_checkpoint(tmp_path / "net")
+    assert found.config["init"] is None
+    own = {key: value for key, value in found.config.items() if key != "init"} | {"data": config(root)}
+    assert module.seen_frames(replace(found, config=own | {"init": None}), opened(root), "val") == ([], [])
+    assert "began with" in module.seen_frames(replace(found, config=own), opened(root), "val")[1][0]
