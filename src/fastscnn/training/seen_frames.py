@@ -13,7 +13,7 @@ from fastscnn.data.datasets.frames import Frame
 from fastscnn.data.datasets.splits import chosen_frames
 from fastscnn.inference.hub import on_disk
 from fastscnn.inference.loader import Checkpoint, open_checkpoint
-from fastscnn.runs.safetensors import is_saved
+from fastscnn.runs.safetensors import WEIGHTS, is_saved
 from fastscnn.streets.writer import MANIFEST
 from fastscnn.training.evaluated_data import data_config
 from fastscnn.utils.digests import digest_of
@@ -79,6 +79,10 @@ def _trainings(
         except RequestError:
             yield None, start
             return
+        place = on_disk(start)
+        wanted = init.get("sha256")
+        if wanted and wanted != digest_of(place / WEIGHTS if place.is_dir() else place):
+            yield None, start  # what lies there is compared, but is no longer what the training began with
 
 
 def _seen_in(own: Mapping[str, Any], data: SegmentationData, split: str, checkpoint: str | Path) -> list[str] | None:

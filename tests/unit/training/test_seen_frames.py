@@ -10,6 +10,7 @@ from fastscnn.data.datasets.folder import folder_source
 from fastscnn.export.pretrained import save_pretrained
 from fastscnn.inference.loader import Checkpoint, open_checkpoint
 from fastscnn.training import seen_frames as module
+from fastscnn.utils.digests import digest_of
 from fastscnn.utils.errors import RequestError
 from helpers import FOLDER_CLASSES, trained_network, write_cityscapes, write_folder
 
@@ -205,3 +206,13 @@ def test_export_says_what_its_training_began_with_and_one_that_does_not_is_unkno
     own = {key: value for key, value in found.config.items() if key != "init"} | {"data": config(root)}
     assert module.seen_frames(replace(found, config=own | {"init": None}), opened(root), "val") == ([], [])
     assert "began with" in module.seen_frames(replace(found, config=own), opened(root), "val")[1][0]
+
+
+def test_start_that_was_replaced_is_compared_and_said_to_be_unknown(root, tmp_path):
+    save_pretrained(tmp_path / "net", trained_network())
+    right = digest_of(tmp_path / "net/model.safetensors")
+    for digest, unknown in ((right, 0), (None, 0), ("0" * 64, 1)):
+        init = {"checkpoint": str(tmp_path / "net"), "sha256": digest}
+        trained = checkpoint_of(config(root), init=init)
+        places = [place for found, place in module._trainings(trained, None) if found is None]
+        assert places == [str(tmp_path / "net")] * unknown
