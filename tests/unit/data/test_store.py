@@ -206,7 +206,7 @@ def build_slowly(store: DecodedStore, frames: list[Frame], log: Path, start) -> 
     read = store_files.read_frame
 
     def slow(frame, *how):
-        start.wait(10)
+        start.wait(60)
         with log.open("a") as file:
             file.write(f"{frame.name}\n")
         return read(frame, *how)
@@ -221,7 +221,7 @@ def test_two_runs_that_start_together_decode_once(root, store, tmp_path, capfd):
     for process in processes:
         process.start()
     said, started = "", time.monotonic()
-    while "Waiting for another run" not in said and time.monotonic() - started < 8:
+    while "Waiting for another run" not in said and time.monotonic() - started < 50:
         time.sleep(0.02)
         said += capfd.readouterr().out
     start.set()

@@ -58,17 +58,27 @@ def test_variants_differ_from_what_is_usual(monkeypatch):
     assert len(set(choices.values())) == 6 and choices[gpu_variants.ONE_AFTER_ANOTHER] == Choice()
 
 
-def test_our_programs_are_compiled_by_a_process_for_each_variant(monkeypatch, tmp_path):
+EACH_WAITS_FOR_THE_OTHER = """
+import pathlib, sys, time
+folder = pathlib.Path(__file__).parent
+(folder / sys.argv[-1]).touch()
+while not all((folder / name).exists() for name in ("one", "two")):
+    time.sleep(0.02)
+(folder / f"{sys.argv[-1]} ended").touch()
+"""
+
+
+def test_our_programs_are_compiled_by_a_process_for_each_variant_at_one_time(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import gpu_variants
 
     script = tmp_path / "script.py"
-    script.write_text(
-        "import pathlib, sys, time; pathlib.Path(__file__).with_name(sys.argv[-1]).touch(); time.sleep(9)"
-    )
+    script.write_text(EACH_WAITS_FOR_THE_OTHER)
     monkeypatch.setattr(sys, "argv", [str(script), "--few"])
-    gpu_variants.compile_ours(["one", "two"], 2)
-    assert (tmp_path / "one").exists() and (tmp_path / "two").exists()
+    gpu_variants.compile_ours(["one"], 0.2)  # it waits for ever, and is not waited for
+    (tmp_path / "one").unlink(missing_ok=True)
+    gpu_variants.compile_ours(["one", "two"], 60)
+    assert (tmp_path / "one ended").exists() and (tmp_path / "two ended").exists()
 
 
 def test_a_variant_is_run_at_each_size_so_that_it_is_compiled(benchmark, monkeypatch):

@@ -126,7 +126,7 @@ def test_runs_side_by_side_give_the_same_table(recipe, jobs):
 
     def waiting(names, fold, seed):
         if next(calls) < jobs:
-            together.wait(timeout=20)  # nobody passes before so many are running
+            together.wait(timeout=60)  # nobody passes before so many are running
         return run(names, fold, seed)
 
     factors = [recipe.Factor(name, []) for name in ("good", "bad", "fine")]

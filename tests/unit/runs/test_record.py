@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -163,11 +164,13 @@ def test_heartbeat_decides_where_the_lock_cannot(tmp_path, monkeypatch, capsys, 
 def test_run_whose_lock_cannot_be_asked_is_watched_until_it_shows_whether_it_lives(tmp_path, monkeypatch, lives):
     monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.3)
     monkeypatch.setattr(alive, "DEAD_AFTER_SECONDS", 3.0)
+    others = threading.enumerate()
     record = create(tmp_path / "run")
     (tmp_path / "run" / "run.lock").unlink()  # as in the folder of an older version
     if not lives:
         record._stop.set()
-        time.sleep(0.5)  # the beat that has begun
+        for thread in set(threading.enumerate()).difference(others):
+            thread.join(60)  # the beat that has begun
         os.utime(tmp_path / "run" / "run.json")
     assert read_record(tmp_path / "run")["status"] == "running"
     assert observed_record(tmp_path / "run")["status"] == ("running" if lives else "failed")

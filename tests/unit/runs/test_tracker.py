@@ -138,8 +138,8 @@ def test_logger_stays_open_until_the_run_ends_after_a_call_failed():
 
 
 def test_slow_logger_is_waited_for_as_long_as_its_calls_end(monkeypatch, capsys):
-    monkeypatch.setattr(module, "ANSWER_SECONDS", 0.3)
-    fake = Fake("log_metrics", lambda: time.sleep(0.1))
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 1.5)
+    fake = Fake("log_metrics", lambda: time.sleep(0.3))
     with Tracker("T", Fake, fake.block).running() as tracker:
         for step in range(6):
             tracker.log_metrics({"loss": 0.5}, step)

@@ -80,11 +80,17 @@ def test_what_is_ignored_or_handled_by_somebody_else_stays_so(handler):
 
 def test_forked_process_dies_of_a_signal_unless_its_parent_waits():
     def fork_and(number):
+        up, child = os.pipe()
+        end, ours = os.pipe()
         if (pid := os.fork()) == 0:
-            time.sleep(0.5)
+            os.close(ours)
+            os.write(child, b"1")
+            os.read(end, 1)  # until the signal was sent
             os._exit(7)
-        time.sleep(0.05)
+        os.read(up, 1)  # a signal that comes earlier is dropped by Python's own fork
         os.kill(pid, number)
+        for descriptor in (up, child, end, ours):
+            os.close(descriptor)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
     with watched():
