@@ -33,6 +33,14 @@ if __name__ == "__main__":
     start("dashboard", command)
 """
 
+FIRST_MATPLOTLIB = """
+from fastscnn.cli.start import start
+def command(config):
+    import matplotlib.font_manager
+if __name__ == "__main__":
+    start("dashboard", command)
+"""
+
 
 @pytest.mark.parametrize(
     "name", ["train", "eval", "predict", "export", "benchmark", "compare", "dashboard", "check_data", "runs"]
@@ -65,3 +73,14 @@ def test_opencv_prints_no_lines_beside_ours(tmp_path):
     program.write_text(BROKEN_BITMAP)
     done = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_first_import_of_matplotlib_on_a_machine_prints_nothing(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(FIRST_MATPLOTLIB)
+    environment = os.environ | {"MPLCONFIGDIR": str(tmp_path / "fonts")}
+    done = subprocess.run(
+        [sys.executable, program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list((tmp_path / "fonts").iterdir()), "it was the first"
