@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from fastscnn.cli.arguments import check_arguments
 from fastscnn.cli.multirun import close_multirun
 from fastscnn.cli.options import in_one_row, register, with_options
 from fastscnn.cli.start import started
@@ -109,6 +110,7 @@ def launch(config_name: str, command: Callable[[DictConfig], Any]) -> None:
     code = DONE
     try:
         sys.argv[1:] = with_options(sys.argv[1:], config_name, CONF)
+        check_arguments(sys.argv[1:], config_name)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
     except JobFailed as failed:
         code = failed.code
