@@ -15,6 +15,7 @@ from fastscnn.benchmark.timing import Variant
 from fastscnn.data.datasets.frames import read_image
 from fastscnn.data.transforms.normalize import normalize
 from fastscnn.inference.backends.backends import Backend, OnnxBackend, OpenVinoBackend, TorchBackend
+from fastscnn.inference.backends.from_pixels import FromPixels
 from fastscnn.inference.export_graph import ExportGraph, exportable
 from fastscnn.inference.files.external import ExternalRun
 from fastscnn.inference.loader import Trained
@@ -191,7 +192,7 @@ def check_logits(setting: str, file: Path, runtime: str, size: tuple[int, int]) 
 
 def _with_fused_head(key: dict[str, Any], backend: Backend, stage: Stage, outputs: Sequence[str]) -> Iterator[Variant]:
     nameless: Any = None  # the classes' names are not used here
-    segmenter = Segmenter(backend, nameless, threads=stage.threads)
+    segmenter = Segmenter(FromPixels(backend), nameless, threads=stage.threads)
     images = normalized(stage.frame[None], torch.empty(1, 3, *stage.size, memory_format=backend.memory_format))
     runs: dict[str, Run] = {"logits": partial(_inferred, backend, images), **_runs(segmenter, stage, outputs)}
     for output in outputs:

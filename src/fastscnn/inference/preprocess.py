@@ -81,6 +81,20 @@ def cut(values: Images, size: tuple[int, int]) -> Images:
     return values if values.shape[1:] == size else np.ascontiguousarray(values[:, : size[0], : size[1]])
 
 
+def in_place(values: Tensor, out: Tensor | None) -> Tensor:
+    """Values, copied into `out`, on any device, where one is given.
+
+    Raises:
+        ValueError: `out` has another type or shape.
+    """
+    if out is None:
+        return values
+    if out.dtype != values.dtype or out.shape != values.shape:
+        given, right = (f"{str(part.dtype).removeprefix('torch.')} {tuple(part.shape)}" for part in (out, values))
+        raise ValueError(f"out is {given}, not {right}")
+    return out.copy_(values)
+
+
 def size_of(batch: Images) -> tuple[int, int]:
     """Height and width of a batch of images [B, H, W, 3]."""
     height, width = batch.shape[1:3]

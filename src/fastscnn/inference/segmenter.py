@@ -1,6 +1,5 @@
 """Labels and probabilities of images from a trained network, as fast as the machine allows."""
 
-import math
 import sys
 import threading
 from collections.abc import Sequence
@@ -13,23 +12,20 @@ import torch
 from torch import Tensor
 
 from fastscnn.data.datasets.classes import ClassTable
-from fastscnn.inference.backends.backends import Backend, build_backend, torch_threads
+from fastscnn.inference.backends.backends import build_backend, torch_threads
 from fastscnn.inference.backends.choose import choose
 from fastscnn.inference.backends.cuda_graph import GraphRunner, NoProgramsError
+from fastscnn.inference.backends.from_pixels import Engine, FromPixels
 from fastscnn.inference.files.exported import ExportedFile, is_exported
 from fastscnn.inference.loader import Trained, load_trained
-from fastscnn.inference.preprocess import cut, enlarged, normalized, shrunk, shrunk_size, size_of
+from fastscnn.inference.preprocess import cut, enlarged, in_place, shrunk, shrunk_size, size_of
 from fastscnn.inference.shipped import DEFAULT, shipped_folder
-from fastscnn.kernels import upsample_confidence, upsample_labels, upsample_probabilities
-from fastscnn.models.blocks import downscale
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.images import MAX_PIXELS, ImageFileError, read_rgb
 from fastscnn.utils.memory import keep_freed_memory
 from fastscnn.utils.values import check_number, check_whole
 
 Array = npt.NDArray[Any]
-FROM_PIXELS = (GraphRunner, ExportedFile)
-"""Backends that take pixels and give labels or probabilities; all others give coarse logits of normalised images."""
 AUTO = "auto"
 BEYOND = 1.5
 """The longest side of what the network sees, as a share of that of the frames it was trained on; larger ones have
@@ -56,11 +52,9 @@ class Segmenter:
 
     def __init__(
         self,
-        backend: "Backend | GraphRunner | ExportedFile",
+        engine: Engine,
         classes: ClassTable,
         *,
-        scale: float = 1.0,
-        temperature: float = 1.0,
         threads: int | None = None,
         max_pixels: int = MAX_PIXELS,
         longest_side: int | None = None,
@@ -69,14 +63,11 @@ class Segmenter:
         self.classes = classes
         self.multiple = multiple
         self.longest_side = longest_side
-        self.device = backend.device if isinstance(backend, FROM_PIXELS) else torch.device("cpu")
+        self.device = engine.device
         self.threads = threads
         self.max_pixels = max_pixels
-        self.smallest_side = math.ceil(getattr(backend, "smallest_side", 1) / scale)
-        self._backend = backend
-        self._scale = scale
-        self._temperature = temperature
-        self._buffer = torch.empty(0)
+        self.smallest_side = engine.smallest_side
+        self._engine = engine
         self._lock = threading.Lock()
 
     @classmethod
@@ -191,7 +182,7 @@ class Segmenter:
             return cls(runner, trained.classes, **taken)
         keep_freed_memory()
         ready = build_backend(trained, choice.backend, precision=choice.precision, threads=threads)
-        return cls(ready, trained.classes, **sees, threads=threads, **taken)
+        return cls(FromPixels(ready, **sees), trained.classes, threads=threads, **taken)
 
     def __call__(self, images: Images, *, unknown_below: float | None = None) -> Any:
         """Train ids of each pixel.
@@ -218,10 +209,7 @@ class Segmenter:
         given, one = self._batch(images)
         batch, size = self._seen(given)
         with self._lock, torch_threads(self.threads), torch.inference_mode():
-            if isinstance(self._backend, FROM_PIXELS):
-                labels = self._backend(torch.from_numpy(batch), size).cpu().numpy()
-            else:
-                labels = upsample_labels(self._logits(self._backend, batch), size).numpy()
+            labels = self._engine(batch, size).cpu().numpy()
         labels = cut(labels, size_of(given))
         return labels[0] if one else labels
 
@@ -245,10 +233,7 @@ class Segmenter:
         given, one = self._batch(images)
         batch, size = self._seen(given)
         with self._lock, torch_threads(self.threads), torch.inference_mode():
-            if isinstance(self._backend, FROM_PIXELS):
-                pair = self._backend.confidence(torch.from_numpy(batch), size)
-            else:
-                pair = upsample_confidence(self._logits(self._backend, batch), size)
+            pair = self._engine.confidence(batch, size)
             labels, confidence = (cut(part.cpu().numpy(), size_of(given)) for part in pair)
         return (labels[0], confidence[0]) if one else (labels, confidence)
 
@@ -258,8 +243,8 @@ class Segmenter:
         Raises:
             RequestError: It is an exported file that gives labels alone.
         """
-        if isinstance(self._backend, ExportedFile):
-            self._backend.check_probabilities()
+        if isinstance(self._engine, ExportedFile):
+            self._engine.check_probabilities()
 
     def known(self, labels: Array, confidence: Array, unknown_below: float) -> Array:
         """Labels with `classes.ignore_index` where their probability is below a limit."""
@@ -289,25 +274,21 @@ class Segmenter:
         batch, size = self._seen(given)
         with self._lock, torch_threads(self.threads), torch.inference_mode():
             target = None if out is None else torch.from_numpy(out[None] if one else out)
-            if isinstance(self._backend, FROM_PIXELS) or size != size_of(given):
-                found = self._probabilities(batch, size)[..., : given.shape[1], : given.shape[2]]
-                probabilities = found.cpu().contiguous() if target is None else target.copy_(found)
+            height, width = size_of(given)
+            if size == (height, width):
+                found = self._engine.probabilities(batch, size, out=target)
             else:
-                probabilities = upsample_probabilities(self._logits(self._backend, batch), size, target)
+                found = in_place(self._engine.probabilities(batch, size)[..., :height, :width], target)
+            probabilities = found.cpu().contiguous().numpy()
         if out is not None:
             return out
-        return probabilities[0].numpy() if one else probabilities.numpy()
-
-    def _probabilities(self, batch: Array, size: tuple[int, int]) -> Tensor:
-        if isinstance(self._backend, FROM_PIXELS):
-            return self._backend.probabilities(torch.from_numpy(batch), size)
-        return upsample_probabilities(self._logits(self._backend, batch), size)
+        return probabilities[0] if one else probabilities
 
     def seen_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """The height and width at which the network sees an image of a size: its own, or less of a large one."""
         return shrunk_size(size, self.longest_side, self.smallest_side)
 
-    def _seen(self, given: Array) -> tuple[Array, tuple[int, int]]:
+    def _seen(self, given: Array) -> tuple[Tensor, tuple[int, int]]:
         """What the network sees of a batch, and the size of the output, of which that of the batch is the beginning."""
         own = size_of(given)
         seen = shrunk(given, self.seen_size(own))
@@ -315,7 +296,7 @@ class Segmenter:
         height, width = (
             round(side * whole / part) for side, whole, part in zip(own, size_of(batch), size_of(seen), strict=True)
         )
-        return batch, (height, width)
+        return torch.from_numpy(np.require(batch, requirements=["C", "W"])), (height, width)
 
     def _batch(self, images: Any) -> tuple[Array, bool]:
         """An image or a batch as a batch; and whether it was one image."""
@@ -331,14 +312,6 @@ class Segmenter:
                 f"{list(array.shape)}: convert it first"
             )
         return (array[None], True) if array.ndim == 3 else (array, False)
-
-    def _logits(self, backend: Backend, batch: Array) -> Tensor:
-        """Images uint8 [B, H, W, 3] to coarse logits on the CPU."""
-        shape = (len(batch), 3, *size_of(batch))
-        if tuple(self._buffer.shape) != shape:
-            self._buffer = torch.empty(shape, memory_format=backend.memory_format)
-        logits = backend(downscale(normalized(batch, self._buffer), self._scale))
-        return logits if self._temperature == 1 else logits / self._temperature
 
 
 def longest_of(given: int | str | None, frame_size: tuple[int, int] | None) -> int | None:

@@ -10,6 +10,7 @@ import pytest
 from fastscnn.benchmark.benchmark import measure
 from fastscnn.export.export import export
 from fastscnn.inference.backends.backends import OnnxBackend, OpenVinoBackend, TorchBackend
+from fastscnn.inference.backends.from_pixels import FromPixels
 from fastscnn.inference.files import external
 from fastscnn.inference.files.runtimes import SUFFIXES, describe, read_description
 from fastscnn.inference.segmenter import Segmenter
@@ -64,7 +65,7 @@ def test_exported_file_is_taken_as_a_checkpoint_is(network, tmp_path, format, in
     file = tmp_path / f"net{SUFFIXES[format]}"
     export(network, file, format=format, input=input, write=write)
     segmenter = Segmenter.from_checkpoint(file, threads=1)
-    reference = Segmenter(TorchBackend(network.network), network.classes)
+    reference = Segmenter(FromPixels(TorchBackend(network.network)), network.classes)
     assert segmenter.classes == network.classes
     for images in (pictures(2, 33, 75), pictures(40, 56), pictures(1, 1), pictures(40, 56), pictures(40, 56)):
         assert_agrees(segmenter(images), reference(images))
@@ -151,8 +152,8 @@ def test_int8_file_that_crashes_on_small_images_is_left_with_its_smallest_side(c
 def test_smaller_image_is_enlarged_by_its_edge_and_the_answer_cut(from_32):
     segmenter = Segmenter.from_checkpoint(from_32)
     assert segmenter.smallest_side == 32
-    run, seen = segmenter._backend._run, []
-    segmenter._backend._run = lambda images: seen.append(images.shape[2:]) or run(images)
+    run, seen = segmenter._engine._run, []
+    segmenter._engine._run = lambda images: seen.append(images.shape[2:]) or run(images)
     small, wide, large = pictures(*SMALL), pictures(1, 16, 200), pictures(1, 40, 56)
     labels, probabilities = segmenter(small), segmenter.probabilities(small)
     assert labels.shape == SMALL
@@ -167,7 +168,7 @@ def test_smaller_image_is_enlarged_by_its_edge_and_the_answer_cut(from_32):
     assert segmenter(large).shape == (1, 40, 56)
     assert set(seen) == {(32, 32), (32, 200), (40, 56)}
     backend = (OnnxBackend if from_32.suffix == ".onnx" else OpenVinoBackend)(from_32)
-    other = Segmenter(backend, segmenter.classes)
+    other = Segmenter(FromPixels(backend), segmenter.classes)
     assert_agrees(other(small), labels)
     np.testing.assert_allclose(other.probabilities(small), probabilities, atol=1e-4)
 

@@ -11,6 +11,7 @@ from fastscnn.data.datasets.classes import CAMVID
 from fastscnn.data.transforms.normalize import normalize
 from fastscnn.export.export import export
 from fastscnn.inference.backends.backends import TorchBackend
+from fastscnn.inference.backends.from_pixels import FromPixels
 from fastscnn.inference.backends.torch_fused import FusedConvAdd, fused
 from fastscnn.inference.deployed import deployed
 from fastscnn.inference.files.runtimes import SUFFIXES
@@ -98,7 +99,7 @@ def test_code_that_cannot_be_traced_stays_as_it_is_and_the_rest_is_fused():
     graph = fused(network)
     assert any(isinstance(module, SizedFusion) for module in graph.modules())
     assert any(isinstance(module, FusedConvAdd) for module in graph.modules())
-    assert_agrees(Segmenter(TorchBackend(network), CAMVID), network)
+    assert_agrees(Segmenter(FromPixels(TorchBackend(network)), CAMVID), network)
 
 
 class Deciding(nn.Module):

@@ -11,6 +11,7 @@ from fastscnn.export.export import export
 from fastscnn.export.verify import labels_by
 from fastscnn.inference.backends.backends import TorchBackend
 from fastscnn.inference.backends.cuda_graph import GraphRunner
+from fastscnn.inference.backends.from_pixels import FromPixels
 from fastscnn.inference.files.interface import Interface
 from fastscnn.inference.loader import Trained
 from fastscnn.inference.padding import padded, padding_multiple
@@ -107,7 +108,7 @@ def test_segmenter_pads_and_cuts(module, logits, kind):
     if kind == "from_trained":
         segmenter = Segmenter.from_trained(trained(module), backend="torch", device="cpu")
     else:
-        segmenter = Segmenter(runner or TorchBackend(module.network), CAMVID, multiple=32)
+        segmenter = Segmenter(runner or FromPixels(TorchBackend(module.network)), CAMVID, multiple=32)
     assert_agrees(segmenter(IMAGE)[None], logits)
     labels, confidence = segmenter.confidence(IMAGE)
     assert_agrees(labels[None], logits)
@@ -121,7 +122,7 @@ def test_segmenter_pads_and_cuts(module, logits, kind):
 def test_large_image_is_shrunk_and_then_padded(module):
     """Of 144x194 pixels seen at 72x97, padded to 96x128, which stands for 192x256."""
     large = IMAGE.repeat(2, 0).repeat(2, 1)
-    segmenter = Segmenter(TorchBackend(module.network), CAMVID, multiple=32, longest_side=97)
+    segmenter = Segmenter(FromPixels(TorchBackend(module.network)), CAMVID, multiple=32, longest_side=97)
     images = torch.from_numpy(np.pad(IMAGE, ((0, 24), (0, 31), (0, 0)), mode="edge")).permute(2, 0, 1)[None]
     with torch.inference_mode():
         coarse = module.network.coarse_logits(normalize(images))

@@ -15,6 +15,7 @@ from fastscnn.inference.backends import cuda_graph
 from fastscnn.inference.backends.backends import TorchBackend, build_backend
 from fastscnn.inference.backends.choose import Choice, choose
 from fastscnn.inference.backends.cuda_graph import GraphRunner
+from fastscnn.inference.backends.from_pixels import FromPixels
 from fastscnn.inference.loader import Trained
 from fastscnn.inference.preprocess import normalized, shrunk_size
 from fastscnn.inference.segmenter import Segmenter
@@ -31,7 +32,7 @@ def trained():
 
 @pytest.fixture(scope="module")
 def segmenter(trained):
-    return Segmenter(TorchBackend(trained.network), trained.classes, threads=1)
+    return Segmenter(FromPixels(TorchBackend(trained.network)), trained.classes, threads=1)
 
 
 def pictures(*shape):
@@ -65,7 +66,7 @@ def test_labels_are_those_of_the_network_at_every_size(trained, backend):
     if backend != "torch":
         pytest.importorskip("onnxscript", reason="writes the file that other runtimes read")
         pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
-    segmenter = Segmenter(build_backend(trained, backend, threads=1), trained.classes)
+    segmenter = Segmenter(FromPixels(build_backend(trained, backend, threads=1)), trained.classes)
     for batch in (
         pictures(1, 64, 96),
         pictures(2, 33, 75),
@@ -128,7 +129,7 @@ def test_confidence_is_the_probability_of_the_label_and_unknown_pixels_are_ignor
 @pytest.mark.parametrize("kind", ["torch", "graph"])
 def test_large_image_is_shrunk_for_the_network_and_its_output_is_not(trained, kind):
     """Against torch's own bilinear interpolation of the logits to the size of the image."""
-    own = TorchBackend(trained.network) if kind == "torch" else None
+    own = FromPixels(TorchBackend(trained.network)) if kind == "torch" else None
     runner = own or GraphRunner(trained.network, dtype=torch.float32, device="cpu")
     segmenter = Segmenter(runner, trained.classes, longest_side=64)
     batch = cv2.resize(pictures(16, 22), (176, 120), interpolation=cv2.INTER_CUBIC)[None].repeat(2, 0)
@@ -173,8 +174,35 @@ def test_network_on_a_gpu_shrinks_and_pads_alike(trained, monkeypatch):
     monkeypatch.setattr(segmenter_module, "choose", lambda *wishes: Choice("torch", "cuda", "float32"))
     monkeypatch.setattr(segmenter_module, "GraphRunner", partial(GraphRunner, device="cpu"))
     segmenter = Segmenter.from_trained(known)
-    assert isinstance(segmenter._backend, GraphRunner)
+    assert isinstance(segmenter._engine, GraphRunner)
     assert (segmenter.longest_side, segmenter.multiple) == (84, 32)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("multiple", [1, 32])
+@pytest.mark.parametrize("kind", ["torch", "graph"])
+def test_arrays_that_are_views_or_cannot_be_written_are_taken(trained, kind, multiple):
+    """Such as `image[..., ::-1]` of OpenCV, and `np.asarray` of Pillow."""
+    own = FromPixels(TorchBackend(trained.network)) if kind == "torch" else None
+    runner = own or GraphRunner(trained.network, dtype=torch.float32, device="cpu")
+    segmenter = Segmenter(runner, trained.classes, multiple=multiple)
+    wide = pictures(1, 64, 192)[0]
+    for view in (wide[..., ::-1], wide[::-1, 96:], wide[:, ::2]):
+        assert (segmenter(view) == segmenter(view.copy())).all()
+    expected = segmenter(wide)
+    wide.flags.writeable = False
+    assert (segmenter(wide) == expected).all()
+
+
+@pytest.mark.parametrize("multiple", [1, 32])
+@pytest.mark.parametrize("kind", ["torch", "graph"])
+@pytest.mark.parametrize(("shape", "dtype"), [((5, 40, 55), np.float32), ((5, 1, 1), np.float32), ((5, 40, 56), float)])
+def test_out_that_does_not_fit_is_refused(trained, kind, multiple, shape, dtype):
+    own = FromPixels(TorchBackend(trained.network)) if kind == "torch" else None
+    runner = own or GraphRunner(trained.network, dtype=torch.float32, device="cpu")
+    segmenter = Segmenter(runner, trained.classes, multiple=multiple)
+    with pytest.raises(ValueError, match="not float32"):
+        segmenter.probabilities(pictures(1, 40, 56)[0], np.empty(shape, dtype))
 
 
 @pytest.mark.parametrize("longest", [0, -1, 1.5, "big", True])
@@ -298,7 +326,7 @@ def test_auto_takes_triton_on_a_gpu_or_says_why_not(trained, monkeypatch, capsys
         none = property(lambda self: [], lambda self, value: None)
         monkeypatch.setattr(cuda_graph.TritonNetwork, "programs", none, raising=False)
     found = Segmenter.from_trained(trained, precision="float32")
-    assert isinstance(found._backend._logits, cuda_graph.TritonNetwork) == (taken == "triton")
+    assert isinstance(found._engine._logits, cuda_graph.TritonNetwork) == (taken == "triton")
     said = capsys.readouterr().err
     assert words in said if words else said == ""
 

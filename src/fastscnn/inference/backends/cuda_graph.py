@@ -12,6 +12,7 @@ from fastscnn.inference.backends.gpu_choices import choice_for
 from fastscnn.inference.backends.graph_memory import GraphMemory
 from fastscnn.inference.backends.triton import TritonNetwork, obstacle
 from fastscnn.inference.deployed import deployed
+from fastscnn.inference.preprocess import in_place
 from fastscnn.kernels import upsample_confidence, upsample_labels, upsample_probabilities
 from fastscnn.kernels.cuda.choice import Choice, chosen
 from fastscnn.models.base import SegmentationNetwork
@@ -53,11 +54,14 @@ class GraphRunner:
 
     Attributes:
         fallback: Why `auto` takes `torch`, as a part of a sentence; None if it does not.
+        smallest_side: The smallest height and width of frames, in pixels.
 
     Raises:
         ValueError: The engine is unknown.
         NoProgramsError: The engine is `triton`, which has programs for no layer of this network.
     """
+
+    smallest_side = 1
 
     def __init__(
         self,
@@ -96,10 +100,15 @@ class GraphRunner:
         labels: Tensor = self._run("labels", self._labels, images, size)
         return labels
 
-    def probabilities(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """Probability of each class at each pixel, float32 [B, C, H, W]; otherwise as `__call__`."""
+    def probabilities(
+        self, images: Tensor, size: tuple[int, int] | None = None, *, out: Tensor | None = None
+    ) -> Tensor:
+        """Probability of each class at each pixel, float32 [B, C, H, W]; otherwise as `__call__`.
+
+        A copy in `out`, where one is given, which may be on the CPU, is returned in their place.
+        """
         probabilities: Tensor = self._run("probabilities", self._probabilities, images, size)
-        return probabilities
+        return in_place(probabilities, out)
 
     def confidence(self, images: Tensor, size: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:
         """Train ids, and the probability of each, float32 [B, H, W]; otherwise as `__call__`."""

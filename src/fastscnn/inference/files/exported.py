@@ -12,6 +12,7 @@ from fastscnn.inference.backends.backends import Backend, OnnxBackend, OpenVinoB
 from fastscnn.inference.contents import class_table, frame_size
 from fastscnn.inference.files.interface import Interface, network_input
 from fastscnn.inference.files.runtimes import NAMES, has_bfloat16, openvino_core, read_description, value
+from fastscnn.inference.preprocess import in_place
 from fastscnn.kernels import upsample_confidence, upsample_labels, upsample_probabilities
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.plain_files import DamagedFile
@@ -127,8 +128,12 @@ class ExportedFile:
             return _resized(output, size, "bilinear").argmax(1).to(torch.uint8)
         return upsample_labels(output, size or _size(images))
 
-    def probabilities(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    def probabilities(
+        self, images: Tensor, size: tuple[int, int] | None = None, *, out: Tensor | None = None
+    ) -> Tensor:
         """RGB, uint8 [B, H, W, 3], to the probability of each class, float32 [B, C, H, W]; `size` as `__call__`.
+
+        They are written into `out` where one is given.
 
         Raises:
             RequestError: The file gives labels.
@@ -136,8 +141,8 @@ class ExportedFile:
         self.check_probabilities()
         output = self._output(images)
         if self.interface.output == "probabilities":
-            return _resized(output, size, "bilinear")
-        return upsample_probabilities(output, size or _size(images))
+            return in_place(_resized(output, size, "bilinear"), out)
+        return upsample_probabilities(output, size or _size(images), out)
 
     def confidence(self, images: Tensor, size: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:
         """RGB, uint8 [B, H, W, 3], to train ids, uint8 [B, H, W], and the probability of each, float32 [B, H, W].
