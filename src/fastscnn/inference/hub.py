@@ -1,5 +1,6 @@
 """The path of a trained network that is named: a path, a shipped network, or a repository on the Hugging Face Hub."""
 
+import os
 import re
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from fastscnn.runs.safetensors import CONFIG, WEIGHTS, first_line
 from fastscnn.utils.errors import RequestError
 
 REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+WORD = re.compile(r"[\w-]+")
+"""What may be the name of a network that comes with the package."""
 FILES = (".ckpt", ".pt", ".pth", ".safetensors", ".onnx", ".xml")
 """Suffixes of files; no repository has such a name."""
 
@@ -23,11 +26,16 @@ def on_disk(source: str | Path, revision: str | None = None) -> Path:
         revision: Branch, tag or commit of the repository.
 
     Raises:
-        RequestError: There is no such repository, or it cannot be reached.
+        RequestError: There is no such repository, or it cannot be reached; or a word is no path and no such name.
     """
     path = Path(source).expanduser()
     if isinstance(source, str) and source in NETWORKS and not path.exists():
         return shipped_folder(source)
+    if isinstance(source, str) and WORD.fullmatch(source) and not os.path.lexists(path):
+        raise _refused(
+            f"{source}: there is no such file, and no network of this name comes with fastscnn.",
+            f"Set checkpoint=FILE, or one of {', '.join(NETWORKS)}.",
+        )
     named = isinstance(source, str) and REPOSITORY.fullmatch(source) and path.suffix not in FILES
     if not named or path.exists() or path.parent.exists():
         return path

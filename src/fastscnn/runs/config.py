@@ -17,13 +17,15 @@ from fastscnn.utils.values import check_switch
 
 OPEN = ("optimizer.", "scheduler.", "loss.", "callbacks.", "logger.", "trainer.", "model.network.", "data.module.")
 """Where the arguments of a class stand that may be anybody's."""
+SWITCHES = ("rerun", "calibrate", "report", "dry_run", "data.evaluate_test")
+"""Settings that a command asks for itself: any word but `false` would be taken as true."""
 LISTS = ("callbacks", "logger")
 """Groups that take several options at once, which are no choice that Hydra knows of."""
 EXTERNAL = ("model.network._target_", "data.module._target_")
 
 
 def check_config(config: DictConfig) -> None:
-    """Check what no class or function takes: that nothing is left to set. Each of them checks the values it takes.
+    """Check that nothing is left to set, and the switches of commands. All else is checked by what takes it.
 
     Raises:
         RequestError: Names the key.
@@ -31,8 +33,9 @@ def check_config(config: DictConfig) -> None:
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise RequestError(f"{missing[0]} is not set.", key=missing[0], fix=f"Set {missing[0]}=VALUE; see --help.")
-    if "rerun" in config:  # of a multirun: a single run has no use for it
-        check_switch("rerun", config.rerun)
+    for switch in SWITCHES:
+        if (value := OmegaConf.select(config, switch)) is not None:
+            check_switch(switch, value)
 
 
 def explain(error: Exception, conf: Path, config_name: str) -> str:
@@ -62,8 +65,9 @@ def explain(error: Exception, conf: Path, config_name: str) -> str:
         if key in EXTERNAL:
             group = key.partition(".")[0]
             return f"{key} is a setting of {group}=external: add {group}=external."
-        if key.startswith(OPEN) and key.partition(".")[0] in composed:
-            place, _, name = key.rpartition(".")
+        place, _, name = key.rpartition(".")
+        is_open = place not in known or f"{place}._target_" in known  # not `trainer` of eval.py, and not `callbacks`
+        if key.startswith(OPEN) and key.partition(".")[0] in composed and is_open:
             beside = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == place]
             return (
                 f"{key}: there is no such setting.{_did_you_mean(name, beside, f'{place}.')} An argument of its class "

@@ -19,7 +19,7 @@ from fastscnn.runs.safetensors import WEIGHTS
 from fastscnn.training.fine_tuning import check_init
 from fastscnn.training.transfer import check_pretrained, newest_pretraining
 from fastscnn.utils.digests import digest_of
-from fastscnn.utils.errors import RequestError
+from fastscnn.utils.errors import RequestError, renamed
 
 FOUND = "pretrained.txt"
 """The file in a multirun's folder that names the pre-trained weights of all its jobs."""
@@ -68,7 +68,10 @@ def _file(name: str, node: DictConfig, output_dir: Path) -> Path | None:
         return Path(given).expanduser() if given else once(FOUND, lambda: newest_pretraining(output_dir))
     if not given:
         return None
-    path = on_disk(str(given))
+    try:
+        path = on_disk(str(given))
+    except RequestError as error:
+        raise renamed(error, f"{name}.checkpoint") from None
     return path / WEIGHTS if path.is_dir() else path
 
 

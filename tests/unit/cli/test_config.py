@@ -334,6 +334,16 @@ def test_argument_that_is_not_there_yet_is_shown_as_it_is_added(key):
 
 
 @pytest.mark.parametrize(
+    ("command", "key"), [("eval", "trainer.foo"), ("train", "callbacks.foo"), ("train", "logger.foo")]
+)
+def test_what_is_no_class_has_no_argument_to_add(command, key):
+    with pytest.raises(ConfigCompositionException) as raised:
+        composed(f"{key}=1", name=command)
+    sentence = explain(raised.value, CONF, command)
+    assert sentence.startswith(f"{key}: there is no such setting.") and "+" not in sentence
+
+
+@pytest.mark.parametrize(
     ("command", "override"),
     [("predict", "resolution=quarter"), ("predict", "data=camvid"), ("eval", "pretrain=none"), ("eval", "trainer=cpu")],
 )

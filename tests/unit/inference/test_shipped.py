@@ -1,13 +1,18 @@
 """The networks that come with the package."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from fastscnn import Segmenter
 from fastscnn.inference.hub import on_disk
 from fastscnn.inference.loader import load_trained
 from fastscnn.inference.shipped import CHECKOUT, DEFAULT, NETWORKS, described, shipped_folder
+from fastscnn.training.starts import resolve_starts
 from fastscnn.utils.errors import RequestError
+from helpers import refused
 
 
 def test_every_network_of_weights_has_a_name_and_every_name_a_network():
@@ -42,6 +47,23 @@ def test_unknown_network_names_those_that_there_are():
         Segmenter.from_pretrained("kitti")
     assert error.value.key == "name"
     assert error.value.fix == f"Choose one of {', '.join(NETWORKS)}."
+
+
+def test_word_that_is_neither_a_path_nor_a_network_names_those_that_there_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fix = f"checkpoint=FILE, or one of {', '.join(NETWORKS)}."
+    with refused("checkpoint", "checkpoint=camvit", "no network of this name", fix=f"Set {fix}"):
+        load_trained("camvit")
+    config = {
+        "init": {"checkpoint": "camvit"},
+        "pretrain": {"name": "none"},
+        "model": {"name": "fast_scnn"},
+        "paths": {"output_dir": "outputs"},
+    }
+    with refused("init.checkpoint", "init.checkpoint=camvit", fix=f"Set init.{fix}"):
+        resolve_starts(OmegaConf.create(config))
+    (tmp_path / "camvit").touch()
+    assert on_disk("camvit") == Path("camvit")
 
 
 def test_missing_weights_are_one_sentence(tmp_path, monkeypatch):
