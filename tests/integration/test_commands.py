@@ -16,7 +16,7 @@ def imported(done):
         ("train.py", "rerun=maybe", 2),
         ("train.py", "data.evaluate_test=maybe", 2),
         ("eval.py", "checkpoint=x calibrate=maybe", 2),
-        ("eval.py", "checkpoint=x report=flase", 2),
+        ("eval.py", "checkpoint=x report=maybe", 2),
         ("dashboard.py", "dry_run=maybe", 2),
         ("eval.py", "--help", 0),
     ],

@@ -110,7 +110,8 @@ def launch(config_name: str, command: Callable[[DictConfig], Any]) -> None:
     code = DONE
     try:
         sys.argv[1:] = with_options(sys.argv[1:], config_name, CONF)
-        check_arguments(sys.argv[1:], config_name)
+        if RUN_DIR_VARIABLE not in os.environ:  # Lightning gives the processes that it starts a hydra.run.dir
+            check_arguments(sys.argv[1:], config_name)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
     except JobFailed as failed:
         code = failed.code

@@ -157,8 +157,10 @@ def test_weights_that_a_training_began_with_are_asked_too(root, tmp_path, monkey
     """A chain of three, whose last is gone; and a circle."""
     other = config(write_cityscapes(tmp_path / "other", seed=3))
     chain = {
-        "second": checkpoint_of(config(root, train_splits=["train", "val"]), "second", init={"checkpoint": "third"}),
-        "circle": checkpoint_of(other, "circle", init={"checkpoint": "circle"}),
+        "second.ckpt": checkpoint_of(
+            config(root, train_splits=["train", "val"]), "second.ckpt", init={"checkpoint": "third.ckpt"}
+        ),
+        "circle.ckpt": checkpoint_of(other, "circle.ckpt", init={"checkpoint": "circle.ckpt"}),
     }
 
     def opens(source, *, trust):
@@ -167,11 +169,13 @@ def test_weights_that_a_training_began_with_are_asked_too(root, tmp_path, monkey
         return chain[source]
 
     monkeypatch.setattr(module, "open_checkpoint", opens)
-    first = checkpoint_of(other | {"dataset": "streets", "streets": {}}, "first", init={"checkpoint": "second"})
+    first = checkpoint_of(
+        other | {"dataset": "streets", "streets": {}}, "first.ckpt", init={"checkpoint": "second.ckpt"}
+    )
     names, unknown = module.seen_frames(first, opened(root), "val")
     assert cities(names) == ["vala", "valb"]
-    assert unknown == ["those of third"]
-    assert module.seen_frames(chain["circle"], opened(root), "train")[1] == []
+    assert unknown == ["those of third.ckpt"]
+    assert module.seen_frames(chain["circle.ckpt"], opened(root), "train")[1] == []
 
 
 def test_splits_that_a_run_drew_are_read_from_its_folder(tmp_path):
