@@ -14,6 +14,7 @@ def imported(done):
         ("train.py", "--cfg=job", 0),
         ("train.py", "data=fin", 2),
         ("train.py", "rerun=maybe", 2),
+        ("train.py", "rerun=null", 2),
         ("train.py", "data.evaluate_test=maybe", 2),
         ("eval.py", "checkpoint=x calibrate=maybe", 2),
         ("eval.py", "checkpoint=x report=maybe", 2),

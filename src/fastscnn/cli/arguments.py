@@ -28,7 +28,7 @@ def check_arguments(arguments: Sequence[str], command: str) -> None:
         if name == "hydra.run.dir":
             folders = "Set paths.run_dir=DIR, or paths.output_dir=DIR for the folder of all runs."
             raise RequestError(
-                f"{argument} is the folder of nothing: the files of a command go where its own settings say.",
+                f"{argument} has no effect: the settings of a command say where its files go.",
                 key=name,
                 fix=folders if command in RUNS else f"Leave it out; {command}.py --help lists them.",
             )

@@ -80,7 +80,7 @@ def launch(config_name: str, command: Callable[[DictConfig], Any]) -> None:
     print_anything()
     outlive_reader()
     logging.raiseExceptions = False  # W&B or Lightning logging to a full disk would print tracebacks
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # its first import, by torchmetrics, says so
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it prints a line when it is first imported on a machine
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them and exiting
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing albumentations would use the network
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # it prints lines of its own about files that we report

@@ -95,10 +95,9 @@ def in_place(values: Tensor, out: Tensor | None) -> Tensor:
     return out.copy_(values)
 
 
-def size_of(batch: Images) -> tuple[int, int]:
+def size_of(batch: Images | Tensor) -> tuple[int, int]:
     """Height and width of a batch of images [B, H, W, 3]."""
-    height, width = batch.shape[1:3]
-    return height, width
+    return batch.shape[1], batch.shape[2]
 
 
 @compiled

@@ -34,8 +34,7 @@ def check_config(config: DictConfig) -> None:
     if missing:
         raise RequestError(f"{missing[0]} is not set.", key=missing[0], fix=f"Set {missing[0]}=VALUE; see --help.")
     for switch in SWITCHES:
-        if (value := OmegaConf.select(config, switch)) is not None:
-            check_switch(switch, value)
+        check_switch(switch, OmegaConf.select(config, switch, default=False))
 
 
 def explain(error: Exception, conf: Path, config_name: str) -> str:

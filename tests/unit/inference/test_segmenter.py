@@ -35,6 +35,13 @@ def segmenter(trained):
     return Segmenter(FromPixels(TorchBackend(trained.network)), trained.classes, threads=1)
 
 
+def engine_of(trained, kind):
+    """One of the CPU, or what runs as a graph on a GPU, which is computed without a graph on the CPU."""
+    if kind == "torch":
+        return FromPixels(TorchBackend(trained.network))
+    return GraphRunner(trained.network, dtype=torch.float32, device="cpu")
+
+
 def pictures(*shape):
     return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
 
@@ -129,9 +136,7 @@ def test_confidence_is_the_probability_of_the_label_and_unknown_pixels_are_ignor
 @pytest.mark.parametrize("kind", ["torch", "graph"])
 def test_large_image_is_shrunk_for_the_network_and_its_output_is_not(trained, kind):
     """Against torch's own bilinear interpolation of the logits to the size of the image."""
-    own = FromPixels(TorchBackend(trained.network)) if kind == "torch" else None
-    runner = own or GraphRunner(trained.network, dtype=torch.float32, device="cpu")
-    segmenter = Segmenter(runner, trained.classes, longest_side=64)
+    segmenter = Segmenter(engine_of(trained, kind), trained.classes, longest_side=64)
     batch = cv2.resize(pictures(16, 22), (176, 120), interpolation=cv2.INTER_CUBIC)[None].repeat(2, 0)
     batch[1] = 255 - batch[1]
     assert segmenter.seen_size((120, 176)) == (44, 64)
@@ -149,7 +154,7 @@ def test_large_image_is_shrunk_for_the_network_and_its_output_is_not(trained, ki
     out = np.empty((2, 5, 120, 176), np.float32)
     np.testing.assert_allclose(segmenter.probabilities(batch, out), probabilities, atol=1e-5)
 
-    whole = Segmenter(own or GraphRunner(trained.network, dtype=torch.float32, device="cpu"), trained.classes)
+    whole = Segmenter(engine_of(trained, kind), trained.classes)
     assert abs(whole.probabilities(batch) - probabilities).max() > 0.01
     small = batch[:, :44, :64]
     assert (whole(small) == segmenter(small)).all(), "what is no larger is seen as it is"
@@ -183,9 +188,7 @@ def test_network_on_a_gpu_shrinks_and_pads_alike(trained, monkeypatch):
 @pytest.mark.parametrize("kind", ["torch", "graph"])
 def test_arrays_that_are_views_or_cannot_be_written_are_taken(trained, kind, multiple):
     """Such as `image[..., ::-1]` of OpenCV, and `np.asarray` of Pillow."""
-    own = FromPixels(TorchBackend(trained.network)) if kind == "torch" else None
-    runner = own or GraphRunner(trained.network, dtype=torch.float32, device="cpu")
-    segmenter = Segmenter(runner, trained.classes, multiple=multiple)
+    segmenter = Segmenter(engine_of(trained, kind), trained.classes, multiple=multiple)
     wide = pictures(1, 64, 192)[0]
     for view in (wide[..., ::-1], wide[::-1, 96:], wide[:, ::2]):
         assert (segmenter(view) == segmenter(view.copy())).all()
@@ -198,9 +201,7 @@ def test_arrays_that_are_views_or_cannot_be_written_are_taken(trained, kind, mul
 @pytest.mark.parametrize("kind", ["torch", "graph"])
 @pytest.mark.parametrize(("shape", "dtype"), [((5, 40, 55), np.float32), ((5, 1, 1), np.float32), ((5, 40, 56), float)])
 def test_out_that_does_not_fit_is_refused(trained, kind, multiple, shape, dtype):
-    own = FromPixels(TorchBackend(trained.network)) if kind == "torch" else None
-    runner = own or GraphRunner(trained.network, dtype=torch.float32, device="cpu")
-    segmenter = Segmenter(runner, trained.classes, multiple=multiple)
+    segmenter = Segmenter(engine_of(trained, kind), trained.classes, multiple=multiple)
     with pytest.raises(ValueError, match="not float32"):
         segmenter.probabilities(pictures(1, 40, 56)[0], np.empty(shape, dtype))
 

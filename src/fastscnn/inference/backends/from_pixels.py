@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fastscnn.inference.backends.backends import Backend
-from fastscnn.inference.preprocess import normalized
+from fastscnn.inference.preprocess import normalized, size_of
 from fastscnn.kernels import upsample_confidence, upsample_labels, upsample_probabilities
 from fastscnn.models.blocks import downscale
 
@@ -58,29 +58,25 @@ class FromPixels:
 
     def __call__(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """See `Engine`."""
-        return upsample_labels(self._logits(images), size or _size(images))
+        return upsample_labels(self._logits(images), size or size_of(images))
 
     def probabilities(
         self, images: Tensor, size: tuple[int, int] | None = None, *, out: Tensor | None = None
     ) -> Tensor:
         """See `Engine`."""
-        return upsample_probabilities(self._calibrated(images), size or _size(images), out)
+        return upsample_probabilities(self._calibrated(images), size or size_of(images), out)
 
     def confidence(self, images: Tensor, size: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:
         """See `Engine`."""
-        return upsample_confidence(self._calibrated(images), size or _size(images))
+        return upsample_confidence(self._calibrated(images), size or size_of(images))
 
     def _calibrated(self, images: Tensor) -> Tensor:
         logits = self._logits(images)
         return logits if self._temperature == 1 else logits / self._temperature
 
     def _logits(self, images: Tensor) -> Tensor:
-        shape = (len(images), 3, *_size(images))
+        shape = (len(images), 3, *size_of(images))
         if tuple(self._buffer.shape) != shape:
             self._buffer = torch.empty(shape, memory_format=self._backend.memory_format)
         pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = images.numpy()
         return self._backend(downscale(normalized(pixels, self._buffer), self._scale))
-
-
-def _size(images: Tensor) -> tuple[int, int]:
-    return images.shape[1], images.shape[2]

@@ -12,7 +12,7 @@ from fastscnn.inference.backends.backends import Backend, OnnxBackend, OpenVinoB
 from fastscnn.inference.contents import class_table, frame_size
 from fastscnn.inference.files.interface import Interface, network_input
 from fastscnn.inference.files.runtimes import NAMES, has_bfloat16, openvino_core, read_description, value
-from fastscnn.inference.preprocess import in_place
+from fastscnn.inference.preprocess import in_place, size_of
 from fastscnn.kernels import upsample_confidence, upsample_labels, upsample_probabilities
 from fastscnn.utils.errors import RequestError
 from fastscnn.utils.plain_files import DamagedFile
@@ -126,7 +126,7 @@ class ExportedFile:
             return _resized(output[:, None], size, "nearest-exact")[:, 0]
         if self.interface.output == "probabilities":
             return _resized(output, size, "bilinear").argmax(1).to(torch.uint8)
-        return upsample_labels(output, size or _size(images))
+        return upsample_labels(output, size or size_of(images))
 
     def probabilities(
         self, images: Tensor, size: tuple[int, int] | None = None, *, out: Tensor | None = None
@@ -142,7 +142,7 @@ class ExportedFile:
         output = self._output(images)
         if self.interface.output == "probabilities":
             return in_place(_resized(output, size, "bilinear"), out)
-        return upsample_probabilities(output, size or _size(images), out)
+        return upsample_probabilities(output, size or size_of(images), out)
 
     def confidence(self, images: Tensor, size: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:
         """RGB, uint8 [B, H, W, 3], to train ids, uint8 [B, H, W], and the probability of each, float32 [B, H, W].
@@ -157,7 +157,7 @@ class ExportedFile:
         if self.interface.output == "probabilities":
             confidence, labels = _resized(output, size, "bilinear").max(1)
             return labels.to(torch.uint8), confidence
-        return upsample_confidence(output, size or _size(images))
+        return upsample_confidence(output, size or size_of(images))
 
     def check_probabilities(self) -> None:
         """Check that the file gives more than labels.
@@ -182,7 +182,3 @@ def _resized(output: Tensor, size: tuple[int, int] | None, mode: str) -> Tensor:
     if size is None or size == tuple(output.shape[-2:]):
         return output
     return F.interpolate(output, size, mode=mode)
-
-
-def _size(images: Tensor) -> tuple[int, int]:
-    return images.shape[1], images.shape[2]
